@@ -1,0 +1,77 @@
+#include "capability.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace tagnn_fast {
+namespace {
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+constexpr int kCount = 3;
+
+bool machine_has(int capability) {
+  if (capability == 0) return true;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+  if (capability == 1) return avx2;
+  return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+  return false;
+#endif
+}
+
+int find(const char* name) {
+  for (int i = 0; i < kCount; ++i) {
+    if (name != nullptr && std::strcmp(name, kNames[i]) == 0) return i;
+  }
+  return -1;
+}
+
+int initial() {
+  int best = 0;
+  for (int i = 1; i < kCount; ++i) {
+    if (machine_has(i)) best = i;
+  }
+  const char* wanted = std::getenv("TAGNN_FAST_CPU_CAPABILITY");
+  if (wanted == nullptr || *wanted == '\0') return best;
+  const int index = find(wanted);
+  if (index >= 0 && machine_has(index)) return index;
+  // A library constructor cannot raise: say so and go on with what works.
+  std::fprintf(
+      stderr, "tagnn_fast: TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2 or avx512 as this machine has it, got %s; "
+      "using %s\n", wanted, kNames[best]);
+  return best;
+}
+
+std::atomic<int>& current() {
+  static std::atomic<int> value{initial()};
+  return value;
+}
+
+}  // namespace
+
+CpuCapability cpu_capability() {
+  return static_cast<CpuCapability>(current().load(std::memory_order_relaxed));
+}
+
+}  // namespace tagnn_fast
+
+const char* tagnn_fast_cpu_capability() {
+  return tagnn_fast::kNames[static_cast<int>(tagnn_fast::cpu_capability())];
+}
+
+int tagnn_fast_has_cpu_capability(const char* name) {
+  const int index = tagnn_fast::find(name);
+  return index >= 0 && tagnn_fast::machine_has(index);
+}
+
+int tagnn_fast_set_cpu_capability(const char* name) {
+  if (!tagnn_fast_has_cpu_capability(name)) return 1;
+  tagnn_fast::current().store(tagnn_fast::find(name), std::memory_order_relaxed);
+  return 0;
+}

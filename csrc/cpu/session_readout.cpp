@@ -1,0 +1,165 @@
+// Soft-attention readout: two products by PyTorch's library, the rest in the loops of session_readout_kernel.cpp.
+
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "matmul.h"
+#include "session_readout_kernel.h"
+#include "sessions.h"
+
+namespace tagnn_fast {
+namespace {
+
+template <class T>
+const SessionReadoutLoops<T>& loops();
+template <>
+const SessionReadoutLoops<float>& loops<float>() {
+  return TAGNN_FAST_KERNELS(session_readout).float32;
+}
+template <>
+const SessionReadoutLoops<double>& loops<double>() {
+  return TAGNN_FAST_KERNELS(session_readout).float64;
+}
+
+// The graph arrays that both directions read, checked, and kept alive while `batch` points at them.
+struct ReadoutGraph {
+  Tensor clicks, last_node, padding;
+  SlotRanges ranges;
+  ReadoutBatch batch;
+
+  ReadoutGraph(
+      const Tensor& nodes, const Tensor& clicks_in, const Tensor& slot_offsets, const Tensor& num_nodes,
+      const Tensor& last_node_in, const Tensor& padding_in, bool normalize) {
+    const int64_t slots = nodes.size(0), sessions = check_graph(slot_offsets, num_nodes);
+    check_tensor(clicks_in, "clicks", ScalarType::Long, {slots});
+    check_tensor(last_node_in, "last_node", ScalarType::Long, {sessions});
+    check_tensor(padding_in, "padding", ScalarType::Long, {sessions});
+    clicks = torch::stable::contiguous(clicks_in);
+    last_node = torch::stable::contiguous(last_node_in);
+    padding = torch::stable::contiguous(padding_in);
+    ranges = slot_ranges(slot_offsets, num_nodes, slots);
+    batch = {ranges.sessions.data(), data<int64_t>(clicks), data<int64_t>(padding), nodes.size(1), normalize};
+  }
+
+  int64_t chunks() const { return num_chunks(ranges.slots * batch.hidden * 16); }
+
+  // Calls visit(session, slot) for every session whose last node is a real slot.
+  template <class Visit>
+  void for_each_last(const Visit& visit) const {
+    const int64_t* last = data<int64_t>(last_node);
+    for (int64_t b = 0; b < ranges.size(); ++b) {
+      if (last[b] >= 0 && last[b] < ranges.slots) visit(b, last[b]);
+    }
+  }
+};
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
+    const Tensor& nodes_in, const Tensor& clicks, const Tensor& slot_offsets, const Tensor& num_nodes,
+    const Tensor& last_node, const Tensor& padding, const Tensor& query_weight, const Tensor& query_bias_in,
+    const Tensor& key_weight, const Tensor& key_bias_in, const Tensor& logit_weight_in, bool normalize) {
+  const ScalarType dtype = check_floating(nodes_in, "nodes");
+  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
+  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
+  check_tensor(query_weight, "query_weight", dtype, {hidden, hidden});
+  check_tensor(query_bias_in, "query_bias", dtype, {hidden});
+  check_tensor(key_weight, "key_weight", dtype, {hidden, hidden});
+  check_tensor(key_bias_in, "key_bias", dtype, {hidden});
+  check_tensor(logit_weight_in, "logit_weight", dtype, {hidden});
+  const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
+  const int64_t sessions = graph.ranges.size();
+
+  const Tensor nodes = torch::stable::contiguous(nodes_in);
+  const Tensor query_bias = torch::stable::contiguous(query_bias_in);
+  const Tensor key_bias = torch::stable::contiguous(key_bias_in);
+  const Tensor logit_weight = torch::stable::contiguous(logit_weight_in);
+  Tensor last_click = torch::stable::new_zeros(nodes, {sessions, hidden});
+  Tensor pooled = torch::stable::new_empty(nodes, {sessions, hidden});
+  Tensor coefficients = torch::stable::new_empty(nodes, {slots});
+  Tensor activations;
+
+  const auto run = [&](auto scalar) {
+    using T = decltype(scalar);
+    graph.for_each_last([&](int64_t session, int64_t slot) {
+      std::copy_n(data<T>(nodes) + slot * hidden, hidden, mutable_data<T>(last_click) + session * hidden);
+    });
+    const Tensor queries = product(last_click, transposed(query_weight));  // (sessions, hidden)
+    activations = product(nodes, transposed(key_weight));                  // (slots, hidden), keys so far
+    zero_unowned(mutable_data<T>(activations), graph.ranges, hidden);
+    zero_unowned(mutable_data<T>(coefficients), graph.ranges, 1);
+    for_session_chunks(graph.ranges, graph.chunks(), [&](int64_t, int64_t begin, int64_t end) {
+      loops<T>().forward(
+          graph.batch, data<T>(nodes), data<T>(queries), data<T>(query_bias), data<T>(key_bias), data<T>(logit_weight),
+          begin, end, mutable_data<T>(activations), mutable_data<T>(coefficients), mutable_data<T>(pooled));
+    });
+  };
+  dtype == ScalarType::Float ? run(float()) : run(double());
+  return {pooled, last_click, activations, coefficients};
+}
+
+using ReadoutGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+ReadoutGradients session_readout_backward(
+    const Tensor& grad_pooled_in, const Tensor& grad_last_click_in, const Tensor& nodes_in, const Tensor& clicks,
+    const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& last_node, const Tensor& padding,
+    const Tensor& query_weight, const Tensor& key_weight, const Tensor& logit_weight_in, bool normalize,
+    const Tensor& last_click, const Tensor& activations_in, const Tensor& coefficients_in) {
+  const ScalarType dtype = check_floating(nodes_in, "nodes");
+  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
+  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
+  const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
+  const int64_t sessions = graph.ranges.size();
+  check_tensor(grad_pooled_in, "grad_pooled", dtype, {sessions, hidden});
+  check_tensor(grad_last_click_in, "grad_last_click", dtype, {sessions, hidden});
+  check_tensor(query_weight, "query_weight", dtype, {hidden, hidden});
+  check_tensor(key_weight, "key_weight", dtype, {hidden, hidden});
+  check_tensor(logit_weight_in, "logit_weight", dtype, {hidden});
+  check_tensor(last_click, "last_click", dtype, {sessions, hidden});
+  check_tensor(activations_in, "activations", dtype, {slots, hidden});
+  check_tensor(coefficients_in, "coefficients", dtype, {slots});
+
+  const Tensor grad_pooled = torch::stable::contiguous(grad_pooled_in);
+  const Tensor grad_last_click = torch::stable::contiguous(grad_last_click_in);
+  const Tensor nodes = torch::stable::contiguous(nodes_in);
+  const Tensor logit_weight = torch::stable::contiguous(logit_weight_in);
+  const Tensor activations = torch::stable::contiguous(activations_in);
+  const Tensor coefficients = torch::stable::contiguous(coefficients_in);
+  Tensor grad_nodes = torch::stable::new_empty(nodes, {slots, hidden});
+  Tensor grad_keys = torch::stable::new_empty(nodes, {slots, hidden});
+  Tensor grad_queries = torch::stable::new_empty(nodes, {sessions, hidden});
+  const int64_t chunks = graph.chunks();
+  Tensor grad_logit_weights = torch::stable::new_zeros(nodes, {chunks, hidden});  // one row per chunk, summed below
+  int64_t longest = 0;
+  for (const SessionSlots& session : graph.ranges.sessions) longest = std::max(longest, session.end - session.begin);
+
+  const auto run = [&](auto scalar) {
+    using T = decltype(scalar);
+    zero_unowned(mutable_data<T>(grad_nodes), graph.ranges, hidden);
+    zero_unowned(mutable_data<T>(grad_keys), graph.ranges, hidden);
+    for_session_chunks(graph.ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
+      std::vector<T> scratch(static_cast<size_t>(longest));
+      loops<T>().backward(
+          graph.batch, data<T>(grad_pooled), data<T>(nodes), data<T>(activations), data<T>(coefficients),
+          data<T>(logit_weight), begin, end, scratch.data(), mutable_data<T>(grad_nodes), mutable_data<T>(grad_keys),
+          mutable_data<T>(grad_queries), mutable_data<T>(grad_logit_weights) + chunk * hidden);
+    });
+    add_in_place<T>(grad_nodes, product(grad_keys, key_weight));
+    const Tensor through_queries = product(grad_queries, query_weight);  // (sessions, hidden)
+    graph.for_each_last([&](int64_t session, int64_t slot) {
+      T* grad = mutable_data<T>(grad_nodes) + slot * hidden;
+      const T *direct = data<T>(grad_last_click) + session * hidden, *query = data<T>(through_queries) + session * hidden;
+      for (int64_t c = 0; c < hidden; ++c) grad[c] += direct[c] + query[c];
+    });
+  };
+  dtype == ScalarType::Float ? run(float()) : run(double());
+  return {grad_nodes, product(transposed(grad_queries), last_click), column_sums(grad_queries),
+          product(transposed(grad_keys), nodes), column_sums(grad_queries), column_sums(grad_logit_weights)};
+}
+
+}  // namespace
+}  // namespace tagnn_fast
+
+STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+  library.impl("session_readout", TORCH_BOX(&tagnn_fast::session_readout));
+  library.impl("session_readout_backward", TORCH_BOX(&tagnn_fast::session_readout_backward));
+}

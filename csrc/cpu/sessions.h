@@ -1,0 +1,113 @@
+// A batch's sessions as ranges of slots, made safe from whatever offsets came, and loops over them on PyTorch's threads.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "../checks.h"
+#include "session_slots.h"
+
+namespace tagnn_fast {
+
+// Rows before the first and after the last session belong to nobody.
+struct SlotRanges {
+  std::vector<SessionSlots> sessions;
+  int64_t slots;
+  int64_t size() const { return static_cast<int64_t>(sessions.size()); }
+  int64_t first() const { return sessions.empty() ? slots : sessions.front().begin; }
+  int64_t last() const { return sessions.empty() ? slots : sessions.back().end; }
+};
+
+// Offsets that fall or leave [0, slots] are clamped so that ranges never overlap: writes stay disjoint and in bounds.
+inline std::vector<int64_t> clamped_offsets(const int64_t* offsets, int64_t sessions, int64_t slots) {
+  std::vector<int64_t> clean(static_cast<size_t>(sessions) + 1);
+  int64_t floor = 0;
+  for (int64_t b = 0; b <= sessions; ++b) {
+    floor = std::max(floor, std::min(offsets[b], slots));
+    clean[static_cast<size_t>(b)] = floor;
+  }
+  return clean;
+}
+
+inline int64_t check_graph(const Tensor& slot_offsets, const Tensor& num_nodes) {
+  check_tensor(num_nodes, "num_nodes", ScalarType::Long, {kAnySize});
+  const int64_t sessions = num_nodes.size(0);
+  check_tensor(slot_offsets, "slot_offsets", ScalarType::Long, {sessions + 1});
+  return sessions;
+}
+
+inline SlotRanges slot_ranges(const Tensor& slot_offsets, const Tensor& num_nodes, int64_t slots) {
+  const int64_t sessions = check_graph(slot_offsets, num_nodes);
+  const Tensor offsets_tensor = torch::stable::contiguous(slot_offsets);
+  const Tensor nodes_tensor = torch::stable::contiguous(num_nodes);
+  const auto offsets = clamped_offsets(offsets_tensor.const_data_ptr<int64_t>(), sessions, slots);
+  const int64_t* nodes = nodes_tensor.const_data_ptr<int64_t>();
+  SlotRanges ranges{std::vector<SessionSlots>(static_cast<size_t>(sessions)), slots};
+  for (int64_t b = 0; b < sessions; ++b) {
+    const int64_t begin = offsets[static_cast<size_t>(b)], end = offsets[static_cast<size_t>(b) + 1];
+    ranges.sessions[static_cast<size_t>(b)] = {
+        begin, begin + std::clamp<int64_t>(nodes[b], 0, end - begin), end};
+  }
+  return ranges;
+}
+
+// How many equal parts to cut `work` (in multiply-adds or so) into: one per thread if a part is worth waking a thread.
+inline int64_t num_chunks(int64_t work) {
+  constexpr int64_t kWorthAThread = 16384;
+  return std::clamp<int64_t>(work / kWorthAThread, 1, torch::stable::get_num_threads());
+}
+
+// Calls body(chunk, begin, end) for `chunks` parts of [0, size), cut so that parts have equal cumulative(end).
+// Which part does what depends on `chunks` alone, so sums kept per chunk are repeatable.
+template <class Cumulative, class Body>
+inline void for_balanced_chunks(int64_t chunks, int64_t size, const Cumulative& cumulative, const Body& body) {
+  if (chunks <= 1) {
+    body(0, 0, size);
+    return;
+  }
+  const int64_t first = cumulative(0), total = cumulative(size) - first;
+  std::vector<int64_t> cuts(static_cast<size_t>(chunks) + 1, size);
+  cuts[0] = 0;
+  for (int64_t chunk = 1; chunk < chunks; ++chunk) {
+    int64_t low = cuts[static_cast<size_t>(chunk) - 1], high = size;
+    while (low < high) {
+      const int64_t middle = low + (high - low) / 2;
+      if ((cumulative(middle) - first) * chunks < total * chunk) low = middle + 1;
+      else high = middle;
+    }
+    cuts[static_cast<size_t>(chunk)] = low;
+  }
+  torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      body(chunk, cuts[static_cast<size_t>(chunk)], cuts[static_cast<size_t>(chunk) + 1]);
+    }
+  });
+}
+
+template <class Body>
+inline void for_session_chunks(const SlotRanges& ranges, int64_t chunks, const Body& body) {
+  const auto cumulative = [&](int64_t b) {
+    return b < ranges.size() ? ranges.sessions[static_cast<size_t>(b)].begin : ranges.last();
+  };
+  for_balanced_chunks(chunks, ranges.size(), cumulative, body);
+}
+
+// Zeroes the rows that belong to no session.
+template <class T>
+inline void zero_unowned(T* rows, const SlotRanges& ranges, int64_t row_size) {
+  std::fill(rows, rows + ranges.first() * row_size, T(0));
+  std::fill(rows + ranges.last() * row_size, rows + ranges.slots * row_size, T(0));
+}
+
+template <class T>
+inline const T* data(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+template <class T>
+inline T* mutable_data(Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+}  // namespace tagnn_fast

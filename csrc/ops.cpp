@@ -1,0 +1,47 @@
+// Every schema of the package, on one page. Kernels are in cpu/<op>.cpp and cuda/<op>.cu; shapes, units and
+// definitions in tagnn_fast/ops/<op>.py; gradients are registered there too.
+//
+// Outputs after the documented ones (states, messages, ...) are what the backward needs; they carry no gradient.
+
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(tagnn_fast, library) {
+  library.def(
+      "session_graph(Tensor items, Tensor offsets, int? padded_length=None) -> ("
+      "Tensor node_items, Tensor clicks, Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
+      "Tensor click_nodes, Tensor slot_offsets, Tensor num_nodes, Tensor last_node, Tensor padding)");
+
+  library.def(
+      "gated_propagation(Tensor nodes, Tensor slot_offsets, Tensor num_nodes, "
+      "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
+      "Tensor edge_weight, Tensor edge_bias, Tensor message_bias, "
+      "Tensor weight_ih, Tensor bias_ih, Tensor weight_hh, Tensor bias_hh, int steps=1) -> ("
+      "Tensor out, Tensor states, Tensor messages, Tensor gates, Tensor candidates)");
+  library.def(
+      "gated_propagation_backward(Tensor grad, Tensor nodes, Tensor slot_offsets, Tensor num_nodes, "
+      "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
+      "Tensor edge_weight, Tensor weight_ih, Tensor weight_hh, "
+      "Tensor states, Tensor messages, Tensor gates, Tensor candidates) -> ("
+      "Tensor nodes, Tensor edge_weight, Tensor edge_bias, Tensor message_bias, "
+      "Tensor weight_ih, Tensor bias_ih, Tensor weight_hh, Tensor bias_hh)");
+
+  library.def(
+      "session_attention(Tensor qkv, Tensor slot_offsets, Tensor num_nodes, int heads, bool causal=True, "
+      "float dropout=0.0, Tensor? seed=None) -> Tensor");
+  library.def(
+      "session_attention_backward(Tensor grad, Tensor qkv, Tensor slot_offsets, Tensor num_nodes, int heads, "
+      "bool causal=True, float dropout=0.0, Tensor? seed=None) -> Tensor");
+
+  library.def(
+      "session_readout(Tensor nodes, Tensor clicks, Tensor slot_offsets, Tensor num_nodes, Tensor last_node, "
+      "Tensor padding, Tensor query_weight, Tensor query_bias, Tensor key_weight, Tensor key_bias, "
+      "Tensor logit_weight, bool normalize=True) -> ("
+      "Tensor pooled, Tensor last_click, Tensor activations, Tensor coefficients)");
+  library.def(
+      "session_readout_backward(Tensor grad_pooled, Tensor grad_last_click, Tensor nodes, Tensor clicks, "
+      "Tensor slot_offsets, Tensor num_nodes, Tensor last_node, Tensor padding, "
+      "Tensor query_weight, Tensor key_weight, Tensor logit_weight, bool normalize, "
+      "Tensor last_click, Tensor activations, Tensor coefficients) -> ("
+      "Tensor nodes, Tensor query_weight, Tensor query_bias, Tensor key_weight, Tensor key_bias, "
+      "Tensor logit_weight)");
+}

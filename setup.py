@@ -1,0 +1,203 @@
+"""Builds the native parts with ninja: see CONTRIBUTING.md, "The build".
+
+libtagnn_fast_ops.so   the ops, on the LibTorch stable ABI, without Python
+tagnn_fast._C          build information and the instruction-set switch of this process
+
+PyTorch is needed for its headers and libtorch_cpu.so alone and is never imported here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tagnn_fast" / "version.py").read_text())[1]
+OLDEST_TORCH = (2, 10)
+# Stable ABI of PyTorch 2.10: binaries run on that release and every later one.
+TARGET_VERSION = "0x020a000000000000"
+
+
+def flag(name: str) -> bool | None:
+    """Value of an environment variable that holds 0 or 1; None where it is not set."""
+    value = os.environ.get(name, "")
+    if value not in ("", "0", "1"):
+        raise SystemExit(f"{name}: expected 0 or 1, got {value!r}")
+    return None if value == "" else value == "1"
+
+
+def torch_candidates() -> list[Path]:
+    """Where PyTorch may be, best first: what the user names, what this Python sees, the target environment.
+
+    Under pip's build isolation the build runs in an environment of its own, but sysconfig's paths are the target's.
+    """
+    named = os.environ.get("TAGNN_FAST_TORCH_DIR")
+    if named:
+        return [Path(named)]
+    spec = importlib.util.find_spec("torch")
+    found = [Path(spec.origin).parent] if spec is not None and spec.origin else []
+    return found + [Path(sysconfig.get_paths()[key]) / "torch" for key in ("platlib", "purelib")]
+
+
+def find_torch() -> Path | None:
+    for path in torch_candidates():
+        if (path / "include" / "torch" / "csrc" / "stable" / "library.h").exists():
+            return path
+    if os.environ.get("TAGNN_FAST_TORCH_DIR"):
+        raise SystemExit(
+            "TAGNN_FAST_TORCH_DIR: expected the folder of an installed PyTorch 2.10 or newer "
+            f"(the one holding include/ and lib/), got {os.environ['TAGNN_FAST_TORCH_DIR']}"
+        )
+    return None
+
+
+def torch_version(torch: Path) -> str:
+    return re.search(r"__version__ = '(.+)'", (torch / "version.py").read_text())[1]
+
+
+def find_nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc", path=f"{home}/bin" if home else None)
+
+
+def cuda_sources() -> list[Path]:
+    """CUDA sources to build: TAGNN_FAST_CUDA=0 wants none, =1 fails without nvcc, default is "if nvcc is there"."""
+    wanted, sources = flag("TAGNN_FAST_CUDA"), sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    if wanted and find_nvcc() is None:
+        raise SystemExit("TAGNN_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit")
+    return sources if wanted is not False and find_nvcc() is not None else []
+
+
+def capabilities() -> dict[str, list[str]]:
+    """Compiler flags of each instruction set that the kernels are compiled for."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return {"baseline": []}
+    avx2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c"]
+    avx512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
+    return {"baseline": [], "avx2": avx2, "avx512": [*avx2, *avx512, "-mprefer-vector-width=512"]}
+
+
+class BuildNative(build_ext):
+    """Writes build.ninja, runs it, and puts the libraries beside the package's Python files."""
+
+    def outputs(self) -> list[Path]:
+        module = Path(self.get_ext_fullpath("tagnn_fast._C"))
+        return [module.parent / "libtagnn_fast_ops.so", module]
+
+    def get_outputs(self) -> list[str]:
+        return [str(path) for path in self.outputs()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+    def run(self) -> None:
+        torch = find_torch()
+        if torch is None:
+            raise SystemExit(
+                "No PyTorch to compile against. Install it first (pip install 'torch>=2.10'), or name its folder in "
+                "TAGNN_FAST_TORCH_DIR"
+            )
+        version = torch_version(torch)
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TORCH:
+            raise SystemExit(f"PyTorch: expected 2.10 or newer, got {version} in {torch}")
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise SystemExit(f"C++ compiler: expected {compiler} on PATH, found none; install g++ (or name one in CXX)")
+        cuda_sources()  # refuses TAGNN_FAST_CUDA=1 without nvcc
+
+        build = Path(self.build_temp).resolve()
+        build.mkdir(parents=True, exist_ok=True)
+        library, module = (path.resolve() for path in self.outputs())
+        library.parent.mkdir(parents=True, exist_ok=True)
+        (build / "build.ninja").write_text(self.ninja_file(torch, version, compiler, library, module))
+        jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
+        if subprocess.run([self.find_ninja(), "-C", str(build), *jobs]).returncode != 0:
+            raise SystemExit("Compiling the native library failed; the compiler's message is above")
+
+    @staticmethod
+    def find_ninja() -> str:
+        try:
+            import ninja
+
+            return str(Path(ninja.BIN_DIR) / "ninja")
+        except ImportError:
+            found = shutil.which("ninja")
+            if found is None:
+                raise SystemExit("ninja: expected on PATH, found none; pip install ninja") from None
+            return found
+
+    @staticmethod
+    def ninja_file(torch: Path, version: str, compiler: str, library: Path, module: Path) -> str:
+        import pybind11
+
+        sanitize = flag("TAGNN_FAST_SANITIZE") is True
+        common = ["-std=c++17", "-fPIC", "-g1", "-Wall", "-Wextra", "-fvisibility=hidden"]
+        # Loops marked `omp simd` are vectorised; products and sums may fuse; the caller's rounding mode stays.
+        loops = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+        common += ["-O1", "-fno-omit-frame-pointer"] if sanitize else ["-O3"]
+        sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitize else []
+        stable = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", f"-isystem {torch}/include"]
+        compiled_by = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+        facts = {"VERSION": VERSION, "COMPILER": compiled_by, "TORCH_VERSION": version}
+        macros = [f"'-DTAGNN_FAST_{name}=\"{value}\"'" for name, value in facts.items()]
+        macros += ["-DTAGNN_FAST_WITH_CUDA=0", f"-DTAGNN_FAST_SANITIZED={int(sanitize)}"]
+        python = [f"-isystem {sysconfig.get_paths()['include']}", f"-isystem {pybind11.get_include()}"]
+
+        lines = [
+            "rule compile",
+            f"  command = {compiler} -MMD -MF $out.d {' '.join(common + loops + sanitizers)} $flags -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            "  description = compile $out",
+            "rule link",
+            f"  command = {compiler} -shared {' '.join(sanitizers)} $in $flags -o $out",
+            "  description = link $out",
+        ]
+
+        def compile_object(source: Path, name: str, flags: list[str]) -> str:
+            lines.extend([f"build {name}: compile {ninja_path(source)}", f"  flags = {' '.join(flags)}"])
+            return name
+
+        objects = []
+        for source in sorted([ROOT / "csrc" / "ops.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]):
+            if not source.stem.endswith("_kernel"):
+                objects.append(compile_object(source, f"{source.stem}.o", stable))
+                continue
+            for capability, flags in capabilities().items():
+                macro = f"-DTAGNN_FAST_CAPABILITY={capability}"
+                objects.append(compile_object(source, f"{source.stem}.{capability}.o", [macro, *flags]))
+        # $ORIGIN/../torch/lib is where pip puts PyTorch beside this package: enough for dlopen without Python.
+        lines.extend([
+            f"build {ninja_path(library)}: link {' '.join(objects)}",
+            f"  flags = -Wl,--no-as-needed -L{torch}/lib -ltorch_cpu -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/../torch/lib'",
+        ])
+        module_object = compile_object(ROOT / "csrc" / "python" / "module.cpp", "module.o", [*macros, *python])
+        lines.extend([
+            f"build {ninja_path(module)}: link {module_object} | {ninja_path(library)}",
+            f"  flags = -L{library.parent} -ltagnn_fast_ops -Wl,-rpath,'$$ORIGIN'",
+            "",
+        ])
+        return "\n".join(lines)
+
+
+def ninja_path(path: Path) -> str:
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+building = not {"--help", "clean"} & set(sys.argv)
+setup(
+    version=VERSION,
+    ext_modules=[Extension("tagnn_fast._C", sources=[])],
+    cmdclass={"build_ext": BuildNative},
+    setup_requires=[] if not building or find_torch() is not None else ["torch>=2.10"],
+)

@@ -1,0 +1,85 @@
+"""Checks of what users hand to the models: each failure names the argument, what was expected and what came.
+
+They read values, so models skip them where there are none to read: in TorchScript and under torch.compile/export.
+"""
+
+from torch import Tensor, int64
+
+
+def check_integer_vector(value: Tensor, name: str) -> None:
+    """Raise TypeError unless `value` is an int64 tensor, ValueError unless it has one dimension."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected an int64 tensor, got {type(value).__name__}")
+    if value.dtype != int64:
+        raise TypeError(f"{name}: expected int64, got {str(value.dtype).removeprefix('torch.')}")
+    if value.dim() != 1:
+        raise ValueError(f"{name}: expected one dimension, got shape {tuple(value.shape)}")
+
+
+def check_same_device(value: Tensor, name: str, model: Tensor) -> None:
+    """Raise ValueError unless `value` lies where the model does."""
+    if value.device != model.device:
+        raise ValueError(f"{name}: expected on the model's device {model.device}, got on {value.device}")
+
+
+def check_item_ids(value: Tensor, name: str, num_items: int) -> None:
+    """Raise ValueError unless all ids are in 1..num_items."""
+    if value.numel() == 0:
+        return
+    lowest, highest = (int(bound) for bound in value.aminmax())
+    if lowest < 1 or highest > num_items:
+        raise ValueError(f"{name}: expected ids in 1..{num_items}, got {lowest if lowest < 1 else highest}")
+
+
+def check_sessions(items: Tensor, offsets: Tensor, table: Tensor) -> None:
+    """Check a batch of sessions against the item table, float (num_items + 1, hidden).
+
+    Raises:
+        TypeError: on a wrong type or dtype.
+        ValueError: on a wrong shape or device, an id outside 1..num_items, offsets that do not start at 0, fall, or do
+            not end at the number of clicks, or an empty session.
+    """
+    for value, name in ((items, "items"), (offsets, "offsets")):
+        check_integer_vector(value, name)
+        check_same_device(value, name, table)
+    check_item_ids(items, "items", table.shape[0] - 1)
+    if offsets.numel() == 0:
+        raise ValueError("offsets: expected one more than there are sessions, got none")
+    first, last = int(offsets[0]), int(offsets[-1])
+    if first != 0:
+        raise ValueError(f"offsets: expected to start at 0, got {first}")
+    if last != items.numel():
+        raise ValueError(f"offsets: expected to end at the number of clicks {items.numel()}, got {last}")
+    lengths = offsets.diff()
+    if lengths.numel() > 0 and int(lengths.min()) < 1:
+        session = int(lengths.argmin())
+        got = "an empty session" if int(lengths[session]) == 0 else f"{int(lengths[session])} clicks"
+        raise ValueError(f"offsets: expected at least one click in each session, got {got} at session {session}")
+
+
+def check_targets(targets: Tensor, offsets: Tensor, table: Tensor) -> None:
+    """Check the item that follows each session: int64 (sessions,), at least one, ids in 1..num_items."""
+    check_integer_vector(targets, "targets")
+    check_same_device(targets, "targets", table)
+    sessions = offsets.numel() - 1
+    if targets.numel() != sessions or sessions == 0:
+        raise ValueError(f"targets: expected one per session and at least one, got {targets.numel()} for {sessions}")
+    check_item_ids(targets, "targets", table.shape[0] - 1)
+
+
+def check_k(k: int, num_items: int) -> None:
+    """Check a number of recommendations: 1..num_items."""
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise TypeError(f"k: expected an int, got {k!r}")
+    if not 1 <= k <= num_items:
+        raise ValueError(f"k: expected 1..{num_items}, got {k}")
+
+
+def check_padded_length(padded_length: int | None) -> None:
+    """Check a padded length given per call: None or 0 and more."""
+    if padded_length is None:
+        return
+    if not isinstance(padded_length, int) or isinstance(padded_length, bool):
+        raise TypeError(f"padded_length: expected an int or None, got {padded_length!r}")
+    if padded_length < 0:
+        raise ValueError(f"padded_length: expected 0 or more, got {padded_length}")

@@ -1,0 +1,50 @@
+"""Options of the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and variants of a model, checked when made.
+
+    Attributes:
+        num_items: size of the catalogue; item ids are 1..num_items.
+        hidden_size: width of item embeddings and node states.
+        steps: rounds of gated propagation over the session graph (1 in the paper).
+        heads: attention heads of the Transformer block (TAGNN-PP only); must divide hidden_size.
+        attention_dropout: rate on the Transformer block's attention weights in training.
+        hybrid: project [readout ; last click] to the session vector, instead of the readout alone.
+        semantics: "clean", without any padding and with nodes in order of first click; or "original", what the
+            published code computes, in which padded positions take part in every softmax and nodes are sorted by id.
+        padded_length: clicks that sessions are padded to in "original" semantics (the longest prefix of the data split
+            in the published code); unused in "clean". Models also take it per call.
+    """
+
+    num_items: int
+    hidden_size: int = 100
+    steps: int = 1
+    heads: int = 2
+    attention_dropout: float = 0.1
+    hybrid: bool = False
+    semantics: str = "clean"
+    padded_length: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_items", "hidden_size", "steps", "heads"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected an int, got {value!r}")
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        if self.hidden_size % self.heads != 0:
+            raise ValueError(f"heads: expected a divisor of hidden_size {self.hidden_size}, got {self.heads}")
+        if not 0 <= self.attention_dropout < 1:
+            raise ValueError(f"attention_dropout: expected a rate in [0, 1), got {self.attention_dropout}")
+        if self.semantics not in ("clean", "original"):
+            raise ValueError(f"semantics: expected 'clean' or 'original', got {self.semantics!r}")
+        if self.semantics == "original" and self.padded_length is None:
+            raise ValueError("padded_length: expected the length sessions are padded to in 'original' semantics, got None")
+        if self.padded_length is not None and self.padded_length < 0:
+            raise ValueError(f"padded_length: expected 0 or more, got {self.padded_length}")

@@ -1,0 +1,42 @@
+"""The gated graph network as a module."""
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast import ops
+from tagnn_fast.ops.session_graph import SessionGraph
+
+
+class GatedPropagation(nn.Module):
+    """Rounds of gated propagation over the session graph (SR-GNN, equations 1-5).
+
+    Args:
+        hidden_size: width of a node state.
+        steps: number of rounds.
+    """
+
+    def __init__(self, hidden_size: int, steps: int = 1) -> None:
+        super().__init__()
+        self.steps = steps
+        self.edge_weight = nn.Parameter(torch.empty(2 * hidden_size, hidden_size))  # of in-, then out-neighbours
+        self.edge_bias = nn.Parameter(torch.empty(2 * hidden_size))
+        self.message_bias = nn.Parameter(torch.empty(2 * hidden_size))
+        self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, 2 * hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))
+        self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
+        self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size))
+
+    def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
+        """New node states, float (slots, hidden), from the old; zeros in empty slots."""
+        return ops.gated_propagation(
+            nodes,
+            graph,
+            self.edge_weight,
+            self.edge_bias,
+            self.message_bias,
+            self.weight_ih,
+            self.bias_ih,
+            self.weight_hh,
+            self.bias_hh,
+            self.steps,
+        )

@@ -1,0 +1,117 @@
+"""What all models share: from an encoded session to scores, the best k, and the loss."""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast import checks, ops
+from tagnn_fast.config import ModelConfig
+
+
+class EncodedSessions(NamedTuple):
+    """What target attention needs of a batch; see :func:`tagnn_fast.ops.target_attention_scores`."""
+
+    session: Tensor  # (sessions, hidden)
+    keys: Tensor  # (slots, hidden)
+    values: Tensor  # (slots, hidden)
+    clicks: Tensor  # (slots,)
+    padding: Tensor  # (sessions,)
+    slot_offsets: Tensor  # (sessions + 1,)
+
+
+class SessionRecommender(nn.Module):
+    """A model that scores every item of the catalogue for each session. Subclasses say how sessions are encoded.
+
+    In all methods, `items` are the item ids of all clicks, int64 (clicks,) in 1..num_items, and session b's are
+    ``items[offsets[b]:offsets[b + 1]]``, offsets int64 (sessions + 1,). `padded_length` replaces the configuration's
+    for one call; it has no effect in "clean" semantics.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.original = config.semantics == "original"
+        self.padded_length = config.padded_length if config.padded_length is not None else 0
+        self.item_embedding = nn.Embedding(config.num_items + 1, config.hidden_size)  # row 0 is the padding item
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter uniformly from ±1/√hidden_size, as in the published training recipe."""
+        bound = self.config.hidden_size**-0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
+        """Session vectors, and keys and values of target attention. Item 0 is a click to skip; values are unchecked."""
+        raise NotImplementedError
+
+    def graph(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> ops.SessionGraph:
+        """The sessions' graphs, in the model's semantics."""
+        if not self.original:
+            return ops.session_graph(items, offsets, None)
+        return ops.session_graph(items, offsets, self.padded_length if padded_length is None else padded_length)
+
+    def forward(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+        """Scores of all items, float (sessions, num_items); column j is item j + 1.
+
+        Raises:
+            TypeError: on a wrong type or dtype.
+            ValueError: on a wrong shape or device, ids outside 1..num_items, inconsistent offsets, an empty session.
+        """
+        if not torch.jit.is_scripting() and not torch.compiler.is_compiling():
+            self._check(items, offsets, padded_length)
+        encoded = self.encode(items, offsets, padded_length)
+        return ops.target_attention_scores(
+            encoded.session,
+            encoded.keys,
+            encoded.values,
+            encoded.clicks,
+            encoded.padding,
+            encoded.slot_offsets,
+            self.item_embedding.weight[1:],
+        )
+
+    @torch.jit.export
+    def topk(
+        self, items: Tensor, offsets: Tensor, k: int, padded_length: Optional[int] = None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores, float, and ids, int64, of the best k items of each session, both (sessions, k).
+
+        Best first, equal scores by id.
+
+        Raises:
+            TypeError, ValueError: as in forward, and for k outside 1..num_items.
+        """
+        if not torch.jit.is_scripting() and not torch.compiler.is_compiling():
+            checks.check_k(k, self.config.num_items)
+            self._check(items, offsets, padded_length)
+        encoded = self.encode(items, offsets, padded_length)
+        scores, rows = ops.target_attention_topk(
+            encoded.session,
+            encoded.keys,
+            encoded.values,
+            encoded.clicks,
+            encoded.padding,
+            encoded.slot_offsets,
+            self.item_embedding.weight[1:],
+            k,
+        )
+        return scores, rows + 1
+
+    @torch.jit.ignore
+    def loss(self, items: Tensor, offsets: Tensor, targets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+        """Mean cross-entropy over the catalogue of the item that follows each session, int64 (sessions,): a scalar.
+
+        Raises:
+            TypeError, ValueError: as in forward, and for targets outside 1..num_items or not one per session.
+        """
+        if not torch.compiler.is_compiling():
+            self._check(items, offsets, padded_length)
+            checks.check_targets(targets, offsets, self.item_embedding.weight)
+        encoded = self.encode(items, offsets, padded_length)
+        return ops.target_attention_cross_entropy(*encoded, self.item_embedding.weight[1:], targets - 1).mean()
+
+    @torch.jit.ignore
+    def _check(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> None:
+        checks.check_sessions(items, offsets, self.item_embedding.weight)
+        checks.check_padded_length(padded_length)

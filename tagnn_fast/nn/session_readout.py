@@ -1,0 +1,41 @@
+"""From node states to one vector per session."""
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast import ops
+from tagnn_fast.ops.session_graph import SessionGraph
+
+
+class SessionReadout(nn.Module):
+    """Soft attention over the clicks, seen from the last one (SR-GNN, equations 6-7).
+
+    Args:
+        hidden_size: width of a node state.
+        normalize: softmax of the attention (TAGNN) or its plain values (SR-GNN).
+        hybrid: project [pooled ; last click], instead of the pooled vector alone.
+    """
+
+    def __init__(self, hidden_size: int, normalize: bool, hybrid: bool) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key = nn.Linear(hidden_size, hidden_size)
+        self.logit_weight = nn.Parameter(torch.empty(hidden_size))
+        self.projection = nn.Linear(2 * hidden_size, hidden_size) if hybrid else None
+
+    def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
+        """Session vectors, float (sessions, hidden)."""
+        pooled, last_click = ops.session_readout(
+            nodes,
+            graph,
+            self.query.weight,
+            self.query.bias,
+            self.key.weight,
+            self.key.bias,
+            self.logit_weight,
+            self.normalize,
+        )
+        if self.projection is None:
+            return pooled
+        return self.projection(torch.cat([pooled, last_click], 1))  # type: ignore[no-any-return]

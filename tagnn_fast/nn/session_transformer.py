@@ -1,0 +1,36 @@
+"""The Transformer block of TAGNN++."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast import ops
+from tagnn_fast.ops.session_graph import SessionGraph
+
+
+class SessionTransformer(nn.Module):
+    """Causal self-attention among a session's nodes; the residual is the layer norm of the input (TAGNN++, 3.3).
+
+    Args:
+        hidden_size: width of a node state.
+        heads: attention heads; must divide hidden_size.
+        dropout: rate on the attention weights in training.
+    """
+
+    def __init__(self, hidden_size: int, heads: int = 2, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.norm = nn.LayerNorm(hidden_size)
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.projection = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
+        """New node states, float (slots, hidden); empty slots hold values of no meaning."""
+        dropout = self.dropout if self.training else 0.0
+        seed: Optional[Tensor] = None
+        if dropout > 0.0:
+            seed = torch.randint(1 << 62, (1,), device=nodes.device)
+        attended = ops.session_attention(self.qkv(nodes), graph, self.heads, True, dropout, seed)
+        return self.projection(attended) + self.norm(nodes)  # type: ignore[no-any-return]

@@ -1,0 +1,32 @@
+"""SR-GNN (Wu et al., AAAI 2019)."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.gated_propagation import GatedPropagation
+from tagnn_fast.nn.recommender import EncodedSessions, SessionRecommender
+from tagnn_fast.nn.session_readout import SessionReadout
+
+
+class SRGNN(SessionRecommender):
+    """Session graph → gated propagation → one vector per session, whose product with an item's is its score."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.propagation = GatedPropagation(config.hidden_size, config.steps)
+        self.readout = SessionReadout(config.hidden_size, normalize=False, hybrid=config.hybrid)
+        self.reset_parameters()
+
+    def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
+        """See the base class. There are no slots to attend to: sessions score by their vectors alone."""
+        graph = self.graph(items, offsets, padded_length)
+        nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
+        nodes = self.propagation(nodes, graph)
+        session = self.readout(nodes, graph)  # (sessions, hidden)
+        no_nodes, no_padding = nodes[:0], torch.zeros_like(graph.padding)
+        return EncodedSessions(
+            session, no_nodes, no_nodes, graph.clicks[:0], no_padding, torch.zeros_like(graph.slot_offsets)
+        )

@@ -1,0 +1,31 @@
+"""TAGNN (Yu et al., SIGIR 2020): TAGNN++ without the Transformer block."""
+
+from typing import Optional
+
+from torch import Tensor, nn
+
+from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.gated_propagation import GatedPropagation
+from tagnn_fast.nn.recommender import EncodedSessions, SessionRecommender
+from tagnn_fast.nn.session_readout import SessionReadout
+
+
+class TAGNN(SessionRecommender):
+    """Session graph → gated propagation → attention that depends on the item being scored."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        hidden = config.hidden_size
+        self.propagation = GatedPropagation(hidden, config.steps)
+        self.readout = SessionReadout(hidden, normalize=True, hybrid=config.hybrid)
+        self.target_projection = nn.Linear(hidden, hidden, bias=False)
+        self.reset_parameters()
+
+    def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
+        """See the base class."""
+        graph = self.graph(items, offsets, padded_length)
+        nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
+        nodes = self.propagation(nodes, graph)
+        session = self.readout(nodes, graph)  # (sessions, hidden)
+        keys = self.target_projection(nodes)
+        return EncodedSessions(session, keys, nodes, graph.clicks, graph.padding, graph.slot_offsets)

@@ -1,0 +1,34 @@
+"""TAGNN++ (arXiv 2107.01516)."""
+
+from typing import Optional
+
+from torch import Tensor, nn
+
+from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.gated_propagation import GatedPropagation
+from tagnn_fast.nn.recommender import EncodedSessions, SessionRecommender
+from tagnn_fast.nn.session_readout import SessionReadout
+from tagnn_fast.nn.session_transformer import SessionTransformer
+
+
+class TAGNNPP(SessionRecommender):
+    """Session graph → gated propagation → Transformer block → attention that depends on the item being scored."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        hidden = config.hidden_size
+        self.propagation = GatedPropagation(hidden, config.steps)
+        self.transformer = SessionTransformer(hidden, config.heads, config.attention_dropout)
+        self.readout = SessionReadout(hidden, normalize=True, hybrid=config.hybrid)
+        self.target_projection = nn.Linear(hidden, hidden, bias=False)
+        self.reset_parameters()
+
+    def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
+        """See the base class."""
+        graph = self.graph(items, offsets, padded_length)
+        nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
+        nodes = self.propagation(nodes, graph)
+        nodes = self.transformer(nodes, graph)
+        session = self.readout(nodes, graph)  # (sessions, hidden)
+        keys = self.target_projection(nodes)
+        return EncodedSessions(session, keys, nodes, graph.clicks, graph.padding, graph.slot_offsets)

@@ -1,0 +1,22 @@
+"""The native ops: one file each, with wrapper, fake kernel and autograd formula."""
+
+from tagnn_fast.ops.gated_propagation import gated_propagation
+from tagnn_fast.ops.session_attention import session_attention
+from tagnn_fast.ops.session_graph import SessionGraph, session_graph
+from tagnn_fast.ops.session_readout import session_readout
+from tagnn_fast.ops.target_attention import (
+    target_attention_cross_entropy,
+    target_attention_scores,
+    target_attention_topk,
+)
+
+__all__ = [
+    "SessionGraph",
+    "gated_propagation",
+    "session_attention",
+    "session_graph",
+    "session_readout",
+    "target_attention_cross_entropy",
+    "target_attention_scores",
+    "target_attention_topk",
+]

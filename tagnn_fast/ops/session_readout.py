@@ -1,0 +1,98 @@
+"""Soft-attention readout: one vector per session (SR-GNN, equations 6-7; DESIGN section 2, "Readout")."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from tagnn_fast import reference
+from tagnn_fast.ops.session_graph import SessionGraph
+
+
+def session_readout(
+    nodes: Tensor,
+    graph: SessionGraph,
+    query_weight: Tensor,
+    query_bias: Tensor,
+    key_weight: Tensor,
+    key_bias: Tensor,
+    logit_weight: Tensor,
+    normalize: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Sum of a session's click states h_p, weighted by α_p = w · σ(Q h_last + q + K h_p + k).
+
+    Args:
+        nodes: node states, float (slots, hidden).
+        graph: the sessions' graphs.
+        query_weight: Q, of the last click's state, float (hidden, hidden).
+        query_bias: q, float (hidden,).
+        key_weight: K, of each click's state, float (hidden, hidden).
+        key_bias: k, float (hidden,).
+        logit_weight: w, float (hidden,).
+        normalize: softmax of α over the session's positions, padded ones included (TAGNN), or α as it is (SR-GNN).
+
+    Returns:
+        The pooled vector and the state of the last click, each float (sessions, hidden); zeros for an empty session.
+
+    Raises:
+        RuntimeError: on a wrong shape, dtype or device.
+    """
+    if torch.jit.is_scripting() or not nodes.is_cuda:
+        readout = torch.ops.tagnn_fast.session_readout(
+            nodes,
+            graph.clicks,
+            graph.slot_offsets,
+            graph.num_nodes,
+            graph.last_node,
+            graph.padding,
+            query_weight,
+            query_bias,
+            key_weight,
+            key_bias,
+            logit_weight,
+            normalize,
+        )
+        return readout[0], readout[1]
+    return reference.session_readout(
+        nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize
+    )
+
+
+@torch.library.register_fake("tagnn_fast::session_readout")
+def _(nodes: Tensor, clicks: Tensor, slot_offsets: Tensor, num_nodes: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    slots, hidden = nodes.shape
+    sessions = num_nodes.shape[0]
+    shapes = ((sessions, hidden), (sessions, hidden), (slots, hidden), (slots,))
+    return tuple(nodes.new_empty(shape) for shape in shapes)
+
+
+@torch.library.register_fake("tagnn_fast::session_readout_backward")
+def _(grad_pooled: Tensor, grad_last_click: Tensor, nodes: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    slots, hidden = nodes.shape
+    shapes = ((slots, hidden), (hidden, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden,))
+    return tuple(nodes.new_empty(shape) for shape in shapes)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    nodes, clicks, offsets, num_nodes, last, padding, query_weight, _, key_weight, _, logit_weight, normalize = inputs
+    _, last_click, activations, coefficients = output
+    ctx.mark_non_differentiable(activations, coefficients)
+    ctx.normalize = normalize
+    ctx.save_for_backward(
+        *(nodes, clicks, offsets, num_nodes, last, padding, query_weight, key_weight, logit_weight),
+        *(last_click, activations, coefficients),
+    )
+
+
+def _backward(ctx: Any, grad_pooled: Tensor, grad_last_click: Tensor, *_: Tensor) -> tuple[Optional[Tensor], ...]:
+    inputs, outputs = ctx.saved_tensors[:-3], ctx.saved_tensors[-3:]
+    nodes, *parameters = torch.ops.tagnn_fast.session_readout_backward(
+        grad_pooled, grad_last_click, *inputs, ctx.normalize, *outputs
+    )
+    return nodes, None, None, None, None, None, *parameters, None
+
+
+torch.library.register_autograd("tagnn_fast::session_readout", _backward, setup_context=_setup_context)
+torch.library.register_autocast("tagnn_fast::session_readout", "cpu", torch.float32)
