@@ -14,16 +14,13 @@ STABLE_TORCH_LIBRARY(tagnn_fast, library) {
   library.def(
       "gated_propagation(Tensor nodes, Tensor slot_offsets, Tensor num_nodes, "
       "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
-      "Tensor edge_weight, Tensor edge_bias, Tensor message_bias, "
-      "Tensor weight_ih, Tensor bias_ih, Tensor weight_hh, Tensor bias_hh, int steps=1) -> ("
-      "Tensor out, Tensor states, Tensor messages, Tensor gates, Tensor candidates)");
+      "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih, "
+      "int steps=1) -> (Tensor out, Tensor states, Tensor messages, Tensor gates)");
   library.def(
-      "gated_propagation_backward(Tensor grad, Tensor nodes, Tensor slot_offsets, Tensor num_nodes, "
-      "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
-      "Tensor edge_weight, Tensor weight_ih, Tensor weight_hh, "
-      "Tensor states, Tensor messages, Tensor gates, Tensor candidates) -> ("
-      "Tensor nodes, Tensor edge_weight, Tensor edge_bias, Tensor message_bias, "
-      "Tensor weight_ih, Tensor bias_ih, Tensor weight_hh, Tensor bias_hh)");
+      "gated_propagation_backward(Tensor grad, Tensor slot_offsets, Tensor num_nodes, "
+      "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, Tensor state_weight, Tensor weight_ih, "
+      "Tensor states, Tensor messages, Tensor gates) -> (Tensor nodes, "
+      "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih)");
 
   library.def(
       "session_attention(Tensor qkv, Tensor slot_offsets, Tensor num_nodes, int heads, bool causal=True, "

@@ -15,6 +15,8 @@ from tagnn_fast.nn.tagnn_pp import TAGNNPP
 
 _MODELS = {"tagnn_pp": TAGNNPP, "tagnn": TAGNN, "sr_gnn": SRGNN}
 
+_EDGES = ("linear_edge_in.weight", "linear_edge_out.weight")
+_EDGE_BIASES = ("linear_edge_in.bias", "linear_edge_out.bias")
 # Ours on the left; the published names that are stacked into it on the right.
 _READOUT = {
     "item_embedding.weight": ("embedding.weight",),
@@ -46,13 +48,11 @@ def published_names(architecture: str, hybrid: bool = False) -> dict[str, tuple[
     gnn = "tagnn" if architecture == "tagnn_pp" else "gnn"
     names = {
         **_READOUT,
-        "propagation.edge_weight": (f"{gnn}.linear_edge_in.weight", f"{gnn}.linear_edge_out.weight"),
-        "propagation.edge_bias": (f"{gnn}.linear_edge_in.bias", f"{gnn}.linear_edge_out.bias"),
+        "propagation.state_weight": tuple(f"{gnn}.{name}" for name in (*_EDGES, "w_hh")),
+        "propagation.state_bias": tuple(f"{gnn}.{name}" for name in (*_EDGE_BIASES, "b_hh")),
         "propagation.message_bias": (f"{gnn}.b_iah", f"{gnn}.b_oah"),
         "propagation.weight_ih": (f"{gnn}.w_ih",),
         "propagation.bias_ih": (f"{gnn}.b_ih",),
-        "propagation.weight_hh": (f"{gnn}.w_hh",),
-        "propagation.bias_hh": (f"{gnn}.b_hh",),
     }
     if architecture != "sr_gnn":
         names.update(_TARGET)

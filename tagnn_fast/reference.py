@@ -115,29 +115,25 @@ def neighbour_average(rows: Tensor, start: Tensor, count: Tensor, neighbours: Te
 def gated_propagation(
     nodes: Tensor,
     graph: SessionGraph,
-    edge_weight: Tensor,
-    edge_bias: Tensor,
+    state_weight: Tensor,
+    state_bias: Tensor,
     message_bias: Tensor,
     weight_ih: Tensor,
     bias_ih: Tensor,
-    weight_hh: Tensor,
-    bias_hh: Tensor,
     steps: int = 1,
 ) -> Tensor:
     """See :func:`tagnn_fast.ops.gated_propagation`."""
     real = is_node(graph.slot_offsets, graph.num_nodes, nodes.shape[0]).unsqueeze(1)
+    nodes = torch.where(real, nodes, 0.0)
     for _ in range(steps):
-        edges = torch.addmm(edge_bias, nodes, edge_weight.t())  # (slots, 2 hidden)
-        incoming, outgoing = edges.chunk(2, 1)
-        messages = message_bias + torch.cat(
-            [
-                neighbour_average(incoming, graph.neighbour_start[0], graph.neighbour_count[0], graph.neighbours[0]),
-                neighbour_average(outgoing, graph.neighbour_start[1], graph.neighbour_count[1], graph.neighbours[1]),
-            ],
-            1,
-        )
+        products = torch.addmm(state_bias, nodes, state_weight.t())  # (slots, 5 hidden)
+        incoming, outgoing, state_reset, state_update, state_new = products.chunk(5, 1)
+        averages = [
+            neighbour_average(incoming, graph.neighbour_start[0], graph.neighbour_count[0], graph.neighbours[0]),
+            neighbour_average(outgoing, graph.neighbour_start[1], graph.neighbour_count[1], graph.neighbours[1]),
+        ]
+        messages = torch.cat(averages, 1) + message_bias  # (slots, 2 hidden)
         input_reset, input_update, input_new = torch.addmm(bias_ih, messages, weight_ih.t()).chunk(3, 1)
-        state_reset, state_update, state_new = torch.addmm(bias_hh, nodes, weight_hh.t()).chunk(3, 1)
         reset = torch.sigmoid(input_reset + state_reset)
         update = torch.sigmoid(input_update + state_update)
         candidate = torch.tanh(input_new + reset * state_new)

@@ -1,5 +1,6 @@
-// Gated graph propagation: products by PyTorch's library, everything between them in the loops of
-// gated_propagation_kernel.cpp. Biases are added there too, which saves a pass over each product.
+// Gated graph propagation: two products per step by PyTorch's library, the rest in the loops of
+// gated_propagation_kernel.cpp. Nodes are packed first, so that products skip empty slots; biases are added in the
+// loops, which saves a pass over each product.
 
 #include <torch/csrc/stable/library.h>
 
@@ -23,196 +24,192 @@ const GatedPropagationLoops<double>& loops<double>() {
   return TAGNN_FAST_KERNELS(gated_propagation).float64;
 }
 
-// The tensors behind two NeighbourLists, kept alive while the lists are used.
-struct Neighbours {
-  Tensor start, count, lists;
-  NeighbourLists in, out;
+// The graph, checked, and kept alive while `batch` points at it.
+struct PropagationGraph {
+  Tensor start, count, neighbours;
+  SlotRanges ranges;
+  PropagationBatch batch;
 
-  Neighbours(const Tensor& start_in, const Tensor& count_in, const Tensor& neighbours_in, int64_t slots) {
+  PropagationGraph(
+      int64_t slots, int64_t hidden, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& start_in,
+      const Tensor& count_in, const Tensor& neighbours_in) {
     check_tensor(start_in, "neighbour_start", ScalarType::Long, {2, slots});
     check_tensor(count_in, "neighbour_count", ScalarType::Long, {2, slots});
     check_tensor(neighbours_in, "neighbours", ScalarType::Long, {2, kAnySize});
     start = torch::stable::contiguous(start_in);
     count = torch::stable::contiguous(count_in);
-    lists = torch::stable::contiguous(neighbours_in);
-    const int64_t entries = lists.size(1);
-    const int64_t *first = data<int64_t>(start), *size = data<int64_t>(count), *values = data<int64_t>(lists);
-    in = {first, size, values, slots, entries};
-    out = {first + slots, size + slots, values + entries, slots, entries};
+    neighbours = torch::stable::contiguous(neighbours_in);
+    ranges = slot_ranges(slot_offsets, num_nodes, slots);
+    const int64_t entries = neighbours.size(1);
+    const int64_t *first = data<int64_t>(start), *size = data<int64_t>(count), *list = data<int64_t>(neighbours);
+    batch = {
+        ranges.sessions.data(), {first, size, list, entries}, {first + slots, size + slots, list + entries, entries},
+        hidden};
   }
+
+  // Work in multiply-adds: `per_value` for each value of a state.
+  int64_t chunks(int64_t per_value) const { return num_chunks(ranges.nodes() * batch.hidden * per_value); }
 };
 
-template <class Body>
-void for_slot_chunks(int64_t slots, int64_t hidden, const Body& body) {
-  for_balanced_chunks(
-      num_chunks(slots * hidden * 4), slots, [](int64_t slot) { return slot; },
-      [&](int64_t, int64_t begin, int64_t end) { body(begin, end); });
+// One step's rows of a (steps, slots, width) tensor, of which the first `rows` are in use.
+Tensor step_rows(const Tensor& all, int64_t step, int64_t rows) {
+  Tensor of_step = torch::stable::select(all, 0, step);
+  return torch::stable::narrow(of_step, 0, 0, rows);
 }
 
 template <class T>
-void forward_step(
-    const Tensor& state, const Neighbours& neighbours, const SlotRanges& ranges, const Tensor& edge_weight,
-    const Tensor& edge_bias, const Tensor& message_bias, const Tensor& weight_ih, const Tensor& bias_ih,
-    const Tensor& weight_hh, const Tensor& bias_hh, Tensor messages, T* gates, T* candidates, T* out) {
-  const int64_t slots = state.size(0), hidden = state.size(1);
-  const Tensor edges = product(state, transposed(edge_weight));  // (slots, 2 hidden)
-  for_slot_chunks(slots, hidden, [&](int64_t begin, int64_t end) {
-    loops<T>().average(
-        data<T>(edges), data<T>(edge_bias), data<T>(message_bias), neighbours.in, neighbours.out, hidden, begin, end,
-        mutable_data<T>(messages));
-  });
-  const Tensor input_product = product(messages, transposed(weight_ih));  // (slots, 3 hidden)
-  const Tensor recurrent_product = product(state, transposed(weight_hh));  // (slots, 3 hidden)
-  zero_unowned(gates, ranges, 3 * hidden);
-  zero_unowned(candidates, ranges, hidden);
-  zero_unowned(out, ranges, hidden);
-  for_session_chunks(ranges, num_chunks(slots * hidden * 16), [&](int64_t, int64_t begin, int64_t end) {
-    loops<T>().update(
-        data<T>(input_product), data<T>(recurrent_product), data<T>(bias_ih), data<T>(bias_hh), data<T>(state),
-        ranges.sessions.data(), hidden, begin, end, gates, candidates, out);
-  });
+void zero_unused_rows(Tensor& all, int64_t rows) {
+  const int64_t slots = all.size(1), width = all.size(2);
+  for (int64_t step = 0; step < all.size(0); ++step) {
+    T* values = mutable_data<T>(all) + step * slots * width;
+    std::fill(values + rows * width, values + slots * width, T(0));
+  }
 }
 
-using Propagation = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+template <class T>
+void pack_nodes(const PropagationGraph& graph, const Tensor& nodes, T* rows) {
+  const int64_t hidden = graph.batch.hidden;
+  for (const SessionSlots& session : graph.ranges.sessions) {
+    std::copy_n(data<T>(nodes) + session.begin * hidden, session.nodes() * hidden, rows + session.row * hidden);
+  }
+}
 
-Propagation gated_propagation(
+std::tuple<Tensor, Tensor, Tensor, Tensor> gated_propagation(
     const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& neighbour_start,
-    const Tensor& neighbour_count, const Tensor& neighbours_in, const Tensor& edge_weight, const Tensor& edge_bias_in,
-    const Tensor& message_bias_in, const Tensor& weight_ih, const Tensor& bias_ih_in, const Tensor& weight_hh,
-    const Tensor& bias_hh_in, int64_t steps) {
+    const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& state_bias_in,
+    const Tensor& message_bias_in, const Tensor& weight_ih, const Tensor& bias_ih_in, int64_t steps) {
   const ScalarType dtype = check_floating(nodes_in, "nodes");
   check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
   const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(edge_weight, "edge_weight", dtype, {2 * hidden, hidden});
-  check_tensor(edge_bias_in, "edge_bias", dtype, {2 * hidden});
+  check_tensor(state_weight, "state_weight", dtype, {5 * hidden, hidden});
+  check_tensor(state_bias_in, "state_bias", dtype, {5 * hidden});
   check_tensor(message_bias_in, "message_bias", dtype, {2 * hidden});
   check_tensor(weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
   check_tensor(bias_ih_in, "bias_ih", dtype, {3 * hidden});
-  check_tensor(weight_hh, "weight_hh", dtype, {3 * hidden, hidden});
-  check_tensor(bias_hh_in, "bias_hh", dtype, {3 * hidden});
   check_value(steps >= 1, "steps", "1 or more", static_cast<double>(steps));
-  const Neighbours neighbours(neighbour_start, neighbour_count, neighbours_in, slots);
-  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
+  const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
+  const int64_t rows = graph.ranges.nodes();
 
   const Tensor nodes = torch::stable::contiguous(nodes_in);
-  const Tensor edge_bias = torch::stable::contiguous(edge_bias_in);
+  const Tensor state_bias = torch::stable::contiguous(state_bias_in);
   const Tensor message_bias = torch::stable::contiguous(message_bias_in);
   const Tensor bias_ih = torch::stable::contiguous(bias_ih_in);
-  const Tensor bias_hh = torch::stable::contiguous(bias_hh_in);
   Tensor out = torch::stable::new_empty(nodes, {slots, hidden});
-  Tensor states = torch::stable::new_empty(nodes, {steps - 1, slots, hidden});  // after each step but the last
+  Tensor states = torch::stable::new_empty(nodes, {steps, slots, hidden});  // before each step
   Tensor messages = torch::stable::new_empty(nodes, {steps, slots, 2 * hidden});
-  Tensor gates = torch::stable::new_empty(nodes, {steps, slots, 3 * hidden});
-  Tensor candidates = torch::stable::new_empty(nodes, {steps, slots, hidden});
+  Tensor gates = torch::stable::new_empty(nodes, {steps, slots, 4 * hidden});
 
   const auto run = [&](auto scalar) {
     using T = decltype(scalar);
+    zero_unused_rows<T>(states, rows);
+    zero_unused_rows<T>(messages, rows);
+    zero_unused_rows<T>(gates, rows);
+    zero_unowned(mutable_data<T>(out), graph.ranges, hidden);
+    pack_nodes(graph, nodes, mutable_data<T>(states));
     for (int64_t step = 0; step < steps; ++step) {
-      const Tensor state = step == 0 ? nodes : torch::stable::select(states, 0, step - 1);
-      T* next = step == steps - 1 ? mutable_data<T>(out) : mutable_data<T>(states) + step * slots * hidden;
-      forward_step<T>(
-          state, neighbours, ranges, edge_weight, edge_bias, message_bias, weight_ih, bias_ih, weight_hh, bias_hh,
-          torch::stable::select(messages, 0, step), mutable_data<T>(gates) + step * slots * 3 * hidden,
-          mutable_data<T>(candidates) + step * slots * hidden, next);
+      const bool last = step == steps - 1;
+      const Tensor state = step_rows(states, step, rows);
+      Tensor message = step_rows(messages, step, rows), gate = step_rows(gates, step, rows);
+      T* next = last ? mutable_data<T>(out) : mutable_data<T>(states) + (step + 1) * slots * hidden;
+      const Tensor products = product(state, transposed(state_weight));  // (rows, 5 hidden)
+      for_session_chunks(graph.ranges, graph.chunks(4), [&](int64_t, int64_t begin, int64_t end) {
+        loops<T>().average(
+            graph.batch, data<T>(products), data<T>(state_bias), data<T>(message_bias), begin, end,
+            mutable_data<T>(message));
+      });
+      const Tensor inputs = product(message, transposed(weight_ih));  // (rows, 3 hidden)
+      for_session_chunks(graph.ranges, graph.chunks(16), [&](int64_t, int64_t begin, int64_t end) {
+        loops<T>().update(
+            graph.batch, data<T>(products), data<T>(state_bias), data<T>(inputs), data<T>(bias_ih), data<T>(state),
+            begin, end, last, mutable_data<T>(gate), next);
+      });
     }
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
-  return {out, states, messages, gates, candidates};
+  return {out, states, messages, gates};
 }
 
-// Gradients of the parameters, summed over steps.
-struct ParameterGradients {
-  Tensor edge_weight, edge_bias, message_bias, weight_ih, bias_ih, weight_hh, bias_hh;
-
-  void add(const ParameterGradients& step) {
-    add_one(edge_weight, step.edge_weight);
-    add_one(edge_bias, step.edge_bias);
-    add_one(message_bias, step.message_bias);
-    add_one(weight_ih, step.weight_ih);
-    add_one(bias_ih, step.bias_ih);
-    add_one(weight_hh, step.weight_hh);
-    add_one(bias_hh, step.bias_hh);
+// Adds up the rows that the chunks of a loop have each summed on their own.
+template <class T>
+Tensor chunk_total(const Tensor& like, const std::vector<T>& sums, int64_t chunks, int64_t begin, int64_t width) {
+  const int64_t stride = static_cast<int64_t>(sums.size()) / chunks;
+  Tensor total = torch::stable::new_zeros(like, {width});
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    for (int64_t c = 0; c < width; ++c) {
+      mutable_data<T>(total)[c] += sums[static_cast<size_t>(chunk * stride + begin + c)];
+    }
   }
-
- private:
-  static void add_one(Tensor& sum, const Tensor& term) {
-    sum = sum.defined() ? torch::stable::subtract(sum, term, -1.0) : term;
-  }
-};
+  return total;
+}
 
 template <class T>
-Tensor backward_step(
-    const Tensor& grad, const Tensor& state, const Neighbours& neighbours, const SlotRanges& ranges,
-    const Tensor& edge_weight, const Tensor& weight_ih, const Tensor& weight_hh, const Tensor& messages,
-    const T* gates, const T* candidates, ParameterGradients& sums) {
-  const int64_t slots = state.size(0), hidden = state.size(1);
-  Tensor grad_input_product = torch::stable::new_empty(state, {slots, 3 * hidden});
-  Tensor grad_recurrent_product = torch::stable::new_empty(state, {slots, 3 * hidden});
-  Tensor grad_state = torch::stable::new_empty(state, {slots, hidden});
-  Tensor grad_edges = torch::stable::new_empty(state, {slots, 2 * hidden});
-  zero_unowned(mutable_data<T>(grad_input_product), ranges, 3 * hidden);
-  zero_unowned(mutable_data<T>(grad_recurrent_product), ranges, 3 * hidden);
-  zero_unowned(mutable_data<T>(grad_state), ranges, hidden);
-  for_session_chunks(ranges, num_chunks(slots * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
-    loops<T>().update_backward(
-        data<T>(grad), gates, candidates, data<T>(state), ranges.sessions.data(), hidden, begin, end,
-        mutable_data<T>(grad_input_product), mutable_data<T>(grad_recurrent_product), mutable_data<T>(grad_state));
-  });
-  const Tensor grad_messages = product(grad_input_product, weight_ih);  // (slots, 2 hidden)
-  for_slot_chunks(slots, hidden, [&](int64_t begin, int64_t end) {
-    loops<T>().average_backward(
-        data<T>(grad_messages), neighbours.in, neighbours.out, hidden, begin, end, mutable_data<T>(grad_edges));
-  });
-  sums.add(
-      {product(transposed(grad_edges), state), column_sums(grad_edges), column_sums(grad_messages),
-       product(transposed(grad_input_product), messages), column_sums(grad_input_product),
-       product(transposed(grad_recurrent_product), state), column_sums(grad_recurrent_product)});
-  add_in_place<T>(grad_state, product(grad_edges, edge_weight));
-  add_in_place<T>(grad_state, product(grad_recurrent_product, weight_hh));
-  return grad_state;
+void accumulate(Tensor& sum, const Tensor& term) {
+  if (sum.defined()) add_in_place<T>(sum, term);
+  else sum = term;
 }
 
-using PropagationGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-PropagationGradients gated_propagation_backward(
-    const Tensor& grad_in, const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes,
-    const Tensor& neighbour_start, const Tensor& neighbour_count, const Tensor& neighbours_in,
-    const Tensor& edge_weight, const Tensor& weight_ih, const Tensor& weight_hh, const Tensor& states_in,
-    const Tensor& messages_in, const Tensor& gates_in, const Tensor& candidates_in) {
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(grad_in, "grad", dtype, {slots, hidden});
-  check_tensor(messages_in, "messages", dtype, {kAnySize, slots, 2 * hidden});
-  const int64_t steps = messages_in.size(0);
-  check_value(steps >= 1, "messages", "1 or more steps", static_cast<double>(steps));
-  check_tensor(edge_weight, "edge_weight", dtype, {2 * hidden, hidden});
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_backward(
+    const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& neighbour_start,
+    const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& weight_ih,
+    const Tensor& states_in, const Tensor& messages_in, const Tensor& gates_in) {
+  const ScalarType dtype = check_floating(grad_in, "grad");
+  check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
+  const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
+  check_tensor(states_in, "states", dtype, {kAnySize, slots, hidden});
+  const int64_t steps = states_in.size(0);
+  check_value(steps >= 1, "states", "1 or more steps", static_cast<double>(steps));
+  check_tensor(messages_in, "messages", dtype, {steps, slots, 2 * hidden});
+  check_tensor(gates_in, "gates", dtype, {steps, slots, 4 * hidden});
+  check_tensor(state_weight, "state_weight", dtype, {5 * hidden, hidden});
   check_tensor(weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
-  check_tensor(weight_hh, "weight_hh", dtype, {3 * hidden, hidden});
-  check_tensor(states_in, "states", dtype, {steps - 1, slots, hidden});
-  check_tensor(gates_in, "gates", dtype, {steps, slots, 3 * hidden});
-  check_tensor(candidates_in, "candidates", dtype, {steps, slots, hidden});
-  const Neighbours neighbours(neighbour_start, neighbour_count, neighbours_in, slots);
-  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
+  const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
+  const int64_t rows = graph.ranges.nodes();
 
-  const Tensor nodes = torch::stable::contiguous(nodes_in), states = torch::stable::contiguous(states_in);
+  const Tensor grad = torch::stable::contiguous(grad_in), states = torch::stable::contiguous(states_in);
   const Tensor messages = torch::stable::contiguous(messages_in), gates = torch::stable::contiguous(gates_in);
-  const Tensor candidates = torch::stable::contiguous(candidates_in);
-  Tensor grad = torch::stable::contiguous(grad_in);
-  ParameterGradients sums;
+  Tensor grad_nodes = torch::stable::new_zeros(grad, {slots, hidden});
+  Tensor grad_inputs = torch::stable::new_empty(grad, {rows, 3 * hidden});
+  Tensor grad_products = torch::stable::new_empty(grad, {rows, 5 * hidden});
+  Tensor grad_state = torch::stable::new_empty(grad, {rows, hidden});
+  Tensor grad_state_weight, grad_state_bias, grad_message_bias, grad_weight_ih, grad_bias_ih;
 
   const auto run = [&](auto scalar) {
     using T = decltype(scalar);
+    const int64_t chunks = graph.chunks(8), sums_width = 10 * hidden;  // state_bias, message_bias, bias_ih
+    std::vector<T> sums(static_cast<size_t>(chunks * sums_width));
     for (int64_t step = steps - 1; step >= 0; --step) {
-      const Tensor state = step == 0 ? nodes : torch::stable::select(states, 0, step - 1);
-      grad = backward_step<T>(
-          grad, state, neighbours, ranges, edge_weight, weight_ih, weight_hh, torch::stable::select(messages, 0, step),
-          data<T>(gates) + step * slots * 3 * hidden, data<T>(candidates) + step * slots * hidden, sums);
+      const bool last = step == steps - 1;
+      const Tensor state = step_rows(states, step, rows), message = step_rows(messages, step, rows);
+      const Tensor gate = step_rows(gates, step, rows);
+      // In place: each row of grad_state is read before it is written.
+      const T* grad_out = last ? data<T>(grad) : data<T>(grad_state);
+      for_session_chunks(graph.ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
+        T* own = sums.data() + chunk * sums_width;
+        loops<T>().update_backward(
+            graph.batch, grad_out, data<T>(gate), data<T>(state), begin, end, last, mutable_data<T>(grad_inputs),
+            mutable_data<T>(grad_products), mutable_data<T>(grad_state), own + 7 * hidden, own);
+      });
+      const Tensor grad_messages = product(grad_inputs, weight_ih);  // (rows, 2 hidden)
+      for_session_chunks(graph.ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
+        T* own = sums.data() + chunk * sums_width;
+        loops<T>().average_backward(
+            graph.batch, data<T>(grad_messages), begin, end, mutable_data<T>(grad_products), own, own + 5 * hidden);
+      });
+      add_in_place<T>(grad_state, product(grad_products, state_weight));
+      accumulate<T>(grad_state_weight, product(transposed(grad_products), state));
+      accumulate<T>(grad_weight_ih, product(transposed(grad_inputs), message));
+    }
+    grad_state_bias = chunk_total(grad, sums, chunks, 0, 5 * hidden);
+    grad_message_bias = chunk_total(grad, sums, chunks, 5 * hidden, 2 * hidden);
+    grad_bias_ih = chunk_total(grad, sums, chunks, 7 * hidden, 3 * hidden);
+    for (const SessionSlots& session : graph.ranges.sessions) {
+      std::copy_n(
+          data<T>(grad_state) + session.row * hidden, session.nodes() * hidden,
+          mutable_data<T>(grad_nodes) + session.begin * hidden);
     }
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
-  return {grad, sums.edge_weight, sums.edge_bias, sums.message_bias,
-          sums.weight_ih, sums.bias_ih, sums.weight_hh, sums.bias_hh};
+  return {grad_nodes, grad_state_weight, grad_state_bias, grad_message_bias, grad_weight_ih, grad_bias_ih};
 }
 
 }  // namespace

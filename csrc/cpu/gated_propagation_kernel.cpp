@@ -1,5 +1,5 @@
-// Neighbour averages gather whole rows, one slot at a time; the GRU's gates are one fused pass over a row, with the
-// three gates' columns side by side so that each vector of hidden units is read once.
+// Averages gather whole rows, a session at a time; the GRU cell is one fused pass over a row, the gates' columns side
+// by side. Gradients of biases are summed on the way, into buffers that stay in the first-level cache.
 
 #include "gated_propagation_kernel.h"
 
@@ -8,132 +8,148 @@
 namespace tagnn_fast {
 namespace {
 
-// Calls visit(neighbour) for every valid entry of a slot's list.
+// Calls visit(neighbour's slot) for every entry of a slot's list that lies in its session.
 template <class Visit>
-inline void for_each_neighbour(const NeighbourLists& lists, int64_t slot, const Visit& visit) {
+inline void for_each_neighbour(
+    const NeighbourLists& lists, const SessionSlots& session, int64_t slot, const Visit& visit) {
   const int64_t start = lists.start[slot], count = lists.count[slot];
   if (start < 0 || start > lists.entries) return;
   const int64_t end = count < lists.entries - start ? start + count : lists.entries;
   for (int64_t i = start; i < end; ++i) {
     const int64_t neighbour = lists.neighbours[i];
-    if (neighbour >= 0 && neighbour < lists.slots) visit(neighbour);
+    if (neighbour >= session.begin && neighbour < session.nodes_end) visit(neighbour);
   }
 }
 
 template <class T>
 inline void average_one(
-    const T* edges, const T* edge_bias, const T* message_bias, const NeighbourLists& lists, int64_t slot,
-    int64_t hidden, T* __restrict__ message) {
+    const NeighbourLists& lists, const SessionSlots& session, int64_t slot, const T* products, const T* state_bias,
+    const T* message_bias, int64_t hidden, T* __restrict__ message) {
   for (int64_t c = 0; c < hidden; ++c) message[c] = message_bias[c];
-  const int64_t degree = lists.count[slot];
-  if (degree <= 0) return;
-  const T weight = T(1) / static_cast<T>(degree);
-  for_each_neighbour(lists, slot, [&](int64_t neighbour) {
-    const T* __restrict__ edge = edges + neighbour * 2 * hidden;
+  if (lists.count[slot] <= 0) return;
+  const T weight = T(1) / static_cast<T>(lists.count[slot]);
+  for_each_neighbour(lists, session, slot, [&](int64_t neighbour) {
+    const T* __restrict__ sent = products + (session.row + neighbour - session.begin) * 5 * hidden;
 #pragma omp simd
-    for (int64_t c = 0; c < hidden; ++c) message[c] += weight * (edge[c] + edge_bias[c]);
+    for (int64_t c = 0; c < hidden; ++c) message[c] += weight * (sent[c] + state_bias[c]);
   });
 }
 
 template <class T>
 void average(
-    const T* edges, const T* edge_bias, const T* message_bias, const NeighbourLists& in, const NeighbourLists& out,
-    int64_t hidden, int64_t begin, int64_t end, T* messages) {
-  for (int64_t slot = begin; slot < end; ++slot) {
-    T* message = messages + slot * 2 * hidden;
-    average_one(edges, edge_bias, message_bias, in, slot, hidden, message);
-    average_one(
-        edges + hidden, edge_bias + hidden, message_bias + hidden, out, slot, hidden, message + hidden);
+    const PropagationBatch& batch, const T* products, const T* state_bias, const T* message_bias, int64_t begin,
+    int64_t end, T* messages) {
+  const int64_t hidden = batch.hidden;
+  for (int64_t b = begin; b < end; ++b) {
+    const SessionSlots session = batch.sessions[b];
+    for (int64_t slot = session.begin; slot < session.nodes_end; ++slot) {
+      T* message = messages + (session.row + slot - session.begin) * 2 * hidden;
+      average_one(batch.in, session, slot, products, state_bias, message_bias, hidden, message);
+      average_one(
+          batch.out, session, slot, products + hidden, state_bias + hidden, message_bias + hidden, hidden,
+          message + hidden);
+    }
   }
 }
 
-// `receivers` lists the nodes that hold `slot` among their own neighbours, `degrees` how many each of them has.
+// `receivers` lists the nodes that count `slot` among their neighbours, `degrees` how many neighbours each node has.
 template <class T>
 inline void average_backward_one(
-    const T* grad_messages, const NeighbourLists& receivers, const int64_t* degrees, int64_t slot, int64_t hidden,
-    T* __restrict__ grad_edge) {
-  fill_zero(grad_edge, hidden);
-  for_each_neighbour(receivers, slot, [&](int64_t receiver) {
+    const NeighbourLists& receivers, const int64_t* degrees, const SessionSlots& session, int64_t slot,
+    const T* grad_messages, int64_t hidden, T* __restrict__ grad_sent, T* __restrict__ grad_bias) {
+  fill_zero(grad_sent, hidden);
+  for_each_neighbour(receivers, session, slot, [&](int64_t receiver) {
     if (degrees[receiver] <= 0) return;
-    add_scaled(grad_edge, grad_messages + receiver * 2 * hidden, T(1) / static_cast<T>(degrees[receiver]), hidden);
+    const T* grad_message = grad_messages + (session.row + receiver - session.begin) * 2 * hidden;
+    add_scaled(grad_sent, grad_message, T(1) / static_cast<T>(degrees[receiver]), hidden);
   });
+  add_scaled(grad_bias, grad_sent, T(1), hidden);
 }
 
 template <class T>
 void average_backward(
-    const T* grad_messages, const NeighbourLists& in, const NeighbourLists& out, int64_t hidden, int64_t begin,
-    int64_t end, T* grad_edges) {
-  for (int64_t slot = begin; slot < end; ++slot) {
-    T* grad_edge = grad_edges + slot * 2 * hidden;
-    average_backward_one(grad_messages, out, in.count, slot, hidden, grad_edge);
-    average_backward_one(grad_messages + hidden, in, out.count, slot, hidden, grad_edge + hidden);
+    const PropagationBatch& batch, const T* grad_messages, int64_t begin, int64_t end, T* grad_products,
+    T* grad_state_bias, T* grad_message_bias) {
+  const int64_t hidden = batch.hidden;
+  for (int64_t b = begin; b < end; ++b) {
+    const SessionSlots session = batch.sessions[b];
+    for (int64_t slot = session.begin; slot < session.nodes_end; ++slot) {
+      const int64_t row = session.row + slot - session.begin;
+      T* grad_sent = grad_products + row * 5 * hidden;
+      average_backward_one(
+          batch.out, batch.in.count, session, slot, grad_messages, hidden, grad_sent, grad_state_bias);
+      average_backward_one(
+          batch.in, batch.out.count, session, slot, grad_messages + hidden, hidden, grad_sent + hidden,
+          grad_state_bias + hidden);
+      add_scaled(grad_message_bias, grad_messages + row * 2 * hidden, T(1), 2 * hidden);
+    }
   }
 }
 
 template <class T>
 void update(
-    const T* input_product, const T* recurrent_product, const T* bias_ih, const T* bias_hh, const T* state,
-    const SessionSlots* sessions, int64_t hidden, int64_t begin, int64_t end, T* gates, T* candidates, T* out) {
+    const PropagationBatch& batch, const T* products, const T* state_bias, const T* inputs, const T* bias_ih,
+    const T* states, int64_t begin, int64_t end, bool to_slots, T* gates, T* out) {
+  const int64_t hidden = batch.hidden;
+  const T* bias_hh = state_bias + 2 * hidden;
   for (int64_t b = begin; b < end; ++b) {
-    const SessionSlots session = sessions[b];
-    for (int64_t slot = session.begin; slot < session.nodes_end; ++slot) {
-      const T* __restrict__ gi = input_product + slot * 3 * hidden;
-      const T* __restrict__ gh = recurrent_product + slot * 3 * hidden;
-      const T* __restrict__ h = state + slot * hidden;
-      T* __restrict__ gate = gates + slot * 3 * hidden;
-      T* __restrict__ candidate = candidates + slot * hidden;
-      T* __restrict__ next = out + slot * hidden;
+    const SessionSlots session = batch.sessions[b];
+    for (int64_t i = 0; i < session.nodes(); ++i) {
+      const int64_t row = session.row + i;
+      const T* __restrict__ gi = inputs + row * 3 * hidden;
+      const T* __restrict__ gh = products + row * 5 * hidden + 2 * hidden;
+      const T* __restrict__ state = states + row * hidden;
+      T* __restrict__ gate = gates + row * 4 * hidden;
+      T* __restrict__ next = out + (to_slots ? session.begin + i : row) * hidden;
 #pragma omp simd
       for (int64_t c = 0; c < hidden; ++c) {
-        const T r = sigmoid(gi[c] + bias_ih[c] + gh[c] + bias_hh[c]);
-        const T z = sigmoid(gi[hidden + c] + bias_ih[hidden + c] + gh[hidden + c] + bias_hh[hidden + c]);
+        const T reset = sigmoid(gi[c] + bias_ih[c] + gh[c] + bias_hh[c]);
+        const T update = sigmoid(gi[hidden + c] + bias_ih[hidden + c] + gh[hidden + c] + bias_hh[hidden + c]);
         const T recurrent = gh[2 * hidden + c] + bias_hh[2 * hidden + c];
-        const T n = hyperbolic_tangent(gi[2 * hidden + c] + bias_ih[2 * hidden + c] + r * recurrent);
-        gate[c] = r;
-        gate[hidden + c] = z;
-        gate[2 * hidden + c] = n;
-        candidate[c] = recurrent;
-        next[c] = n + z * (h[c] - n);
+        const T candidate = hyperbolic_tangent(gi[2 * hidden + c] + bias_ih[2 * hidden + c] + reset * recurrent);
+        gate[c] = reset;
+        gate[hidden + c] = update;
+        gate[2 * hidden + c] = candidate;
+        gate[3 * hidden + c] = recurrent;
+        next[c] = candidate + update * (state[c] - candidate);
       }
     }
-    const int64_t empty = session.end - session.nodes_end;
-    fill_zero(gates + session.nodes_end * 3 * hidden, empty * 3 * hidden);
-    fill_zero(candidates + session.nodes_end * hidden, empty * hidden);
-    fill_zero(out + session.nodes_end * hidden, empty * hidden);
+    if (to_slots) fill_zero(out + session.nodes_end * hidden, (session.end - session.nodes_end) * hidden);
   }
 }
 
 template <class T>
 void update_backward(
-    const T* grad, const T* gates, const T* candidates, const T* state, const SessionSlots* sessions, int64_t hidden,
-    int64_t begin, int64_t end, T* grad_input_product, T* grad_recurrent_product, T* grad_state) {
+    const PropagationBatch& batch, const T* grad, const T* gates, const T* states, int64_t begin, int64_t end,
+    bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias) {
+  const int64_t hidden = batch.hidden;
+  T* __restrict__ bias_ih = grad_bias_ih;
+  T* __restrict__ bias_hh = grad_state_bias + 2 * hidden;
   for (int64_t b = begin; b < end; ++b) {
-    const SessionSlots session = sessions[b];
-    for (int64_t slot = session.begin; slot < session.nodes_end; ++slot) {
-      const T* __restrict__ g = grad + slot * hidden;
-      const T* __restrict__ gate = gates + slot * 3 * hidden;
-      const T* __restrict__ candidate = candidates + slot * hidden;
-      const T* __restrict__ h = state + slot * hidden;
-      T* __restrict__ grad_gi = grad_input_product + slot * 3 * hidden;
-      T* __restrict__ grad_gh = grad_recurrent_product + slot * 3 * hidden;
-      T* __restrict__ grad_h = grad_state + slot * hidden;
+    const SessionSlots session = batch.sessions[b];
+    for (int64_t i = 0; i < session.nodes(); ++i) {
+      const int64_t row = session.row + i;
+      const T* __restrict__ g = grad + (from_slots ? session.begin + i : row) * hidden;
+      const T* __restrict__ gate = gates + row * 4 * hidden;
+      const T* __restrict__ state = states + row * hidden;
+      T* __restrict__ grad_gi = grad_inputs + row * 3 * hidden;
+      T* __restrict__ grad_gh = grad_products + row * 5 * hidden + 2 * hidden;
+      T* __restrict__ grad_state = grad_states + row * hidden;
 #pragma omp simd
       for (int64_t c = 0; c < hidden; ++c) {
-        const T r = gate[c], z = gate[hidden + c], n = gate[2 * hidden + c];
-        const T grad_n = g[c] * (T(1) - z) * (T(1) - n * n);
-        const T grad_z = g[c] * (h[c] - n) * z * (T(1) - z);
-        const T grad_r = grad_n * candidate[c] * r * (T(1) - r);
-        grad_gi[c] = grad_gh[c] = grad_r;
-        grad_gi[hidden + c] = grad_gh[hidden + c] = grad_z;
-        grad_gi[2 * hidden + c] = grad_n;
-        grad_gh[2 * hidden + c] = grad_n * r;
-        grad_h[c] = g[c] * z;
+        const T reset = gate[c], update = gate[hidden + c], candidate = gate[2 * hidden + c];
+        const T grad_candidate = g[c] * (T(1) - update) * (T(1) - candidate * candidate);
+        const T grad_update = g[c] * (state[c] - candidate) * update * (T(1) - update);
+        const T grad_reset = grad_candidate * gate[3 * hidden + c] * reset * (T(1) - reset);
+        grad_gi[c] = grad_gh[c] = grad_reset;
+        grad_gi[hidden + c] = grad_gh[hidden + c] = grad_update;
+        grad_gi[2 * hidden + c] = grad_candidate;
+        grad_gh[2 * hidden + c] = grad_candidate * reset;
+        grad_state[c] = g[c] * update;
       }
+      add_scaled(bias_ih, grad_gi, T(1), 3 * hidden);
+      add_scaled(bias_hh, grad_gh, T(1), 3 * hidden);
     }
-    const int64_t empty = session.end - session.nodes_end;
-    fill_zero(grad_input_product + session.nodes_end * 3 * hidden, empty * 3 * hidden);
-    fill_zero(grad_recurrent_product + session.nodes_end * 3 * hidden, empty * 3 * hidden);
-    fill_zero(grad_state + session.nodes_end * hidden, empty * hidden);
   }
 }
 

@@ -1,4 +1,7 @@
 // Loops of the gated propagation, one table per instruction set.
+//
+// Rows here are nodes without the empty slots between sessions. A state's products stand side by side in 5 blocks of
+// `hidden` columns: what it sends along in-edges, along out-edges, and its part of the gates (reset, update, candidate).
 #pragma once
 
 #include <cstdint>
@@ -8,33 +11,39 @@
 
 namespace tagnn_fast {
 
-// Neighbour lists of every slot, in one direction. Any values: indices outside [0, slots) and list entries outside
-// [0, entries) are skipped.
+// Neighbour lists of every slot, in one direction. Any values: entries outside [0, entries) and neighbours outside the
+// slot's own session are skipped.
 struct NeighbourLists {
   const int64_t *start, *count, *neighbours;
-  int64_t slots, entries;
+  int64_t entries;
+};
+
+struct PropagationBatch {
+  const SessionSlots* sessions;
+  NeighbourLists in, out;
+  int64_t hidden;
 };
 
 template <class T>
 struct GatedPropagationLoops {
-  // messages[s] = [mean of edges[j, :d] over in-neighbours j, mean of edges[j, d:] over out-neighbours j] + biases, for
-  // slots [begin, end); edge_bias joins each non-empty mean. (d = hidden)
+  // messages (rows, 2 hidden): mean of the in-neighbours' first block, mean of the out-neighbours' second, + biases.
   void (*average)(
-      const T* edges, const T* edge_bias, const T* message_bias, const NeighbourLists& in, const NeighbourLists& out,
-      int64_t hidden, int64_t begin, int64_t end, T* messages);
-  // Transposed: grad_edges[j] gathers grad_messages[i] / degree(i) over the nodes i that j sends to.
+      const PropagationBatch& batch, const T* products, const T* state_bias, const T* message_bias, int64_t begin,
+      int64_t end, T* messages);
+  // The first two blocks of grad_products: each node gathers grad_messages / degree of those it sent to.
   void (*average_backward)(
-      const T* grad_messages, const NeighbourLists& in, const NeighbourLists& out, int64_t hidden, int64_t begin,
-      int64_t end, T* grad_edges);
-  // One GRU step of sessions [begin, end): from both products to the gates (r, z, n), the recurrent part of the
-  // candidate, and the new state; zeros in empty slots.
+      const PropagationBatch& batch, const T* grad_messages, int64_t begin, int64_t end, T* grad_products,
+      T* grad_state_bias, T* grad_message_bias);
+  // GRU cell: gates (rows, 4 hidden) hold reset, update, candidate and the candidate's recurrent part. The new state
+  // goes to `out` by slot, zeros in empty ones, if `to_slots`, otherwise by row.
   void (*update)(
-      const T* input_product, const T* recurrent_product, const T* bias_ih, const T* bias_hh, const T* state,
-      const SessionSlots* sessions, int64_t hidden, int64_t begin, int64_t end, T* gates, T* candidates, T* out);
-  // Gradients of both products and the direct part of the state's; zeros in empty slots.
+      const PropagationBatch& batch, const T* products, const T* state_bias, const T* inputs, const T* bias_ih,
+      const T* states, int64_t begin, int64_t end, bool to_slots, T* gates, T* out);
+  // Gradients of `inputs` (rows, 3 hidden), of the last three blocks of `products`, and the direct part of the states'.
+  // `grad` is by slot if `from_slots`.
   void (*update_backward)(
-      const T* grad, const T* gates, const T* candidates, const T* state, const SessionSlots* sessions, int64_t hidden,
-      int64_t begin, int64_t end, T* grad_input_product, T* grad_recurrent_product, T* grad_state);
+      const PropagationBatch& batch, const T* grad, const T* gates, const T* states, int64_t begin, int64_t end,
+      bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias);
 };
 
 struct GatedPropagationKernels {

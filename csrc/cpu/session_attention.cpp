@@ -43,9 +43,8 @@ template <class T, class Body>
 void for_attention_chunks(const SlotRanges& ranges, int64_t hidden, int64_t rows, const Body& body) {
   int64_t longest = 0, pairs = 0;
   for (const SessionSlots& session : ranges.sessions) {
-    const int64_t nodes = session.nodes_end - session.begin;
-    longest = std::max(longest, nodes);
-    pairs += nodes * nodes;
+    longest = std::max(longest, session.nodes());
+    pairs += session.nodes() * session.nodes();
   }
   for_session_chunks(ranges, num_chunks(pairs * hidden), [&](int64_t, int64_t begin, int64_t end) {
     std::vector<T> scratch(static_cast<size_t>(rows * longest));

@@ -52,7 +52,7 @@ void forward(
   const int64_t hidden = options.hidden, row = 3 * hidden, width = hidden / options.heads;
   for (int64_t b = begin; b < end; ++b) {
     const SessionSlots session = sessions[b];
-    const int64_t nodes = session.nodes_end - session.begin;
+    const int64_t nodes = session.nodes();
     fill_zero(out + session.begin * hidden, (session.end - session.begin) * hidden);
     for (int64_t head = 0; head < options.heads; ++head) {
       const T* queries = qkv + session.begin * row + head * width;
@@ -76,7 +76,7 @@ void backward(
   const T scale = T(1) / std::sqrt(static_cast<T>(width));
   for (int64_t b = begin; b < end; ++b) {
     const SessionSlots session = sessions[b];
-    const int64_t nodes = session.nodes_end - session.begin;
+    const int64_t nodes = session.nodes();
     fill_zero(grad_qkv + session.begin * row, (session.end - session.begin) * row);
     T *weights = scratch, *grad_weights = scratch + nodes;
     for (int64_t head = 0; head < options.heads; ++head) {

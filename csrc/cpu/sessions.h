@@ -18,6 +18,7 @@ struct SlotRanges {
   int64_t size() const { return static_cast<int64_t>(sessions.size()); }
   int64_t first() const { return sessions.empty() ? slots : sessions.front().begin; }
   int64_t last() const { return sessions.empty() ? slots : sessions.back().end; }
+  int64_t nodes() const { return sessions.empty() ? 0 : sessions.back().row + sessions.back().nodes(); }
 };
 
 // Offsets that fall or leave [0, slots] are clamped so that ranges never overlap: writes stay disjoint and in bounds.
@@ -45,10 +46,12 @@ inline SlotRanges slot_ranges(const Tensor& slot_offsets, const Tensor& num_node
   const auto offsets = clamped_offsets(offsets_tensor.const_data_ptr<int64_t>(), sessions, slots);
   const int64_t* nodes = nodes_tensor.const_data_ptr<int64_t>();
   SlotRanges ranges{std::vector<SessionSlots>(static_cast<size_t>(sessions)), slots};
+  int64_t row = 0;
   for (int64_t b = 0; b < sessions; ++b) {
     const int64_t begin = offsets[static_cast<size_t>(b)], end = offsets[static_cast<size_t>(b) + 1];
-    ranges.sessions[static_cast<size_t>(b)] = {
-        begin, begin + std::clamp<int64_t>(nodes[b], 0, end - begin), end};
+    const SessionSlots session{begin, begin + std::clamp<int64_t>(nodes[b], 0, end - begin), end, row};
+    ranges.sessions[static_cast<size_t>(b)] = session;
+    row += session.nodes();
   }
   return ranges;
 }

@@ -18,25 +18,22 @@ class GatedPropagation(nn.Module):
     def __init__(self, hidden_size: int, steps: int = 1) -> None:
         super().__init__()
         self.steps = steps
-        self.edge_weight = nn.Parameter(torch.empty(2 * hidden_size, hidden_size))  # of in-, then out-neighbours
-        self.edge_bias = nn.Parameter(torch.empty(2 * hidden_size))
+        # Blocks of rows: sent along in-edges, along out-edges, then the gates reset, update, candidate.
+        self.state_weight = nn.Parameter(torch.empty(5 * hidden_size, hidden_size))
+        self.state_bias = nn.Parameter(torch.empty(5 * hidden_size))
         self.message_bias = nn.Parameter(torch.empty(2 * hidden_size))
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, 2 * hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))
-        self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
-        self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size))
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
         """New node states, float (slots, hidden), from the old; zeros in empty slots."""
         return ops.gated_propagation(
             nodes,
             graph,
-            self.edge_weight,
-            self.edge_bias,
+            self.state_weight,
+            self.state_bias,
             self.message_bias,
             self.weight_ih,
             self.bias_ih,
-            self.weight_hh,
-            self.bias_hh,
             self.steps,
         )

@@ -14,13 +14,11 @@ from tagnn_fast.ops.session_graph import SessionGraph
 def gated_propagation(
     nodes: Tensor,
     graph: SessionGraph,
-    edge_weight: Tensor,
-    edge_bias: Tensor,
+    state_weight: Tensor,
+    state_bias: Tensor,
     message_bias: Tensor,
     weight_ih: Tensor,
     bias_ih: Tensor,
-    weight_hh: Tensor,
-    bias_hh: Tensor,
     steps: int = 1,
 ) -> Tensor:
     """Node states after `steps` rounds of: average over in- and out-neighbours, then a GRU cell.
@@ -28,13 +26,12 @@ def gated_propagation(
     Args:
         nodes: node states, float (slots, hidden); empty slots may hold anything.
         graph: the sessions' graphs.
-        edge_weight: projections of in- and out-neighbours, one below the other, float (2 hidden, hidden).
-        edge_bias: their biases, inside the average, float (2 hidden,).
-        message_bias: biases after the average, which reach nodes without neighbours too, float (2 hidden,).
-        weight_ih: GRU weights of the message, gates in order reset, update, candidate, float (3 hidden, 2 hidden).
-        bias_ih: float (3 hidden,).
-        weight_hh: GRU weights of the state, float (3 hidden, hidden).
-        bias_hh: float (3 hidden,).
+        state_weight: everything that multiplies a state, in blocks of hidden rows: what it sends along in-edges, along
+            out-edges, and its part of the GRU's gates reset, update, candidate; float (5 hidden, hidden).
+        state_bias: their biases; those of the edges are inside the averages; float (5 hidden,).
+        message_bias: biases after the averages, which reach nodes without neighbours too, float (2 hidden,).
+        weight_ih: the messages' part of the gates reset, update, candidate, float (3 hidden, 2 hidden).
+        bias_ih: its biases, float (3 hidden,).
         steps: rounds of propagation, 1 or more.
 
     Returns:
@@ -51,61 +48,41 @@ def gated_propagation(
             graph.neighbour_start,
             graph.neighbour_count,
             graph.neighbours,
-            edge_weight,
-            edge_bias,
+            state_weight,
+            state_bias,
             message_bias,
             weight_ih,
             bias_ih,
-            weight_hh,
-            bias_hh,
             steps,
         )[0]
-    return reference.gated_propagation(
-        nodes, graph, edge_weight, edge_bias, message_bias, weight_ih, bias_ih, weight_hh, bias_hh, steps
-    )
+    return reference.gated_propagation(nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps)
 
 
 @torch.library.register_fake("tagnn_fast::gated_propagation")
-def _(nodes: Tensor, slot_offsets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+def _(nodes: Tensor, *rest: Any, steps: int = 1) -> tuple[Tensor, ...]:
     slots, hidden = nodes.shape
-    steps: int = rest[11] if len(rest) > 11 else 1
-    return (
-        nodes.new_empty((slots, hidden)),
-        nodes.new_empty((steps - 1, slots, hidden)),
-        nodes.new_empty((steps, slots, 2 * hidden)),
-        nodes.new_empty((steps, slots, 3 * hidden)),
-        nodes.new_empty((steps, slots, hidden)),
-    )
+    steps = rest[10] if len(rest) > 10 else steps
+    widths = hidden, 2 * hidden, 4 * hidden
+    return nodes.new_empty((slots, hidden)), *(nodes.new_empty((steps, slots, width)) for width in widths)
 
 
 @torch.library.register_fake("tagnn_fast::gated_propagation_backward")
-def _(grad: Tensor, nodes: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    slots, hidden = nodes.shape
-    biases = (2 * hidden,), (2 * hidden,), (3 * hidden,), (3 * hidden,)
-    return (
-        nodes.new_empty((slots, hidden)),
-        nodes.new_empty((2 * hidden, hidden)),
-        nodes.new_empty(biases[0]),
-        nodes.new_empty(biases[1]),
-        nodes.new_empty((3 * hidden, 2 * hidden)),
-        nodes.new_empty(biases[2]),
-        nodes.new_empty((3 * hidden, hidden)),
-        nodes.new_empty(biases[3]),
-    )
+def _(grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    slots, hidden = grad.shape
+    shapes = ((slots, hidden), (5 * hidden, hidden), (5 * hidden,), (2 * hidden,), (3 * hidden, 2 * hidden), (3 * hidden,))
+    return tuple(grad.new_empty(shape) for shape in shapes)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    nodes, slot_offsets, num_nodes, start, count, neighbours, edge_weight, _, _, weight_ih, _, weight_hh, *_ = inputs
+    _, slot_offsets, num_nodes, start, count, neighbours, state_weight, _, _, weight_ih, *_ = inputs
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(
-        nodes, slot_offsets, num_nodes, start, count, neighbours, edge_weight, weight_ih, weight_hh, *output[1:]
-    )
+    ctx.save_for_backward(slot_offsets, num_nodes, start, count, neighbours, state_weight, weight_ih, *output[1:])
 
 
 def _backward(ctx: Any, grad: Optional[Tensor], *_: None) -> tuple[Optional[Tensor], ...]:
     if grad is None:
-        return (None,) * 14
+        return (None,) * 12
     nodes, *parameters = torch.ops.tagnn_fast.gated_propagation_backward(grad, *ctx.saved_tensors)
     return nodes, None, None, None, None, None, *parameters, None
 
