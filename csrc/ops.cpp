@@ -15,19 +15,22 @@ STABLE_TORCH_LIBRARY(tagnn_fast, library) {
       "gated_propagation(Tensor nodes, Tensor slot_offsets, Tensor num_nodes, "
       "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
       "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih, "
-      "int steps=1) -> (Tensor out, Tensor states, Tensor messages, Tensor gates)");
+      "int steps=1) -> (Tensor out, Tensor states, Tensor messages, Tensor products, Tensor gates)");
   library.def(
       "gated_propagation_backward(Tensor grad, Tensor slot_offsets, Tensor num_nodes, "
       "Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, Tensor state_weight, Tensor weight_ih, "
-      "Tensor states, Tensor messages, Tensor gates) -> (Tensor nodes, "
+      "Tensor states, Tensor messages, Tensor products, Tensor gates) -> (Tensor nodes, "
       "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih)");
 
   library.def(
-      "session_attention(Tensor qkv, Tensor slot_offsets, Tensor num_nodes, int heads, bool causal=True, "
-      "float dropout=0.0, Tensor? seed=None) -> Tensor");
+      "session_attention(Tensor nodes, Tensor slot_offsets, Tensor num_nodes, Tensor qkv_weight, Tensor qkv_bias, "
+      "Tensor out_weight, Tensor out_bias, int heads, bool causal=True, float dropout=0.0, Tensor? seed=None) -> ("
+      "Tensor out, Tensor rows, Tensor qkv, Tensor attended)");
   library.def(
-      "session_attention_backward(Tensor grad, Tensor qkv, Tensor slot_offsets, Tensor num_nodes, int heads, "
-      "bool causal=True, float dropout=0.0, Tensor? seed=None) -> Tensor");
+      "session_attention_backward(Tensor grad, Tensor slot_offsets, Tensor num_nodes, Tensor qkv_weight, "
+      "Tensor out_weight, int heads, bool causal, float dropout, Tensor? seed, "
+      "Tensor rows, Tensor qkv, Tensor attended) -> ("
+      "Tensor nodes, Tensor qkv_weight, Tensor qkv_bias, Tensor out_weight, Tensor out_bias)");
 
   library.def(
       "session_readout(Tensor nodes, Tensor clicks, Tensor slot_offsets, Tensor num_nodes, Tensor last_node, "

@@ -15,10 +15,6 @@ from torch.utils.checkpoint import checkpoint
 if TYPE_CHECKING:
     from tagnn_fast.ops.session_graph import SessionGraph
 
-# Elements of the largest temporary of target attention, (slots, items of a chunk): a few MB, near the caches.
-_CHUNK_ELEMENTS = 1 << 20
-
-
 def rising_offsets(offsets: Tensor, end: int) -> Tensor:
     """Offsets made to rise inside 0..end, whatever they hold: int64 (sessions + 1,)."""
     return offsets.clamp(0, end).cummax(0).values
@@ -170,17 +166,23 @@ def dropout_factors(offsets: Tensor, slots: int, heads: int, dropout: float, see
 
 
 def session_attention(
-    qkv: Tensor,
+    nodes: Tensor,
     graph: SessionGraph,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
     heads: int,
     causal: bool = True,
     dropout: float = 0.0,
     seed: Optional[Tensor] = None,
 ) -> Tensor:
     """See :func:`tagnn_fast.ops.session_attention`: dense over all slots of the batch, other sessions masked out."""
-    slots, hidden = qkv.shape[0], qkv.shape[1] // 3
-    queries, keys, values = (part.view(slots, heads, -1).transpose(0, 1) for part in qkv.chunk(3, 1))
+    slots, hidden = nodes.shape
     real = is_node(graph.slot_offsets, graph.num_nodes, slots)
+    nodes = torch.where(real.unsqueeze(1), nodes, 0.0)
+    qkv = torch.addmm(qkv_bias, nodes, qkv_weight.t())  # (slots, 3 hidden)
+    queries, keys, values = (part.reshape(slots, heads, hidden // heads).transpose(0, 1) for part in qkv.chunk(3, 1))
     owner = torch.where(real, owners(graph.slot_offsets, slots), -1)
     seen = (owner.unsqueeze(1) == owner.unsqueeze(0)) & real  # (query slots, key slots)
     if causal:
@@ -192,8 +194,8 @@ def session_attention(
         if seed is None:
             raise RuntimeError("seed: expected an int64 (1,) tensor where dropout is used, got None")
         weights = weights * dropout_factors(graph.slot_offsets, slots, heads, dropout, seed).to(weights.dtype)
-    out = (weights @ values).transpose(0, 1).reshape(slots, hidden)
-    return torch.where(real.unsqueeze(1), out, 0.0)
+    attended = (weights @ values).transpose(0, 1).reshape(slots, hidden)
+    return torch.where(real.unsqueeze(1), torch.addmm(out_bias, attended, out_weight.t()), 0.0)
 
 
 def session_sums(rows: Tensor, owner: Tensor, sessions: int) -> Tensor:
@@ -278,8 +280,11 @@ def _scores(
     return direct + attended / torch.where(total == 0, 1.0, total)
 
 
-def _chunk_items(slots: int) -> int:
-    return max(1, _CHUNK_ELEMENTS // max(1, slots))
+def _chunk_items(slots: int, items: int) -> int:
+    """Items per chunk: the largest temporary, (slots, items of a chunk), is a few MB and stays near the caches."""
+    if not torch.jit.is_scripting() and torch.compiler.is_compiling():
+        return items  # a number of chunks that depends on the number of clicks cannot be traced
+    return max(1, (1 << 20) // max(1, slots))
 
 
 def _prepare(
@@ -315,7 +320,7 @@ def target_attention_scores(
         float (sessions, items).
     """
     weights, padded, owner = _prepare(session, clicks, padding, slot_offsets)
-    chunk = _chunk_items(keys.shape[0])
+    chunk = _chunk_items(keys.shape[0], table.shape[0])
     scores = []
     for start in range(0, table.shape[0], chunk):
         part = table[start : start + chunk]
@@ -338,7 +343,7 @@ def target_attention_topk(
     Best first, equal scores by row. Arguments as in :func:`target_attention_scores`; never holds all scores at once.
     """
     weights, padded, owner = _prepare(session, clicks, padding, slot_offsets)
-    chunk = max(k, _chunk_items(keys.shape[0]))
+    chunk = max(k, _chunk_items(keys.shape[0], table.shape[0]))
     best = session.new_empty((session.shape[0], 0))
     rows = torch.empty((session.shape[0], 0), dtype=torch.int64, device=session.device)
     for start in range(0, table.shape[0], chunk):
@@ -367,7 +372,7 @@ def target_attention_cross_entropy(
     Other arguments as in :func:`target_attention_scores`. Chunks are recomputed in backward, so that none is kept.
     """
     weights, padded, owner = _prepare(session, clicks, padding, slot_offsets)
-    chunk = _chunk_items(keys.shape[0])
+    chunk = _chunk_items(keys.shape[0], table.shape[0])
 
     def chunk_log_sum_exp(session: Tensor, keys: Tensor, values: Tensor, part: Tensor) -> Tensor:
         return _scores(session, keys, values, weights, padded, owner, part, False).logsumexp(1)

@@ -8,7 +8,7 @@
 
 #include "gated_propagation_kernel.h"
 #include "matmul.h"
-#include "sessions.h"
+#include "packing.h"
 
 namespace tagnn_fast {
 namespace {
@@ -51,30 +51,9 @@ struct PropagationGraph {
   int64_t chunks(int64_t per_value) const { return num_chunks(ranges.nodes() * batch.hidden * per_value); }
 };
 
-// One step's rows of a (steps, slots, width) tensor, of which the first `rows` are in use.
-Tensor step_rows(const Tensor& all, int64_t step, int64_t rows) {
-  Tensor of_step = torch::stable::select(all, 0, step);
-  return torch::stable::narrow(of_step, 0, 0, rows);
-}
+using torch::stable::select;
 
-template <class T>
-void zero_unused_rows(Tensor& all, int64_t rows) {
-  const int64_t slots = all.size(1), width = all.size(2);
-  for (int64_t step = 0; step < all.size(0); ++step) {
-    T* values = mutable_data<T>(all) + step * slots * width;
-    std::fill(values + rows * width, values + slots * width, T(0));
-  }
-}
-
-template <class T>
-void pack_nodes(const PropagationGraph& graph, const Tensor& nodes, T* rows) {
-  const int64_t hidden = graph.batch.hidden;
-  for (const SessionSlots& session : graph.ranges.sessions) {
-    std::copy_n(data<T>(nodes) + session.begin * hidden, session.nodes() * hidden, rows + session.row * hidden);
-  }
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> gated_propagation(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
     const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& neighbour_start,
     const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& state_bias_in,
     const Tensor& message_bias_in, const Tensor& weight_ih, const Tensor& bias_ih_in, int64_t steps) {
@@ -97,36 +76,38 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> gated_propagation(
   Tensor out = torch::stable::new_empty(nodes, {slots, hidden});
   Tensor states = torch::stable::new_empty(nodes, {steps, slots, hidden});  // before each step
   Tensor messages = torch::stable::new_empty(nodes, {steps, slots, 2 * hidden});
-  Tensor gates = torch::stable::new_empty(nodes, {steps, slots, 4 * hidden});
+  Tensor products = torch::stable::new_empty(nodes, {steps, slots, 5 * hidden});
+  Tensor gates = torch::stable::new_empty(nodes, {steps, slots, 3 * hidden});
 
   const auto run = [&](auto scalar) {
     using T = decltype(scalar);
-    zero_unused_rows<T>(states, rows);
-    zero_unused_rows<T>(messages, rows);
-    zero_unused_rows<T>(gates, rows);
     zero_unowned(mutable_data<T>(out), graph.ranges, hidden);
-    pack_nodes(graph, nodes, mutable_data<T>(states));
     for (int64_t step = 0; step < steps; ++step) {
       const bool last = step == steps - 1;
-      const Tensor state = step_rows(states, step, rows);
-      Tensor message = step_rows(messages, step, rows), gate = step_rows(gates, step, rows);
+      Tensor step_tensors[] = {
+          select(states, 0, step), select(messages, 0, step), select(products, 0, step), select(gates, 0, step)};
+      for (Tensor& tensor : step_tensors) zero_unused_rows<T>(tensor, rows);
+      if (step == 0) pack_nodes<T>(graph.ranges, nodes, step_tensors[0]);
+      const Tensor state = used_rows(step_tensors[0], rows);
+      Tensor message = used_rows(step_tensors[1], rows), sent = used_rows(step_tensors[2], rows);
+      Tensor gate = used_rows(step_tensors[3], rows);
       T* next = last ? mutable_data<T>(out) : mutable_data<T>(states) + (step + 1) * slots * hidden;
-      const Tensor products = product(state, transposed(state_weight));  // (rows, 5 hidden)
+      product_into(sent, state, transposed(state_weight));  // (rows, 5 hidden)
       for_session_chunks(graph.ranges, graph.chunks(4), [&](int64_t, int64_t begin, int64_t end) {
         loops<T>().average(
-            graph.batch, data<T>(products), data<T>(state_bias), data<T>(message_bias), begin, end,
+            graph.batch, data<T>(sent), data<T>(state_bias), data<T>(message_bias), begin, end,
             mutable_data<T>(message));
       });
-      const Tensor inputs = product(message, transposed(weight_ih));  // (rows, 3 hidden)
+      product_into(gate, message, transposed(weight_ih));  // (rows, 3 hidden)
       for_session_chunks(graph.ranges, graph.chunks(16), [&](int64_t, int64_t begin, int64_t end) {
         loops<T>().update(
-            graph.batch, data<T>(products), data<T>(state_bias), data<T>(inputs), data<T>(bias_ih), data<T>(state),
-            begin, end, last, mutable_data<T>(gate), next);
+            graph.batch, data<T>(state_bias), data<T>(bias_ih), data<T>(state), begin, end, last,
+            mutable_data<T>(sent), mutable_data<T>(gate), next);
       });
     }
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
-  return {out, states, messages, gates};
+  return {out, states, messages, products, gates};
 }
 
 // Adds up the rows that the chunks of a loop have each summed on their own.
@@ -151,7 +132,7 @@ void accumulate(Tensor& sum, const Tensor& term) {
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_backward(
     const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& neighbour_start,
     const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& weight_ih,
-    const Tensor& states_in, const Tensor& messages_in, const Tensor& gates_in) {
+    const Tensor& states_in, const Tensor& messages_in, const Tensor& products_in, const Tensor& gates_in) {
   const ScalarType dtype = check_floating(grad_in, "grad");
   check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
   const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
@@ -159,7 +140,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
   const int64_t steps = states_in.size(0);
   check_value(steps >= 1, "states", "1 or more steps", static_cast<double>(steps));
   check_tensor(messages_in, "messages", dtype, {steps, slots, 2 * hidden});
-  check_tensor(gates_in, "gates", dtype, {steps, slots, 4 * hidden});
+  check_tensor(products_in, "products", dtype, {steps, slots, 5 * hidden});
+  check_tensor(gates_in, "gates", dtype, {steps, slots, 3 * hidden});
   check_tensor(state_weight, "state_weight", dtype, {5 * hidden, hidden});
   check_tensor(weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
   const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
@@ -167,7 +149,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
 
   const Tensor grad = torch::stable::contiguous(grad_in), states = torch::stable::contiguous(states_in);
   const Tensor messages = torch::stable::contiguous(messages_in), gates = torch::stable::contiguous(gates_in);
-  Tensor grad_nodes = torch::stable::new_zeros(grad, {slots, hidden});
+  const Tensor products = torch::stable::contiguous(products_in);
+  Tensor grad_nodes = torch::stable::new_empty(grad, {slots, hidden});
   Tensor grad_inputs = torch::stable::new_empty(grad, {rows, 3 * hidden});
   Tensor grad_products = torch::stable::new_empty(grad, {rows, 5 * hidden});
   Tensor grad_state = torch::stable::new_empty(grad, {rows, hidden});
@@ -179,14 +162,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
     std::vector<T> sums(static_cast<size_t>(chunks * sums_width));
     for (int64_t step = steps - 1; step >= 0; --step) {
       const bool last = step == steps - 1;
-      const Tensor state = step_rows(states, step, rows), message = step_rows(messages, step, rows);
-      const Tensor gate = step_rows(gates, step, rows);
+      const Tensor state = used_rows(select(states, 0, step), rows);
+      const Tensor message = used_rows(select(messages, 0, step), rows);
+      const T* sent = data<T>(products) + step * slots * 5 * hidden;
+      const T* gate = data<T>(gates) + step * slots * 3 * hidden;
       // In place: each row of grad_state is read before it is written.
       const T* grad_out = last ? data<T>(grad) : data<T>(grad_state);
       for_session_chunks(graph.ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
         T* own = sums.data() + chunk * sums_width;
         loops<T>().update_backward(
-            graph.batch, grad_out, data<T>(gate), data<T>(state), begin, end, last, mutable_data<T>(grad_inputs),
+            graph.batch, grad_out, sent, gate, data<T>(state), begin, end, last, mutable_data<T>(grad_inputs),
             mutable_data<T>(grad_products), mutable_data<T>(grad_state), own + 7 * hidden, own);
       });
       const Tensor grad_messages = product(grad_inputs, weight_ih);  // (rows, 2 hidden)
@@ -202,11 +187,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
     grad_state_bias = chunk_total(grad, sums, chunks, 0, 5 * hidden);
     grad_message_bias = chunk_total(grad, sums, chunks, 5 * hidden, 2 * hidden);
     grad_bias_ih = chunk_total(grad, sums, chunks, 7 * hidden, 3 * hidden);
-    for (const SessionSlots& session : graph.ranges.sessions) {
-      std::copy_n(
-          data<T>(grad_state) + session.row * hidden, session.nodes() * hidden,
-          mutable_data<T>(grad_nodes) + session.begin * hidden);
-    }
+    unpack_nodes<T>(graph.ranges, grad_state, nullptr, grad_nodes);
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
   return {grad_nodes, grad_state_weight, grad_state_bias, grad_message_bias, grad_weight_ih, grad_bias_ih};

@@ -30,8 +30,10 @@ inline void average_one(
   const T weight = T(1) / static_cast<T>(lists.count[slot]);
   for_each_neighbour(lists, session, slot, [&](int64_t neighbour) {
     const T* __restrict__ sent = products + (session.row + neighbour - session.begin) * 5 * hidden;
+    for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
-    for (int64_t c = 0; c < hidden; ++c) message[c] += weight * (sent[c] + state_bias[c]);
+      for (int64_t c = first; c < first + width; ++c) message[c] += weight * (sent[c] + state_bias[c]);
+    });
   });
 }
 
@@ -88,31 +90,32 @@ void average_backward(
 
 template <class T>
 void update(
-    const PropagationBatch& batch, const T* products, const T* state_bias, const T* inputs, const T* bias_ih,
-    const T* states, int64_t begin, int64_t end, bool to_slots, T* gates, T* out) {
+    const PropagationBatch& batch, const T* state_bias, const T* bias_ih, const T* states, int64_t begin, int64_t end,
+    bool to_slots, T* products, T* gates, T* out) {
   const int64_t hidden = batch.hidden;
   const T* bias_hh = state_bias + 2 * hidden;
   for (int64_t b = begin; b < end; ++b) {
     const SessionSlots session = batch.sessions[b];
     for (int64_t i = 0; i < session.nodes(); ++i) {
       const int64_t row = session.row + i;
-      const T* __restrict__ gi = inputs + row * 3 * hidden;
-      const T* __restrict__ gh = products + row * 5 * hidden + 2 * hidden;
+      T* __restrict__ gate = gates + row * 3 * hidden;
+      T* __restrict__ gh = products + row * 5 * hidden + 2 * hidden;
       const T* __restrict__ state = states + row * hidden;
-      T* __restrict__ gate = gates + row * 4 * hidden;
       T* __restrict__ next = out + (to_slots ? session.begin + i : row) * hidden;
+      for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
-      for (int64_t c = 0; c < hidden; ++c) {
-        const T reset = sigmoid(gi[c] + bias_ih[c] + gh[c] + bias_hh[c]);
-        const T update = sigmoid(gi[hidden + c] + bias_ih[hidden + c] + gh[hidden + c] + bias_hh[hidden + c]);
-        const T recurrent = gh[2 * hidden + c] + bias_hh[2 * hidden + c];
-        const T candidate = hyperbolic_tangent(gi[2 * hidden + c] + bias_ih[2 * hidden + c] + reset * recurrent);
-        gate[c] = reset;
-        gate[hidden + c] = update;
-        gate[2 * hidden + c] = candidate;
-        gate[3 * hidden + c] = recurrent;
-        next[c] = candidate + update * (state[c] - candidate);
-      }
+        for (int64_t c = first; c < first + width; ++c) {
+          const T reset = sigmoid(gate[c] + bias_ih[c] + gh[c] + bias_hh[c]);
+          const T update = sigmoid(gate[hidden + c] + bias_ih[hidden + c] + gh[hidden + c] + bias_hh[hidden + c]);
+          const T recurrent = gh[2 * hidden + c] + bias_hh[2 * hidden + c];
+          const T candidate = hyperbolic_tangent(gate[2 * hidden + c] + bias_ih[2 * hidden + c] + reset * recurrent);
+          gate[c] = reset;
+          gate[hidden + c] = update;
+          gate[2 * hidden + c] = candidate;
+          gh[2 * hidden + c] = recurrent;
+          next[c] = candidate + update * (state[c] - candidate);
+        }
+      });
     }
     if (to_slots) fill_zero(out + session.nodes_end * hidden, (session.end - session.nodes_end) * hidden);
   }
@@ -120,8 +123,8 @@ void update(
 
 template <class T>
 void update_backward(
-    const PropagationBatch& batch, const T* grad, const T* gates, const T* states, int64_t begin, int64_t end,
-    bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias) {
+    const PropagationBatch& batch, const T* grad, const T* products, const T* gates, const T* states, int64_t begin,
+    int64_t end, bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias) {
   const int64_t hidden = batch.hidden;
   T* __restrict__ bias_ih = grad_bias_ih;
   T* __restrict__ bias_hh = grad_state_bias + 2 * hidden;
@@ -130,23 +133,26 @@ void update_backward(
     for (int64_t i = 0; i < session.nodes(); ++i) {
       const int64_t row = session.row + i;
       const T* __restrict__ g = grad + (from_slots ? session.begin + i : row) * hidden;
-      const T* __restrict__ gate = gates + row * 4 * hidden;
+      const T* __restrict__ gate = gates + row * 3 * hidden;
+      const T* __restrict__ recurrent = products + row * 5 * hidden + 4 * hidden;
       const T* __restrict__ state = states + row * hidden;
       T* __restrict__ grad_gi = grad_inputs + row * 3 * hidden;
       T* __restrict__ grad_gh = grad_products + row * 5 * hidden + 2 * hidden;
       T* __restrict__ grad_state = grad_states + row * hidden;
+      for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
-      for (int64_t c = 0; c < hidden; ++c) {
-        const T reset = gate[c], update = gate[hidden + c], candidate = gate[2 * hidden + c];
-        const T grad_candidate = g[c] * (T(1) - update) * (T(1) - candidate * candidate);
-        const T grad_update = g[c] * (state[c] - candidate) * update * (T(1) - update);
-        const T grad_reset = grad_candidate * gate[3 * hidden + c] * reset * (T(1) - reset);
-        grad_gi[c] = grad_gh[c] = grad_reset;
-        grad_gi[hidden + c] = grad_gh[hidden + c] = grad_update;
-        grad_gi[2 * hidden + c] = grad_candidate;
-        grad_gh[2 * hidden + c] = grad_candidate * reset;
-        grad_state[c] = g[c] * update;
-      }
+        for (int64_t c = first; c < first + width; ++c) {
+          const T reset = gate[c], update = gate[hidden + c], candidate = gate[2 * hidden + c];
+          const T grad_candidate = g[c] * (T(1) - update) * (T(1) - candidate * candidate);
+          const T grad_update = g[c] * (state[c] - candidate) * update * (T(1) - update);
+          const T grad_reset = grad_candidate * recurrent[c] * reset * (T(1) - reset);
+          grad_gi[c] = grad_gh[c] = grad_reset;
+          grad_gi[hidden + c] = grad_gh[hidden + c] = grad_update;
+          grad_gi[2 * hidden + c] = grad_candidate;
+          grad_gh[2 * hidden + c] = grad_candidate * reset;
+          grad_state[c] = g[c] * update;
+        }
+      });
       add_scaled(bias_ih, grad_gi, T(1), 3 * hidden);
       add_scaled(bias_hh, grad_gh, T(1), 3 * hidden);
     }

@@ -34,16 +34,16 @@ struct GatedPropagationLoops {
   void (*average_backward)(
       const PropagationBatch& batch, const T* grad_messages, int64_t begin, int64_t end, T* grad_products,
       T* grad_state_bias, T* grad_message_bias);
-  // GRU cell: gates (rows, 4 hidden) hold reset, update, candidate and the candidate's recurrent part. The new state
-  // goes to `out` by slot, zeros in empty ones, if `to_slots`, otherwise by row.
+  // GRU cell. gates (rows, 3 hidden): the messages' part on entry; reset, update and candidate on return. The last block
+  // of `products` gets its bias. The new state goes to `out` by slot, zeros in empty ones, if `to_slots`, else by row.
   void (*update)(
-      const PropagationBatch& batch, const T* products, const T* state_bias, const T* inputs, const T* bias_ih,
-      const T* states, int64_t begin, int64_t end, bool to_slots, T* gates, T* out);
-  // Gradients of `inputs` (rows, 3 hidden), of the last three blocks of `products`, and the direct part of the states'.
+      const PropagationBatch& batch, const T* state_bias, const T* bias_ih, const T* states, int64_t begin, int64_t end,
+      bool to_slots, T* products, T* gates, T* out);
+  // Gradients of the messages' part of the gates (rows, 3 hidden), of the last three blocks of `products`, and the direct part of the states'.
   // `grad` is by slot if `from_slots`.
   void (*update_backward)(
-      const PropagationBatch& batch, const T* grad, const T* gates, const T* states, int64_t begin, int64_t end,
-      bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias);
+      const PropagationBatch& batch, const T* grad, const T* products, const T* gates, const T* states, int64_t begin,
+      int64_t end, bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias);
 };
 
 struct GatedPropagationKernels {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace tagnn_fast {
 namespace {
@@ -58,6 +59,17 @@ inline float hyperbolic_tangent(float x) {
 }
 inline double hyperbolic_tangent(double x) { return std::tanh(x); }
 
+// Calls body(column, width) for blocks of columns that cover [0, columns): 16 wide, then 4, then 1. Widths are constants,
+// so that loops over them become single vector operations: with widths such as 100, a compiler's own scalar loop over
+// what is left costs more than the vectors before it.
+template <class Body>
+__attribute__((always_inline)) inline void for_columns(int64_t columns, const Body& body) {
+  int64_t column = 0;
+  for (; column + 16 <= columns; column += 16) body(column, std::integral_constant<int64_t, 16>());
+  for (; column + 4 <= columns; column += 4) body(column, std::integral_constant<int64_t, 4>());
+  for (; column < columns; ++column) body(column, std::integral_constant<int64_t, 1>());
+}
+
 template <class T>
 inline T dot(const T* x, const T* y, int64_t n) {
   T sum = 0;
@@ -68,8 +80,10 @@ inline T dot(const T* x, const T* y, int64_t n) {
 
 template <class T>
 inline void add_scaled(T* __restrict__ y, const T* __restrict__ x, T scale, int64_t n) {
+  for_columns(n, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] += scale * x[i];
+    for (int64_t i = first; i < first + width; ++i) y[i] += scale * x[i];
+  });
 }
 
 template <class T>

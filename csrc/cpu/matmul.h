@@ -17,6 +17,14 @@ inline Tensor product(const Tensor& a, const Tensor& b) {  // (m, k) (k, n) -> (
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
+// out = a b.
+inline void product_into(Tensor& out, const Tensor& a, const Tensor& b) {
+  std::array<StableIValue, 3> stack{
+      torch::stable::detail::from(a), torch::stable::detail::from(b), torch::stable::detail::from(out)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  out = torch::stable::detail::to<Tensor>(stack[0]);
+}
+
 inline Tensor transposed(const Tensor& a) { return torch::stable::transpose(a, 0, 1); }
 
 inline Tensor column_sums(const Tensor& a) {

@@ -1,11 +1,15 @@
-// Self-attention among the nodes of each session; sessions run in parallel.
+// Multi-head self-attention among the nodes of each session: projections by PyTorch's library on packed nodes, attention
+// in the loops of session_attention_kernel.cpp, sessions in parallel.
 
 #include <torch/csrc/stable/library.h>
 
 #include <optional>
+#include <tuple>
 
+#include "matmul.h"
+#include "packing.h"
 #include "session_attention_kernel.h"
-#include "sessions.h"
+
 
 namespace tagnn_fast {
 namespace {
@@ -21,74 +25,104 @@ const SessionAttentionLoops<double>& loops<double>() {
   return TAGNN_FAST_KERNELS(session_attention).float64;
 }
 
-AttentionOptions check_arguments(
-    const Tensor& qkv, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed) {
-  const ScalarType dtype = check_floating(qkv, "qkv");
-  check_tensor(qkv, "qkv", dtype, {kAnySize, kAnySize});
-  const int64_t hidden = qkv.size(1) / 3;
-  check_value(qkv.size(1) == 3 * hidden, "qkv", "a multiple of 3 columns", static_cast<double>(qkv.size(1)));
+AttentionBatch check_options(
+    int64_t hidden, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
+    const SlotRanges& ranges) {
   check_value(heads >= 1 && hidden % heads == 0, "heads", "a divisor of hidden", static_cast<double>(heads));
   check_value(dropout >= 0 && dropout < 1, "dropout", "a rate in [0, 1)", dropout);
-  AttentionOptions options{hidden, heads, causal, dropout, 0};
+  AttentionBatch batch{ranges.sessions.data(), hidden, heads, causal, dropout, 0};
   if (dropout > 0) {
     if (!seed) throw std::runtime_error("seed: expected an int64 (1,) tensor where dropout is used, got None");
     check_tensor(*seed, "seed", ScalarType::Long, {1});
-    options.seed = static_cast<uint64_t>(*data<int64_t>(*seed));
+    batch.seed = static_cast<uint64_t>(*data<int64_t>(*seed));
   }
-  return options;
+  return batch;
 }
 
-// Calls body(begin, end, scratch) on ranges of sessions, with room for `rows` values per node of the longest session.
+// Calls body(begin, end, scratch) on ranges of sessions, with room for `values` per node of the longest session.
 template <class T, class Body>
-void for_attention_chunks(const SlotRanges& ranges, int64_t hidden, int64_t rows, const Body& body) {
+void for_attention_chunks(const SlotRanges& ranges, int64_t hidden, int64_t values, const Body& body) {
   int64_t longest = 0, pairs = 0;
   for (const SessionSlots& session : ranges.sessions) {
     longest = std::max(longest, session.nodes());
     pairs += session.nodes() * session.nodes();
   }
   for_session_chunks(ranges, num_chunks(pairs * hidden), [&](int64_t, int64_t begin, int64_t end) {
-    std::vector<T> scratch(static_cast<size_t>(rows * longest));
+    std::vector<T> scratch(static_cast<size_t>(values * longest));
     body(begin, end, scratch.data());
   });
 }
 
-Tensor session_attention(
-    const Tensor& qkv_in, const Tensor& slot_offsets, const Tensor& num_nodes, int64_t heads, bool causal,
+std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
+    const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
+    const Tensor& qkv_bias_in, const Tensor& out_weight, const Tensor& out_bias_in, int64_t heads, bool causal,
     double dropout, const std::optional<Tensor>& seed) {
-  const AttentionOptions options = check_arguments(qkv_in, heads, causal, dropout, seed);
-  const Tensor qkv = torch::stable::contiguous(qkv_in);
-  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, qkv.size(0));
-  Tensor out = torch::stable::new_empty(qkv, {qkv.size(0), options.hidden});
+  const ScalarType dtype = check_floating(nodes_in, "nodes");
+  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
+  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
+  check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
+  check_tensor(qkv_bias_in, "qkv_bias", dtype, {3 * hidden});
+  check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
+  check_tensor(out_bias_in, "out_bias", dtype, {hidden});
+  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
+  const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
+
+  const Tensor nodes = torch::stable::contiguous(nodes_in);
+  const Tensor qkv_bias = torch::stable::contiguous(qkv_bias_in), out_bias = torch::stable::contiguous(out_bias_in);
+  Tensor out = torch::stable::new_empty(nodes, {slots, hidden});
+  Tensor rows = torch::stable::new_empty(nodes, {slots, hidden});
+  Tensor qkv = torch::stable::new_empty(nodes, {slots, 3 * hidden});
+  Tensor attended = torch::stable::new_empty(nodes, {slots, hidden});
   const auto run = [&](auto scalar) {
     using T = decltype(scalar);
-    zero_unowned(mutable_data<T>(out), ranges, options.hidden);
-    for_attention_chunks<T>(ranges, options.hidden, 1, [&](int64_t begin, int64_t end, T* scratch) {
-      loops<T>().forward(data<T>(qkv), ranges.sessions.data(), options, begin, end, scratch, mutable_data<T>(out));
+    for (Tensor* tensor : {&rows, &qkv, &attended}) zero_unused_rows<T>(*tensor, ranges.nodes());
+    pack_nodes<T>(ranges, nodes, rows);
+    Tensor used_qkv = used_rows(qkv, ranges.nodes());
+    product_into(used_qkv, used_rows(rows, ranges.nodes()), transposed(qkv_weight));
+    for_attention_chunks<T>(ranges, hidden, 1, [&](int64_t begin, int64_t end, T* scratch) {
+      loops<T>().forward(
+          batch, data<T>(qkv_bias), begin, end, scratch, mutable_data<T>(used_qkv), mutable_data<T>(attended));
     });
+    const Tensor projected = product(used_rows(attended, ranges.nodes()), transposed(out_weight));
+    unpack_nodes<T>(ranges, projected, data<T>(out_bias), out);
   };
-  qkv.scalar_type() == ScalarType::Float ? run(float()) : run(double());
-  return out;
+  dtype == ScalarType::Float ? run(float()) : run(double());
+  return {out, rows, qkv, attended};
 }
 
-Tensor session_attention_backward(
-    const Tensor& grad_in, const Tensor& qkv_in, const Tensor& slot_offsets, const Tensor& num_nodes, int64_t heads,
-    bool causal, double dropout, const std::optional<Tensor>& seed) {
-  const AttentionOptions options = check_arguments(qkv_in, heads, causal, dropout, seed);
-  check_tensor(grad_in, "grad", qkv_in.scalar_type(), {qkv_in.size(0), options.hidden});
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> session_attention_backward(
+    const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
+    const Tensor& out_weight, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
+    const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
+  const ScalarType dtype = check_floating(grad_in, "grad");
+  check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
+  const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
+  check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
+  check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
+  check_tensor(rows_in, "rows", dtype, {slots, hidden});
+  check_tensor(qkv_in, "qkv", dtype, {slots, 3 * hidden});
+  check_tensor(attended_in, "attended", dtype, {slots, hidden});
+  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
+  const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
+
   const Tensor grad = torch::stable::contiguous(grad_in), qkv = torch::stable::contiguous(qkv_in);
-  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, qkv.size(0));
-  Tensor grad_qkv = torch::stable::new_empty(qkv, {qkv.size(0), 3 * options.hidden});
+  const Tensor rows = used_rows(rows_in, ranges.nodes()), attended = used_rows(attended_in, ranges.nodes());
+  Tensor grad_rows = torch::stable::new_empty(grad, {ranges.nodes(), hidden});
+  Tensor grad_qkv = torch::stable::new_empty(grad, {ranges.nodes(), 3 * hidden});
+  Tensor grad_nodes = torch::stable::new_empty(grad, {slots, hidden});
   const auto run = [&](auto scalar) {
     using T = decltype(scalar);
-    zero_unowned(mutable_data<T>(grad_qkv), ranges, 3 * options.hidden);
-    for_attention_chunks<T>(ranges, options.hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {
+    pack_nodes<T>(ranges, grad, grad_rows);
+    const Tensor grad_attended = product(grad_rows, out_weight);  // (rows, hidden)
+    for_attention_chunks<T>(ranges, hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {
       loops<T>().backward(
-          data<T>(grad), data<T>(qkv), ranges.sessions.data(), options, begin, end, scratch,
-          mutable_data<T>(grad_qkv));
+          batch, data<T>(grad_attended), data<T>(qkv), begin, end, scratch, mutable_data<T>(grad_qkv));
     });
+    unpack_nodes<T>(ranges, product(grad_qkv, qkv_weight), nullptr, grad_nodes);
   };
-  qkv.scalar_type() == ScalarType::Float ? run(float()) : run(double());
-  return grad_qkv;
+  dtype == ScalarType::Float ? run(float()) : run(double());
+  return {grad_nodes, product(transposed(grad_qkv), rows), column_sums(grad_qkv),
+          product(transposed(grad_rows), attended), column_sums(grad_rows)};
 }
 
 }  // namespace

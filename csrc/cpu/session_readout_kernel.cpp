@@ -49,13 +49,13 @@ void forward(
     const T* __restrict__ query = queries + b * hidden;
     for (int64_t slot = slots.begin; slot < slots.nodes_end; ++slot) {
       T* __restrict__ activation = activations + slot * hidden;
-      T logit = 0;
-#pragma omp simd reduction(+ : logit)
-      for (int64_t c = 0; c < hidden; ++c) {
-        activation[c] = sigmoid(activation[c] + query[c] + (query_bias[c] + key_bias[c]));
-        logit += logit_weight[c] * activation[c];
-      }
-      coefficients[slot] = logit;
+      for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
+#pragma omp simd
+        for (int64_t c = first; c < first + width; ++c) {
+          activation[c] = sigmoid(activation[c] + query[c] + (query_bias[c] + key_bias[c]));
+        }
+      });
+      coefficients[slot] = dot(logit_weight, activation, hidden);
     }
     if (batch.normalize) {
       normalize(batch, b, coefficients);
@@ -99,13 +99,15 @@ void backward(
       const T* __restrict__ activation = activations + slot * hidden;
       T* __restrict__ grad_node = grad_nodes + slot * hidden;
       T* __restrict__ grad_key = grad_keys + slot * hidden;
+      for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
-      for (int64_t c = 0; c < hidden; ++c) {
-        grad_node[c] = value_weight * grad[c];
-        grad_key[c] = grad_logit * logit_weight[c] * activation[c] * (T(1) - activation[c]);
-        grad_query[c] += grad_key[c];
-        grad_logit_weight[c] += grad_logit * activation[c];
-      }
+        for (int64_t c = first; c < first + width; ++c) {
+          grad_node[c] = value_weight * grad[c];
+          grad_key[c] = grad_logit * logit_weight[c] * activation[c] * (T(1) - activation[c]);
+          grad_query[c] += grad_key[c];
+          grad_logit_weight[c] += grad_logit * activation[c];
+        }
+      });
     }
     fill_zero(grad_nodes + slots.nodes_end * hidden, (slots.end - slots.nodes_end) * hidden);
     fill_zero(grad_keys + slots.nodes_end * hidden, (slots.end - slots.nodes_end) * hidden);

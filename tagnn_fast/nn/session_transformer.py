@@ -32,5 +32,16 @@ class SessionTransformer(nn.Module):
         seed: Optional[Tensor] = None
         if dropout > 0.0:
             seed = torch.randint(1 << 62, (1,), device=nodes.device)
-        attended = ops.session_attention(self.qkv(nodes), graph, self.heads, True, dropout, seed)
-        return self.projection(attended) + self.norm(nodes)  # type: ignore[no-any-return]
+        attended = ops.session_attention(
+            nodes,
+            graph,
+            self.qkv.weight,
+            self.qkv.bias,
+            self.projection.weight,
+            self.projection.bias,
+            self.heads,
+            True,
+            dropout,
+            seed,
+        )
+        return attended + self.norm(nodes)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import reference
+from tagnn_fast.ops.autograd import register_gradient
 from tagnn_fast.ops.session_graph import SessionGraph
 
 
@@ -40,29 +41,33 @@ def gated_propagation(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
-    if torch.jit.is_scripting() or not nodes.is_cuda:
-        return torch.ops.tagnn_fast.gated_propagation(  # type: ignore[no-any-return]
-            nodes,
-            graph.slot_offsets,
-            graph.num_nodes,
-            graph.neighbour_start,
-            graph.neighbour_count,
-            graph.neighbours,
-            state_weight,
-            state_bias,
-            message_bias,
-            weight_ih,
-            bias_ih,
-            steps,
-        )[0]
-    return reference.gated_propagation(nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps)
+    arguments = (
+        nodes,
+        graph.slot_offsets,
+        graph.num_nodes,
+        graph.neighbour_start,
+        graph.neighbour_count,
+        graph.neighbours,
+        state_weight,
+        state_bias,
+        message_bias,
+        weight_ih,
+        bias_ih,
+        steps,
+    )
+    if not torch.jit.is_scripting():
+        if nodes.is_cuda:
+            return reference.gated_propagation(nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps)
+        if not torch.compiler.is_compiling():
+            return _eager(*arguments)[0]  # type: ignore[no-any-return]
+    return torch.ops.tagnn_fast.gated_propagation(*arguments)[0]  # type: ignore[no-any-return]
 
 
 @torch.library.register_fake("tagnn_fast::gated_propagation")
 def _(nodes: Tensor, *rest: Any, steps: int = 1) -> tuple[Tensor, ...]:
     slots, hidden = nodes.shape
     steps = rest[10] if len(rest) > 10 else steps
-    widths = hidden, 2 * hidden, 4 * hidden
+    widths = hidden, 2 * hidden, 5 * hidden, 3 * hidden
     return nodes.new_empty((slots, hidden)), *(nodes.new_empty((steps, slots, width)) for width in widths)
 
 
@@ -87,5 +92,4 @@ def _backward(ctx: Any, grad: Optional[Tensor], *_: None) -> tuple[Optional[Tens
     return nodes, None, None, None, None, None, *parameters, None
 
 
-torch.library.register_autograd("tagnn_fast::gated_propagation", _backward, setup_context=_setup_context)
-torch.library.register_autocast("tagnn_fast::gated_propagation", "cpu", torch.float32)
+_eager = register_gradient("gated_propagation", _setup_context, _backward)

@@ -8,22 +8,31 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import reference
+from tagnn_fast.ops.autograd import register_gradient
 from tagnn_fast.ops.session_graph import SessionGraph
 
 
 def session_attention(
-    qkv: Tensor,
+    nodes: Tensor,
     graph: SessionGraph,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
     heads: int,
     causal: bool = True,
     dropout: float = 0.0,
     seed: Optional[Tensor] = None,
 ) -> Tensor:
-    """softmax(Q Kᵀ / √width) V inside each session and head, nodes in slot order.
+    """Multi-head self-attention inside each session: softmax(Q Kᵀ / √width) V in each head, nodes in slot order.
 
     Args:
-        qkv: queries, keys and values side by side, float (slots, 3 hidden), each cut into heads of hidden / heads.
+        nodes: node states, float (slots, hidden).
         graph: the sessions' graphs.
+        qkv_weight: projections to queries, keys and values, one below the other, float (3 hidden, hidden).
+        qkv_bias: their biases, float (3 hidden,).
+        out_weight: projection of the heads' results side by side, float (hidden, hidden).
+        out_bias: its bias, float (hidden,).
         heads: number of heads, a divisor of hidden.
         causal: whether a node attends only to itself and the nodes before it.
         dropout: rate at which attention weights are dropped, in [0, 1).
@@ -35,34 +44,56 @@ def session_attention(
     Raises:
         RuntimeError: on a wrong shape, dtype or device, a rate outside [0, 1) or a missing seed.
     """
-    if torch.jit.is_scripting() or not qkv.is_cuda:
-        return torch.ops.tagnn_fast.session_attention(  # type: ignore[no-any-return]
-            qkv, graph.slot_offsets, graph.num_nodes, heads, causal, dropout, seed
-        )
-    return reference.session_attention(qkv, graph, heads, causal, dropout, seed)
+    arguments = (
+        nodes,
+        graph.slot_offsets,
+        graph.num_nodes,
+        qkv_weight,
+        qkv_bias,
+        out_weight,
+        out_bias,
+        heads,
+        causal,
+        dropout,
+        seed,
+    )
+    if not torch.jit.is_scripting():
+        if nodes.is_cuda:
+            return reference.session_attention(nodes, graph, qkv_weight, qkv_bias, out_weight, out_bias, heads, causal, dropout, seed)
+        if not torch.compiler.is_compiling():
+            return _eager(*arguments)[0]  # type: ignore[no-any-return]
+    return torch.ops.tagnn_fast.session_attention(*arguments)[0]  # type: ignore[no-any-return]
 
 
 @torch.library.register_fake("tagnn_fast::session_attention")
-def _(qkv: Tensor, *rest: Any, **options: Any) -> Tensor:
-    return qkv.new_empty((qkv.shape[0], qkv.shape[1] // 3))
+def _(nodes: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, ...]:
+    slots, hidden = nodes.shape
+    return tuple(nodes.new_empty((slots, width)) for width in (hidden, hidden, 3 * hidden, hidden))
 
 
 @torch.library.register_fake("tagnn_fast::session_attention_backward")
-def _(grad: Tensor, qkv: Tensor, *rest: Any, **options: Any) -> Tensor:
-    return torch.empty_like(qkv, memory_format=torch.contiguous_format)
+def _(grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    slots, hidden = grad.shape
+    shapes = ((slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), (hidden,))
+    return tuple(grad.new_empty(shape) for shape in shapes)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    qkv, slot_offsets, num_nodes, heads, causal, dropout, seed = inputs
-    ctx.save_for_backward(qkv, slot_offsets, num_nodes, seed)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, slot_offsets, num_nodes, qkv_weight, _, out_weight, _, heads, causal, dropout, seed = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
     ctx.options = heads, causal, dropout
+    ctx.save_for_backward(slot_offsets, num_nodes, qkv_weight, out_weight, seed, *output[1:])
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-    qkv, slot_offsets, num_nodes, seed = ctx.saved_tensors
-    grad_qkv = torch.ops.tagnn_fast.session_attention_backward(grad, qkv, slot_offsets, num_nodes, *ctx.options, seed)
-    return grad_qkv, None, None, None, None, None, None
+def _backward(ctx: Any, grad: Optional[Tensor], *_: None) -> tuple[Optional[Tensor], ...]:
+    if grad is None:
+        return (None,) * 11
+    *inputs, seed, rows, qkv, attended = ctx.saved_tensors
+    nodes, *parameters = torch.ops.tagnn_fast.session_attention_backward(
+        grad, *inputs, *ctx.options, seed, rows, qkv, attended
+    )
+    return nodes, None, None, *parameters, None, None, None, None
 
 
-torch.library.register_autograd("tagnn_fast::session_attention", _backward, setup_context=_setup_context)
-torch.library.register_autocast("tagnn_fast::session_attention", "cpu", torch.float32)
+_eager = register_gradient("session_attention", _setup_context, _backward)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import reference
+from tagnn_fast.ops.autograd import register_gradient
 from tagnn_fast.ops.session_graph import SessionGraph
 
 
@@ -39,25 +40,27 @@ def session_readout(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
-    if torch.jit.is_scripting() or not nodes.is_cuda:
-        readout = torch.ops.tagnn_fast.session_readout(
-            nodes,
-            graph.clicks,
-            graph.slot_offsets,
-            graph.num_nodes,
-            graph.last_node,
-            graph.padding,
-            query_weight,
-            query_bias,
-            key_weight,
-            key_bias,
-            logit_weight,
-            normalize,
-        )
-        return readout[0], readout[1]
-    return reference.session_readout(
-        nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize
+    arguments = (
+        nodes,
+        graph.clicks,
+        graph.slot_offsets,
+        graph.num_nodes,
+        graph.last_node,
+        graph.padding,
+        query_weight,
+        query_bias,
+        key_weight,
+        key_bias,
+        logit_weight,
+        normalize,
     )
+    if not torch.jit.is_scripting():
+        if nodes.is_cuda:
+            return reference.session_readout(nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize)
+        if not torch.compiler.is_compiling():
+            return _eager(*arguments)[:2]  # type: ignore[no-any-return]
+    pooled, last_click, _, _ = torch.ops.tagnn_fast.session_readout(*arguments)
+    return pooled, last_click
 
 
 @torch.library.register_fake("tagnn_fast::session_readout")
@@ -94,5 +97,4 @@ def _backward(ctx: Any, grad_pooled: Tensor, grad_last_click: Tensor, *_: Tensor
     return nodes, None, None, None, None, None, *parameters, None
 
 
-torch.library.register_autograd("tagnn_fast::session_readout", _backward, setup_context=_setup_context)
-torch.library.register_autocast("tagnn_fast::session_readout", "cpu", torch.float32)
+_eager = register_gradient("session_readout", _setup_context, _backward)
