@@ -74,7 +74,9 @@ def cuda_sources() -> list[Path]:
     """CUDA sources to build: TAGNN_FAST_CUDA=0 wants none, =1 fails without nvcc, default is "if nvcc is there"."""
     wanted, sources = flag("TAGNN_FAST_CUDA"), sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     if wanted and find_nvcc() is None:
-        raise SystemExit("TAGNN_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit")
+        raise SystemExit(
+            "TAGNN_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit"
+        )
     return sources if wanted is not False and find_nvcc() is not None else []
 
 
@@ -176,17 +178,22 @@ class BuildNative(build_ext):
             for capability, flags in capabilities().items():
                 macro = f"-DTAGNN_FAST_CAPABILITY={capability}"
                 objects.append(compile_object(source, f"{source.stem}.{capability}.o", [macro, *flags]))
-        # $ORIGIN/../torch/lib is where pip puts PyTorch beside this package: enough for dlopen without Python.
-        lines.extend([
-            f"build {ninja_path(library)}: link {' '.join(objects)}",
-            f"  flags = -Wl,--no-as-needed -L{torch}/lib -ltorch_cpu -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/../torch/lib'",
-        ])
+        # Where pip puts PyTorch beside this package: enough for dlopen without Python.
+        runpath = "-Wl,-rpath,'$$ORIGIN/../torch/lib'"
+        lines.extend(
+            [
+                f"build {ninja_path(library)}: link {' '.join(objects)}",
+                f"  flags = -Wl,--no-as-needed -L{torch}/lib -ltorch_cpu -Wl,--as-needed {runpath}",
+            ]
+        )
         module_object = compile_object(ROOT / "csrc" / "python" / "module.cpp", "module.o", [*macros, *python])
-        lines.extend([
-            f"build {ninja_path(module)}: link {module_object} | {ninja_path(library)}",
-            f"  flags = -L{library.parent} -ltagnn_fast_ops -Wl,-rpath,'$$ORIGIN'",
-            "",
-        ])
+        lines.extend(
+            [
+                f"build {ninja_path(module)}: link {module_object} | {ninja_path(library)}",
+                f"  flags = -L{library.parent} -ltagnn_fast_ops -Wl,-rpath,'$$ORIGIN'",
+                "",
+            ]
+        )
         return "\n".join(lines)
 
 

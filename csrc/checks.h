@@ -17,14 +17,22 @@ constexpr int64_t kAnySize = -1;
 
 inline const char* dtype_name(ScalarType dtype) {
   switch (dtype) {
-    case ScalarType::Float: return "float32";
-    case ScalarType::Double: return "float64";
-    case ScalarType::Half: return "float16";
-    case ScalarType::BFloat16: return "bfloat16";
-    case ScalarType::Long: return "int64";
-    case ScalarType::Int: return "int32";
-    case ScalarType::Bool: return "bool";
-    default: return "another dtype";
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::Double:
+      return "float64";
+    case ScalarType::Half:
+      return "float16";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::Int:
+      return "int32";
+    case ScalarType::Bool:
+      return "bool";
+    default:
+      return "another dtype";
   }
 }
 
@@ -68,8 +76,7 @@ inline void check_value(bool holds, const char* name, const char* expected, doub
 inline ScalarType check_floating(const Tensor& tensor, const char* name) {
   const ScalarType dtype = tensor.scalar_type();
   if (dtype == ScalarType::Float || dtype == ScalarType::Double) return dtype;
-  throw std::runtime_error(
-      std::string(name) + ": expected float32 or float64, got " + dtype_name(dtype));
+  throw std::runtime_error(std::string(name) + ": expected float32 or float64, got " + dtype_name(dtype));
 }
 
 }  // namespace tagnn_fast

@@ -45,6 +45,8 @@ class ModelConfig:
         if self.semantics not in ("clean", "original"):
             raise ValueError(f"semantics: expected 'clean' or 'original', got {self.semantics!r}")
         if self.semantics == "original" and self.padded_length is None:
-            raise ValueError("padded_length: expected the length sessions are padded to in 'original' semantics, got None")
+            raise ValueError(
+                "padded_length: expected the length sessions are padded to in 'original' semantics, got None"
+            )
         if self.padded_length is not None and self.padded_length < 0:
             raise ValueError(f"padded_length: expected 0 or more, got {self.padded_length}")

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 if TYPE_CHECKING:
     from tagnn_fast.ops.session_graph import SessionGraph
 
+
 def rising_offsets(offsets: Tensor, end: int) -> Tensor:
     """Offsets made to rise inside 0..end, whatever they hold: int64 (sessions + 1,)."""
     return offsets.clamp(0, end).cummax(0).values
@@ -287,9 +288,7 @@ def _chunk_items(slots: int, items: int) -> int:
     return max(1, (1 << 20) // max(1, slots))
 
 
-def _prepare(
-    session: Tensor, clicks: Tensor, padding: Tensor, slot_offsets: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _prepare(session: Tensor, clicks: Tensor, padding: Tensor, slot_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     columns = clicks.unsqueeze(1).to(session.dtype), padding.unsqueeze(1).to(session.dtype)
     return columns[0], columns[1], owners(slot_offsets, clicks.shape[0])
 

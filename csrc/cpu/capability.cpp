@@ -15,11 +15,11 @@ bool machine_has(int capability) {
   if (capability == 0) return true;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
   if (capability == 1) return avx2;
   return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #else
   return false;
 #endif
@@ -43,8 +43,10 @@ int initial() {
   if (index >= 0 && machine_has(index)) return index;
   // A library constructor cannot raise: say so and go on with what works.
   std::fprintf(
-      stderr, "tagnn_fast: TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2 or avx512 as this machine has it, got %s; "
-      "using %s\n", wanted, kNames[best]);
+      stderr,
+      "tagnn_fast: TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2 or avx512 as this machine has it, got %s; "
+      "using %s\n",
+      wanted, kNames[best]);
   return best;
 }
 
@@ -55,15 +57,11 @@ std::atomic<int>& current() {
 
 }  // namespace
 
-CpuCapability cpu_capability() {
-  return static_cast<CpuCapability>(current().load(std::memory_order_relaxed));
-}
+CpuCapability cpu_capability() { return static_cast<CpuCapability>(current().load(std::memory_order_relaxed)); }
 
 }  // namespace tagnn_fast
 
-const char* tagnn_fast_cpu_capability() {
-  return tagnn_fast::kNames[static_cast<int>(tagnn_fast::cpu_capability())];
-}
+const char* tagnn_fast_cpu_capability() { return tagnn_fast::kNames[static_cast<int>(tagnn_fast::cpu_capability())]; }
 
 int tagnn_fast_has_cpu_capability(const char* name) {
   const int index = tagnn_fast::find(name);

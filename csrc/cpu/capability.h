@@ -26,9 +26,10 @@ __attribute__((visibility("default"))) int tagnn_fast_has_cpu_capability(const c
 
 #if defined(__x86_64__)
 #define TAGNN_FAST_DECLARE_KERNELS(Table, op) extern const Table op##_baseline, op##_avx2, op##_avx512
-#define TAGNN_FAST_KERNELS(op)                                                                        \
-  (::tagnn_fast::cpu_capability() == ::tagnn_fast::CpuCapability::kAvx512 ? op##_avx512               \
-       : ::tagnn_fast::cpu_capability() == ::tagnn_fast::CpuCapability::kAvx2 ? op##_avx2 : op##_baseline)
+#define TAGNN_FAST_KERNELS(op)                                                          \
+  (::tagnn_fast::cpu_capability() == ::tagnn_fast::CpuCapability::kAvx512 ? op##_avx512 \
+   : ::tagnn_fast::cpu_capability() == ::tagnn_fast::CpuCapability::kAvx2 ? op##_avx2   \
+                                                                          : op##_baseline)
 #else
 #define TAGNN_FAST_DECLARE_KERNELS(Table, op) extern const Table op##_baseline
 #define TAGNN_FAST_KERNELS(op) (op##_baseline)

@@ -43,7 +43,9 @@ struct PropagationGraph {
     const int64_t entries = neighbours.size(1);
     const int64_t *first = data<int64_t>(start), *size = data<int64_t>(count), *list = data<int64_t>(neighbours);
     batch = {
-        ranges.sessions.data(), {first, size, list, entries}, {first + slots, size + slots, list + entries, entries},
+        ranges.sessions.data(),
+        {first, size, list, entries},
+        {first + slots, size + slots, list + entries, entries},
         hidden};
   }
 
@@ -101,8 +103,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
       product_into(gate, message, transposed(weight_ih));  // (rows, 3 hidden)
       for_session_chunks(graph.ranges, graph.chunks(16), [&](int64_t, int64_t begin, int64_t end) {
         loops<T>().update(
-            graph.batch, data<T>(state_bias), data<T>(bias_ih), data<T>(state), begin, end, last,
-            mutable_data<T>(sent), mutable_data<T>(gate), next);
+            graph.batch, data<T>(state_bias), data<T>(bias_ih), data<T>(state), begin, end, last, mutable_data<T>(sent),
+            mutable_data<T>(gate), next);
       });
     }
   };

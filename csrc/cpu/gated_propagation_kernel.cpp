@@ -78,8 +78,7 @@ void average_backward(
     for (int64_t slot = session.begin; slot < session.nodes_end; ++slot) {
       const int64_t row = session.row + slot - session.begin;
       T* grad_sent = grad_products + row * 5 * hidden;
-      average_backward_one(
-          batch.out, batch.in.count, session, slot, grad_messages, hidden, grad_sent, grad_state_bias);
+      average_backward_one(batch.out, batch.in.count, session, slot, grad_messages, hidden, grad_sent, grad_state_bias);
       average_backward_one(
           batch.in, batch.out.count, session, slot, grad_messages + hidden, hidden, grad_sent + hidden,
           grad_state_bias + hidden);
@@ -124,7 +123,8 @@ void update(
 template <class T>
 void update_backward(
     const PropagationBatch& batch, const T* grad, const T* products, const T* gates, const T* states, int64_t begin,
-    int64_t end, bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih, T* grad_state_bias) {
+    int64_t end, bool from_slots, T* grad_inputs, T* grad_products, T* grad_states, T* grad_bias_ih,
+    T* grad_state_bias) {
   const int64_t hidden = batch.hidden;
   T* __restrict__ bias_ih = grad_bias_ih;
   T* __restrict__ bias_hh = grad_state_bias + 2 * hidden;

@@ -59,9 +59,9 @@ inline float hyperbolic_tangent(float x) {
 }
 inline double hyperbolic_tangent(double x) { return std::tanh(x); }
 
-// Calls body(column, width) for blocks of columns that cover [0, columns): 16 wide, then 4, then 1. Widths are constants,
-// so that loops over them become single vector operations: with widths such as 100, a compiler's own scalar loop over
-// what is left costs more than the vectors before it.
+// Calls body(column, width) for blocks of columns that cover [0, columns): 16 wide, then 4, then 1. Widths are
+// constants, so that loops over them become single vector operations: with widths such as 100, a compiler's own scalar
+// loop over what is left costs more than the vectors before it.
 template <class Body>
 __attribute__((always_inline)) inline void for_columns(int64_t columns, const Body& body) {
   int64_t column = 0;

@@ -11,18 +11,19 @@ namespace tagnn_fast {
 
 using torch::stable::Tensor;
 
-inline Tensor product(const Tensor& a, const Tensor& b) {  // (m, k) (k, n) -> (m, n)
-  std::array<StableIValue, 2> stack{torch::stable::detail::from(a), torch::stable::detail::from(b)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "", stack.data(), TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
-}
-
-// out = a b.
+// out = a b. Products always have an output given: autocast, which replaces others by bfloat16 ones, leaves these
+// alone.
 inline void product_into(Tensor& out, const Tensor& a, const Tensor& b) {
   std::array<StableIValue, 3> stack{
       torch::stable::detail::from(a), torch::stable::detail::from(b), torch::stable::detail::from(out)};
   STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
   out = torch::stable::detail::to<Tensor>(stack[0]);
+}
+
+inline Tensor product(const Tensor& a, const Tensor& b) {  // (m, k) (k, n) -> (m, n)
+  Tensor out = torch::stable::new_empty(a, {a.size(0), b.size(1)});
+  product_into(out, a, b);
+  return out;
 }
 
 inline Tensor transposed(const Tensor& a) { return torch::stable::transpose(a, 0, 1); }
@@ -39,7 +40,8 @@ inline void add_in_place(Tensor& sum, const Tensor& term) {
   const T* __restrict__ values = data<T>(term);
   const int64_t rows = sum.size(0), width = sum.numel() / std::max<int64_t>(1, rows);
   for_balanced_chunks(
-      num_chunks(sum.numel()), rows, [](int64_t row) { return row; }, [&](int64_t, int64_t begin, int64_t end) {
+      num_chunks(sum.numel()), rows, [](int64_t row) { return row; },
+      [&](int64_t, int64_t begin, int64_t end) {
         for (int64_t i = begin * width; i < end * width; ++i) total[i] += values[i];
       });
 }

@@ -1,5 +1,5 @@
-// Multi-head self-attention among the nodes of each session: projections by PyTorch's library on packed nodes, attention
-// in the loops of session_attention_kernel.cpp, sessions in parallel.
+// Multi-head self-attention among the nodes of each session: projections by PyTorch's library on packed nodes,
+// attention in the loops of session_attention_kernel.cpp, sessions in parallel.
 
 #include <torch/csrc/stable/library.h>
 
@@ -9,7 +9,6 @@
 #include "matmul.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
-
 
 namespace tagnn_fast {
 namespace {
@@ -115,14 +114,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> session_attention_backward(
     pack_nodes<T>(ranges, grad, grad_rows);
     const Tensor grad_attended = product(grad_rows, out_weight);  // (rows, hidden)
     for_attention_chunks<T>(ranges, hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {
-      loops<T>().backward(
-          batch, data<T>(grad_attended), data<T>(qkv), begin, end, scratch, mutable_data<T>(grad_qkv));
+      loops<T>().backward(batch, data<T>(grad_attended), data<T>(qkv), begin, end, scratch, mutable_data<T>(grad_qkv));
     });
     unpack_nodes<T>(ranges, product(grad_qkv, qkv_weight), nullptr, grad_nodes);
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
-  return {grad_nodes, product(transposed(grad_qkv), rows), column_sums(grad_qkv),
-          product(transposed(grad_rows), attended), column_sums(grad_rows)};
+  return {
+      grad_nodes, product(transposed(grad_qkv), rows), column_sums(grad_qkv), product(transposed(grad_rows), attended),
+      column_sums(grad_rows)};
 }
 
 }  // namespace

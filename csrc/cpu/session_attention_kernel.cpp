@@ -12,7 +12,8 @@ namespace {
 // Softmax of query `query` over keys [0, keys) of one head; both counted from the session's first node.
 template <class T>
 inline void attention_weights(
-    const T* queries, const T* keys, int64_t row, int64_t width, int64_t query, int64_t count, T* __restrict__ weights) {
+    const T* queries, const T* keys, int64_t row, int64_t width, int64_t query, int64_t count,
+    T* __restrict__ weights) {
   const T scale = T(1) / std::sqrt(static_cast<T>(width));
   const T* q = queries + query * row;
   T largest = 0;

@@ -27,7 +27,8 @@ class GraphBuilder {
   GraphBuilder(const int64_t* items, std::optional<int64_t> padded_length, const GraphArrays& out)
       : items_(items), padded_length_(padded_length), out_(out) {}
 
-  // Session `session` has clicks [begin, end) and slots from begin, or begin + session where every session has one more.
+  // Session `session` has clicks [begin, end) and slots from begin, or begin + session where every session has one
+  // more.
   void build(int64_t session, int64_t begin, int64_t end) {
     const int64_t base = begin + (padded_length_ ? session : 0);
     const int64_t capacity = end - begin + (padded_length_ ? 1 : 0);
@@ -210,8 +211,7 @@ class GraphBuilder {
   std::vector<int32_t> in_place_, out_place_, fill_, in_fill_, by_destination_, by_source_;
 };
 
-using Graph =
-    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Graph = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length) {
   check_tensor(items, "items", ScalarType::Long, {kAnySize});
@@ -239,10 +239,18 @@ Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<in
   int64_t* count = mutable_data<int64_t>(neighbour_count);
   int64_t* lists = mutable_data<int64_t>(neighbours);
   const GraphArrays out{
-      mutable_data<int64_t>(node_items), mutable_data<int64_t>(node_clicks),
-      start, start + slots, count, count + slots, lists, lists + clicks,
-      mutable_data<int64_t>(click_nodes), mutable_data<int64_t>(num_nodes),
-      mutable_data<int64_t>(last_node), mutable_data<int64_t>(padding)};
+      mutable_data<int64_t>(node_items),
+      mutable_data<int64_t>(node_clicks),
+      start,
+      start + slots,
+      count,
+      count + slots,
+      lists,
+      lists + clicks,
+      mutable_data<int64_t>(click_nodes),
+      mutable_data<int64_t>(num_nodes),
+      mutable_data<int64_t>(last_node),
+      mutable_data<int64_t>(padding)};
 
   const auto clean = clamped_offsets(data<int64_t>(offsets_in), sessions, clicks);
   int64_t* first_slot = mutable_data<int64_t>(slot_offsets);
@@ -252,8 +260,7 @@ Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<in
   constexpr int64_t kWorkPerClick = 32;
   const auto cumulative = [&](int64_t b) { return clean[static_cast<size_t>(b)] + b; };
   for_balanced_chunks(
-      num_chunks((clicks + sessions) * kWorkPerClick), sessions, cumulative,
-      [&](int64_t, int64_t begin, int64_t end) {
+      num_chunks((clicks + sessions) * kWorkPerClick), sessions, cumulative, [&](int64_t, int64_t begin, int64_t end) {
         GraphBuilder builder(item_values, padded_length, out);
         for (int64_t b = begin; b < end; ++b) {
           builder.build(b, clean[static_cast<size_t>(b)], clean[static_cast<size_t>(b) + 1]);
@@ -265,8 +272,8 @@ Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<in
   unowned.clear_clicks(clean.back(), clicks);
   unowned.clear_slots(0, first_slot[0]);
   unowned.clear_slots(first_slot[sessions], slots - first_slot[sessions]);
-  return {node_items, node_clicks, neighbour_start, neighbour_count, neighbours,
-          click_nodes, slot_offsets, num_nodes, last_node, padding};
+  return {node_items,  node_clicks,  neighbour_start, neighbour_count, neighbours,
+          click_nodes, slot_offsets, num_nodes,       last_node,       padding};
 }
 
 }  // namespace

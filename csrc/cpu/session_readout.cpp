@@ -147,13 +147,19 @@ ReadoutGradients session_readout_backward(
     const Tensor through_queries = product(grad_queries, query_weight);  // (sessions, hidden)
     graph.for_each_last([&](int64_t session, int64_t slot) {
       T* grad = mutable_data<T>(grad_nodes) + slot * hidden;
-      const T *direct = data<T>(grad_last_click) + session * hidden, *query = data<T>(through_queries) + session * hidden;
+      const T *direct = data<T>(grad_last_click) + session * hidden,
+              *query = data<T>(through_queries) + session * hidden;
       for (int64_t c = 0; c < hidden; ++c) grad[c] += direct[c] + query[c];
     });
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
-  return {grad_nodes, product(transposed(grad_queries), last_click), column_sums(grad_queries),
-          product(transposed(grad_keys), nodes), column_sums(grad_queries), column_sums(grad_logit_weights)};
+  return {
+      grad_nodes,
+      product(transposed(grad_queries), last_click),
+      column_sums(grad_queries),
+      product(transposed(grad_keys), nodes),
+      column_sums(grad_queries),
+      column_sums(grad_logit_weights)};
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// A batch's sessions as ranges of slots, made safe from whatever offsets came, and loops over them on PyTorch's threads.
+// A batch's sessions as ranges of slots, made safe from whatever offsets came, and loops over them on PyTorch's
+// threads.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>

@@ -23,8 +23,7 @@ py::dict build_information() {
 
 void set_cpu_capability(const std::string& name) {
   if (tagnn_fast_set_cpu_capability(name.c_str()) == 0) return;
-  throw py::value_error(
-      "name: expected baseline, avx2 or avx512 as this machine has it, got '" + name + "'");
+  throw py::value_error("name: expected baseline, avx2 or avx512 as this machine has it, got '" + name + "'");
 }
 
 bool has_cpu_capability(const std::string& name) { return tagnn_fast_has_cpu_capability(name.c_str()) != 0; }

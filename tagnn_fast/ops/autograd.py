@@ -30,4 +30,10 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
         return output
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    return type(op, (torch.autograd.Function,), members).apply  # type: ignore[attr-defined, no-any-return]
+    function = type(op, (torch.autograd.Function,), members)
+
+    def call(*arguments: Any) -> Any:
+        # Autocast converts the arguments before the gradient's context sees them, which only the registered way does.
+        return overload(*arguments) if torch.is_autocast_enabled("cpu") else function.apply(*arguments)  # type: ignore[attr-defined]
+
+    return call

@@ -57,7 +57,9 @@ def gated_propagation(
     )
     if not torch.jit.is_scripting():
         if nodes.is_cuda:
-            return reference.gated_propagation(nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps)
+            return reference.gated_propagation(
+                nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps
+            )
         if not torch.compiler.is_compiling():
             return _eager(*arguments)[0]  # type: ignore[no-any-return]
     return torch.ops.tagnn_fast.gated_propagation(*arguments)[0]  # type: ignore[no-any-return]
@@ -74,7 +76,14 @@ def _(nodes: Tensor, *rest: Any, steps: int = 1) -> tuple[Tensor, ...]:
 @torch.library.register_fake("tagnn_fast::gated_propagation_backward")
 def _(grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     slots, hidden = grad.shape
-    shapes = ((slots, hidden), (5 * hidden, hidden), (5 * hidden,), (2 * hidden,), (3 * hidden, 2 * hidden), (3 * hidden,))
+    shapes = (
+        (slots, hidden),
+        (5 * hidden, hidden),
+        (5 * hidden,),
+        (2 * hidden,),
+        (3 * hidden, 2 * hidden),
+        (3 * hidden,),
+    )
     return tuple(grad.new_empty(shape) for shape in shapes)
 
 

@@ -36,7 +36,7 @@ def session_attention(
         heads: number of heads, a divisor of hidden.
         causal: whether a node attends only to itself and the nodes before it.
         dropout: rate at which attention weights are dropped, in [0, 1).
-        seed: seed of the dropout mask, int64 (1,); a seed gives the same mask on every device. Needed where dropout > 0.
+        seed: seed of the dropout mask, int64 (1,), the same on every device; needed where dropout > 0.
 
     Returns:
         float (slots, hidden); zeros in empty slots.
@@ -59,7 +59,9 @@ def session_attention(
     )
     if not torch.jit.is_scripting():
         if nodes.is_cuda:
-            return reference.session_attention(nodes, graph, qkv_weight, qkv_bias, out_weight, out_bias, heads, causal, dropout, seed)
+            return reference.session_attention(
+                nodes, graph, qkv_weight, qkv_bias, out_weight, out_bias, heads, causal, dropout, seed
+            )
         if not torch.compiler.is_compiling():
             return _eager(*arguments)[0]  # type: ignore[no-any-return]
     return torch.ops.tagnn_fast.session_attention(*arguments)[0]  # type: ignore[no-any-return]

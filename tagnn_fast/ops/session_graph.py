@@ -46,7 +46,7 @@ class SessionGraph(NamedTuple):
 def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> SessionGraph:
     """Graphs of all sessions of a batch.
 
-    Any values are taken: item 0 is a click to skip, sessions may be empty, offsets are clamped to rise inside the clicks.
+    Any values are taken: item 0 is a click to skip, sessions may be empty, offsets are made to rise.
 
     Args:
         items: item of each click, int64 (clicks,).

@@ -56,7 +56,9 @@ def session_readout(
     )
     if not torch.jit.is_scripting():
         if nodes.is_cuda:
-            return reference.session_readout(nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize)
+            return reference.session_readout(
+                nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize
+            )
         if not torch.compiler.is_compiling():
             return _eager(*arguments)[:2]  # type: ignore[no-any-return]
     pooled, last_click, _, _ = torch.ops.tagnn_fast.session_readout(*arguments)

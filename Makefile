@@ -1,0 +1,45 @@
+# make test        the package in .venv, with PyTorch's CPU build, and the test suite
+# make lint        ruff, mypy, clang-format
+# make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
+# make test-install  every way to install the package, each in an environment of its own
+# make benchmark   the comparisons in benchmarks/
+
+PYTHON ?= python3
+# Pinned: an unpinned torch pulls gigabytes of CUDA packages.
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+SANITIZED := build/sanitized
+
+.PHONY: test lint sanitize test-install benchmark clean
+
+test: .venv/installed lint
+	$(BIN)/pytest tests --ignore=tests/install
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.h')
+
+# Rebuilds when a native source changed; Python files are used where they are.
+.venv/installed: pyproject.toml setup.py $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h)
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet '$(TORCH)' 'setuptools>=77' ninja pybind11
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev]'
+	touch $@
+
+sanitize: .venv/installed
+	rm -rf $(SANITIZED)
+	TAGNN_FAST_SANITIZE=1 $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(SANITIZED) .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	PYTHONPATH=$(SANITIZED) TAGNN_FAST_EXPECT_SANITIZED=1 $(BIN)/pytest tests/ops -x
+
+test-install: .venv/installed
+	$(BIN)/pytest tests/install
+
+benchmark: .venv/installed
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+
+clean:
+	rm -rf .venv build dist *.egg-info tagnn_fast/*.so
