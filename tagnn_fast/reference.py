@@ -30,8 +30,8 @@ def owners(offsets: Tensor, count: int) -> Tensor:
 def is_node(slot_offsets: Tensor, num_nodes: Tensor, slots: int) -> Tensor:
     """Whether each slot holds a node, bool (slots,)."""
     owner = owners(slot_offsets, slots)
-    padded_count = torch.cat([num_nodes, num_nodes.new_zeros(1)])
-    return torch.arange(slots, device=owner.device) - slot_offsets[owner] < padded_count[owner]
+    end = torch.cat([slot_offsets[:-1] + num_nodes, num_nodes.new_zeros(1)])  # 0 for slots of no session
+    return torch.arange(slots, device=owner.device) < end[owner]
 
 
 def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> tuple[Tensor, ...]:
@@ -204,14 +204,16 @@ def session_sums(rows: Tensor, owner: Tensor, sessions: int) -> Tensor:
     return rows.new_zeros((sessions + 1, rows.shape[1])).index_add(0, owner, rows)[:sessions]
 
 
-def session_maxima(rows: Tensor, owner: Tensor, floor: Tensor) -> Tensor:
+def session_maxima(rows: Tensor, slot_offsets: Tensor, floor: Tensor) -> Tensor:
     """Largest of each session's rows and its floor (sessions, 1), without gradient: (sessions + 1, width).
 
-    0 where both are minus infinity; the last row is for slots of no session.
+    0 where both are minus infinity, and in the last row, which is for slots of no session.
     """
-    start = torch.cat([floor, floor.new_zeros((1, 1))]).expand(-1, rows.shape[1])
-    largest = start.clone().index_reduce_(0, owner, rows.detach(), "amax")
-    return torch.where(largest == -torch.inf, 0.0, largest)
+    lengths = torch.cat([slot_offsets[:1], slot_offsets.diff(), rows.shape[0] - slot_offsets[-1:]])
+    largest = torch.segment_reduce(rows.detach(), "max", lengths=lengths, axis=0, unsafe=True, initial=-torch.inf)
+    largest = torch.maximum(largest[1:-1], floor)
+    largest = torch.where(largest == -torch.inf, 0.0, largest)
+    return torch.cat([largest, largest.new_zeros((1, rows.shape[1]))])
 
 
 def session_readout(
@@ -243,7 +245,7 @@ def session_readout(
     if not normalize:
         return session_sums(positions * logits * values, owner, sessions), last_click
     masked = logits.masked_fill(positions == 0, -torch.inf)
-    largest = session_maxima(masked, owner, logits.new_full((sessions, 1), -torch.inf))
+    largest = session_maxima(masked, graph.slot_offsets, logits.new_full((sessions, 1), -torch.inf))
     terms = positions * (masked - largest[owner]).exp()
     total = session_sums(terms, owner, sessions)
     pooled = session_sums(terms * values, owner, sessions) / torch.where(total == 0, 1.0, total)
@@ -256,12 +258,12 @@ def _scores(
     values: Tensor,
     clicks: Tensor,
     padding: Tensor,
-    owner: Tensor,
+    slot_offsets: Tensor,
     table: Tensor,
     own_item: bool,
 ) -> Tensor:
     """Scores of each session for all rows of `table`, (sessions, items); or, with own_item, for its own row (, 1)."""
-    sessions = session.shape[0]
+    sessions, owner = session.shape[0], owners(slot_offsets, clicks.shape[0])
     if own_item:
         rows = torch.cat([table, table.new_zeros((1, table.shape[1]))])[owner]
         direct = (session * table).sum(1, keepdim=True)
@@ -269,14 +271,16 @@ def _scores(
     else:
         direct = session @ table.t()  # (sessions, items)
         logits, values = keys @ table.t(), values @ table.t()  # (slots, items)
+    clicks, padding = clicks.unsqueeze(1), padding.unsqueeze(1)
     # Under autocast the products are bfloat16; what follows is not.
     direct, logits, values = direct.to(session.dtype), logits.to(session.dtype), values.to(session.dtype)
     logits = logits.masked_fill(clicks == 0, -torch.inf)
     # Padded positions have logit 0 and value 0.
     floor = torch.where(padding > 0, 0.0, -torch.inf).to(logits.dtype)
-    largest = session_maxima(logits, owner, floor)  # (sessions + 1, items)
+    largest = session_maxima(logits, slot_offsets, floor)  # (sessions + 1, items)
     terms = clicks * (logits - largest.index_select(0, owner)).exp()
-    total = session_sums(terms, owner, sessions) + padding * (-largest[:sessions]).exp()
+    # The clamp changes nothing where there is padding: the largest is at least the padding's 0.
+    total = session_sums(terms, owner, sessions) + padding * (-largest[:sessions].clamp(min=0)).exp()
     attended = session_sums(terms * values, owner, sessions)
     return direct + attended / torch.where(total == 0, 1.0, total)
 
@@ -286,11 +290,6 @@ def _chunk_items(slots: int, items: int) -> int:
     if not torch.jit.is_scripting() and torch.compiler.is_compiling():
         return items  # a number of chunks that depends on the number of clicks cannot be traced
     return max(1, (1 << 20) // max(1, slots))
-
-
-def _prepare(session: Tensor, clicks: Tensor, padding: Tensor, slot_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    columns = clicks.unsqueeze(1).to(session.dtype), padding.unsqueeze(1).to(session.dtype)
-    return columns[0], columns[1], owners(slot_offsets, clicks.shape[0])
 
 
 def target_attention_scores(
@@ -318,12 +317,11 @@ def target_attention_scores(
     Returns:
         float (sessions, items).
     """
-    weights, padded, owner = _prepare(session, clicks, padding, slot_offsets)
     chunk = _chunk_items(keys.shape[0], table.shape[0])
     scores = []
     for start in range(0, table.shape[0], chunk):
         part = table[start : start + chunk]
-        scores.append(_scores(session, keys, values, weights, padded, owner, part, False))
+        scores.append(_scores(session, keys, values, clicks, padding, slot_offsets, part, False))
     return torch.cat(scores, 1)
 
 
@@ -341,13 +339,12 @@ def target_attention_topk(
 
     Best first, equal scores by row. Arguments as in :func:`target_attention_scores`; never holds all scores at once.
     """
-    weights, padded, owner = _prepare(session, clicks, padding, slot_offsets)
     chunk = max(k, _chunk_items(keys.shape[0], table.shape[0]))
     best = session.new_empty((session.shape[0], 0))
     rows = torch.empty((session.shape[0], 0), dtype=torch.int64, device=session.device)
     for start in range(0, table.shape[0], chunk):
         part = table[start : start + chunk]
-        scores = torch.cat([best, _scores(session, keys, values, weights, padded, owner, part, False)], 1)
+        scores = torch.cat([best, _scores(session, keys, values, clicks, padding, slot_offsets, part, False)], 1)
         part_rows = torch.arange(start, start + part.shape[0], device=session.device)
         candidates = torch.cat([rows, part_rows.expand(session.shape[0], -1)], 1)
         # Candidates stand in rising row order among equals, which a stable sort keeps.
@@ -370,11 +367,10 @@ def target_attention_cross_entropy(
 
     Other arguments as in :func:`target_attention_scores`. Chunks are recomputed in backward, so that none is kept.
     """
-    weights, padded, owner = _prepare(session, clicks, padding, slot_offsets)
     chunk = _chunk_items(keys.shape[0], table.shape[0])
 
     def chunk_log_sum_exp(session: Tensor, keys: Tensor, values: Tensor, part: Tensor) -> Tensor:
-        return _scores(session, keys, values, weights, padded, owner, part, False).logsumexp(1)
+        return _scores(session, keys, values, clicks, padding, slot_offsets, part, False).logsumexp(1)
 
     parts = [
         checkpoint(
@@ -385,5 +381,5 @@ def target_attention_cross_entropy(
         )
         for start in range(0, table.shape[0], chunk)
     ]
-    target = _scores(session, keys, values, weights, padded, owner, table[targets], True).squeeze(1)
+    target = _scores(session, keys, values, clicks, padding, slot_offsets, table[targets], True).squeeze(1)
     return torch.stack(parts).logsumexp(0) - target

@@ -1,0 +1,169 @@
+"""Every way to install the package, each from a fresh copy of the sources."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TORCH = "torch==2.13.0"  # pinned: an unpinned torch pulls gigabytes of CUDA packages
+BUILD_TOOLS = ("setuptools>=77", "ninja>=1.11", "pybind11>=2.12")
+# Variables that would change what is built or imported.
+CLEARED = ("CXX", "CUDA_HOME", "PYTHONPATH", "PYTHONOPTIMIZE", "VIRTUAL_ENV")
+
+USE = """
+import pathlib, sys, torch, tagnn_fast
+print(tagnn_fast.__file__, tagnn_fast.cpu_capability(), tagnn_fast.build_information())
+assert pathlib.Path(tagnn_fast.__file__).parent.samefile(sys.argv[1])
+assert tagnn_fast.build_information()["torch"] == torch.__version__
+model = tagnn_fast.TAGNNPP(tagnn_fast.ModelConfig(num_items=10, hidden_size=8))
+scores, items = model.topk(*tagnn_fast.SessionBatch.from_lists([[3, 9, 3], [5]]), k=3)
+assert scores.shape == items.shape == (2, 3)
+"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment; programs start in its folder, outside of any source tree."""
+
+    folder: Path
+
+    @property
+    def packages(self) -> Path:
+        return next(self.folder.glob("lib/python*/site-packages"))
+
+    def run(self, *command: str | Path, variables: dict[str, str] | None = None, fails: bool = False) -> str:
+        """Output of a program of this environment; whether it fails must be as expected."""
+        kept = {k: v for k, v in os.environ.items() if k not in CLEARED and not k.startswith("TAGNN_FAST_")}
+        pinned = str(self.folder / "constraints.txt")
+        # Older releases of pip heed the first in isolated builds too, newer ones the second.
+        kept |= {"PIP_CONSTRAINT": pinned, "PIP_BUILD_CONSTRAINT": pinned}
+        arguments = [str(self.folder / "bin" / command[0]), *map(str, command[1:])]
+        done = subprocess.run(
+            arguments, cwd=self.folder, env=kept | (variables or {}), text=True, stdout=-1, stderr=subprocess.STDOUT
+        )
+        assert (done.returncode != 0) == fails, f"{' '.join(arguments)}\n{done.stdout}"
+        return done.stdout
+
+    def install(self, *arguments: str | Path, variables: dict[str, str] | None = None, fails: bool = False) -> str:
+        return self.run("pip", "install", "--verbose", *arguments, variables=variables, fails=fails)
+
+    def check(self, package: Path) -> None:
+        """Runs a model with the package, which must lie in this folder, and looks at what its library links."""
+        self.run("python", "-c", USE, package)
+        library = package / "libtagnn_fast_ops.so"
+        dynamic = subprocess.run(["readelf", "-d", library], check=True, capture_output=True, text=True).stdout
+        needed = re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
+        assert "libtorch_cpu.so" in needed
+        assert not any("python" in name for name in needed)
+
+
+def create(folder: Path, *requirements: str) -> Environment:
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    (folder / "constraints.txt").write_text(f"{TORCH}\n")
+    environment = Environment(folder)
+    if requirements:
+        environment.install(*requirements)
+    return environment
+
+
+def installed(output: str) -> list[str]:
+    """What pip put into each environment of a run, the build environments' packages first."""
+    return re.findall("Successfully installed (.+)", output)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Copy of the source tree without what git ignores: builds start from nothing and leave nothing."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in names:
+        if (ROOT / name).is_file():  # neither deleted nor the empty name after the last
+            (tmp_path / "sources" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / "sources" / name)
+    return tmp_path / "sources"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return create(tmp_path_factory.mktemp("environment"), TORCH, "numpy", *BUILD_TOOLS)
+
+
+@pytest.fixture
+def with_torch(shared: Environment) -> Iterator[Environment]:
+    """Environment with PyTorch and the build tools, without this package."""
+    yield shared
+    shared.run("pip", "uninstall", "--yes", "tagnn_fast")
+
+
+def test_isolated_build_uses_installed_torch(with_torch: Environment, sources: Path) -> None:
+    build, target = installed(with_torch.install(sources))
+    assert "ninja-" in build
+    assert "torch-" not in build + target
+    with_torch.check(with_torch.packages / "tagnn_fast")
+
+
+def test_isolated_build_fetches_missing_torch(tmp_path: Path, sources: Path) -> None:
+    environment = create(tmp_path / "environment")
+    *builds, target = installed(environment.install(sources))
+    assert "torch-" in " ".join(builds)
+    assert "torch-" in target
+    environment.check(environment.packages / "tagnn_fast")
+
+
+def test_isolated_build_uses_named_torch(tmp_path: Path, shared: Environment, sources: Path) -> None:
+    environment = create(tmp_path / "environment")
+    named = {"TAGNN_FAST_TORCH_DIR": str(shared.packages / "torch")}
+    assert "torch-" not in " ".join(installed(environment.install("--no-deps", sources, variables=named)))
+    environment.install(TORCH, "numpy")
+    environment.check(environment.packages / "tagnn_fast")
+
+
+def test_without_isolation(with_torch: Environment, sources: Path) -> None:
+    with_torch.install("--no-build-isolation", sources)
+    with_torch.check(with_torch.packages / "tagnn_fast")
+
+
+def test_editable(with_torch: Environment, sources: Path) -> None:
+    with_torch.install("--no-build-isolation", "--editable", sources)
+    with_torch.check(sources / "tagnn_fast")
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_uv(isolated: bool, tmp_path: Path, with_torch: Environment, sources: Path) -> None:
+    with_torch.install("uv")
+    (tmp_path / "no-torch.txt").write_text("torch<0\n")  # the build must not ask for another one
+    isolation = ["--build-constraints", tmp_path / "no-torch.txt"] if isolated else ["--no-build-isolation"]
+    named = {"TAGNN_FAST_TORCH_DIR": str(with_torch.packages / "torch")} if isolated else {}
+    target = ["--python", with_torch.folder / "bin" / "python", "--no-deps", "--no-cache"]
+    with_torch.run("uv", "pip", "install", *target, *isolation, sources, variables=named)
+    with_torch.check(with_torch.packages / "tagnn_fast")
+
+
+def test_refuses_without_torch(tmp_path: Path, sources: Path) -> None:
+    environment = create(tmp_path / "environment", *BUILD_TOOLS)
+    output = environment.install("--no-build-isolation", sources, fails=True)
+    assert "No PyTorch to compile against. Install it first (pip install 'torch>=2.10'), or name its folder" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TAGNN_FAST_TORCH_DIR", "/nowhere", "expected the folder of an installed PyTorch 2.10 or newer"),
+        ("TAGNN_FAST_CUDA", "1", "expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit"),
+        ("CXX", "no-such-compiler", "expected no-such-compiler on PATH, found none; install g++"),
+    ],
+)
+def test_refuses(name: str, value: str, message: str, tmp_path: Path, with_torch: Environment, sources: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "g++").symlink_to(shutil.which("g++") or "g++")  # all there is on PATH: no nvcc
+    variables = {name: value, "PATH": str(tmp_path / "bin")}
+    assert message in with_torch.install("--no-build-isolation", sources, variables=variables, fails=True)

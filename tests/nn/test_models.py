@@ -1,0 +1,244 @@
+"""The models as users meet them: semantics, top-k, loss, checks, scripting and export."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import random_sessions
+from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast.nn.recommender import SessionRecommender
+
+MODELS = [TAGNNPP, TAGNN, SRGNN]
+CLEAN = ModelConfig(num_items=60, hidden_size=12, hybrid=True)
+ORIGINAL = replace(CLEAN, semantics="original", padded_length=9)
+SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 30), items=60)]
+
+
+def make(
+    model: type[SessionRecommender], config: ModelConfig, dtype: torch.dtype = torch.float64
+) -> SessionRecommender:
+    torch.manual_seed(0)
+    return model(config).to(dtype).eval()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+def test_sessions_are_independent(model: type[SessionRecommender], config: ModelConfig) -> None:
+    """A session's scores are the same alone, in any batch and in any place of it."""
+    network = make(model, config)
+    together = network(*SessionBatch.from_lists(SESSIONS))
+    backwards = network(*SessionBatch.from_lists(SESSIONS[::-1])).flip(0)
+    torch.testing.assert_close(backwards, together, rtol=1e-12, atol=1e-15)
+    for session, expected in zip(SESSIONS, together, strict=True):
+        alone = network(*SessionBatch.from_lists([session]))[0]
+        torch.testing.assert_close(alone, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_padded_length(model: type[SessionRecommender]) -> None:
+    """Padding changes "original" scores of TAGNN and TAGNN-PP, and never "clean" ones."""
+    batch = SessionBatch.from_lists(SESSIONS)
+    clean, original = make(model, CLEAN), make(model, ORIGINAL)
+    for padded_length in (0, 1, 9, 69):
+        expected = make(model, replace(CLEAN, padded_length=padded_length))(*batch)
+        torch.testing.assert_close(clean(*batch, padded_length), clean(*batch), rtol=1e-12, atol=0)
+        torch.testing.assert_close(expected, clean(*batch), rtol=1e-12, atol=0)
+        by_call = original(*batch, padded_length)
+        by_configuration = make(model, replace(ORIGINAL, padded_length=padded_length))(*batch)
+        assert torch.equal(by_call, by_configuration)
+    changes = not torch.allclose(original(*batch, 69), original(*batch))
+    assert changes == (model is not SRGNN)
+
+
+def test_clean_order_is_the_order_of_clicks() -> None:
+    """Renaming items consistently changes nothing in "clean"; "original" sorts by id."""
+    batch = SessionBatch.from_lists(SESSIONS)
+    names = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randperm(60) + 1])
+    for config, same in ((CLEAN, True), (ORIGINAL, False)):
+        network, renamed = make(TAGNNPP, config), make(TAGNNPP, config)
+        with torch.no_grad():
+            renamed.item_embedding.weight[names] = network.item_embedding.weight.clone()
+        scores = renamed(names[batch.items], batch.offsets)[:, names[1:] - 1]
+        assert torch.allclose(scores, network(*batch), rtol=1e-9) == same
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+def test_topk_and_loss_agree_with_scores(model: type[SessionRecommender], config: ModelConfig) -> None:
+    network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
+    scores = network(*batch)
+    assert scores.shape == (len(SESSIONS), 60)
+    for k in (1, 20, 60):
+        best, items = network.topk(*batch, k=k)
+        order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+        assert torch.equal(items, order + 1)
+        torch.testing.assert_close(best, scores.gather(1, order))
+    targets = torch.randint(1, 61, (len(SESSIONS),))
+    expected = torch.nn.functional.cross_entropy(scores, targets - 1)
+    torch.testing.assert_close(network.loss(*batch, targets), expected)
+
+
+def test_initial_parameters() -> None:
+    """All uniform in ±1/√hidden, as published."""
+    network = TAGNNPP(ModelConfig(num_items=500, hidden_size=64))
+    for name, parameter in network.named_parameters():
+        assert parameter.abs().max().item() <= 0.125, name
+        if parameter.numel() >= 64:
+            assert abs(parameter.std().item() - 0.125 / 3**0.5) < 0.02, name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_learns(model: type[SessionRecommender]) -> None:
+    """A few steps of Adam drive the loss of a small batch far below chance."""
+    torch.manual_seed(0)
+    network, batch = model(CLEAN).train(), SessionBatch.from_lists(SESSIONS)
+    targets = torch.arange(1, len(SESSIONS) + 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = network.loss(*batch, targets)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.5
+
+
+def test_dropout_follows_the_seed() -> None:
+    network, batch = TAGNNPP(replace(CLEAN, attention_dropout=0.5)).train(), SessionBatch.from_lists(SESSIONS)
+
+    def scores(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return network(*batch)
+
+    assert torch.equal(scores(1), scores(1))
+    assert not torch.equal(scores(1), scores(2))
+    network.eval()
+    assert torch.equal(scores(1), scores(2))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+def test_script(model: type[SessionRecommender], config: ModelConfig) -> None:
+    network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(network), buffer)
+    buffer.seek(0)
+    loaded = torch.jit.load(buffer)
+    assert torch.equal(loaded(*batch), network(*batch))
+    for actual, expected in zip(loaded.topk(*batch, 5), network.topk(*batch, 5), strict=True):
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+def test_export(model: type[SessionRecommender], config: ModelConfig) -> None:
+    network = make(model, config)
+    clicks, sessions = torch.export.Dim("clicks", min=2), torch.export.Dim("sessions", min=3)
+    program = torch.export.export(
+        network,
+        tuple(SessionBatch.from_lists(SESSIONS)),
+        dynamic_shapes={"items": {0: clicks}, "offsets": {0: sessions}},
+    )
+    other = SessionBatch.from_lists([[1, 2], [60, 60, 3], [5]])
+    torch.testing.assert_close(program.module()(*other), network(*other))
+
+
+def test_autocast() -> None:
+    network, batch = make(TAGNNPP, CLEAN, torch.float32), SessionBatch.from_lists(SESSIONS)
+    expected = network(*batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = network(*batch)
+        network.loss(*batch, torch.ones(len(SESSIONS), dtype=torch.int64)).backward()
+    torch.testing.assert_close(actual.float(), expected, rtol=0, atol=0.02 * expected.abs().max().item())
+
+
+def test_no_sessions() -> None:
+    network = make(TAGNNPP, CLEAN)
+    batch = SessionBatch.from_lists([])
+    assert network(*batch).shape == (0, 60)
+    assert network.topk(*batch, k=3)[1].shape == (0, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sessions=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=12), min_size=1, max_size=6),
+    config=st.sampled_from([CLEAN, ORIGINAL]),
+)
+def test_any_sessions(sessions: list[list[int]], config: ModelConfig) -> None:
+    """Whatever the batch, a session's scores are its own."""
+    network = make(TAGNNPP, config)
+    together = network(*SessionBatch.from_lists(sessions))
+    alone = torch.cat([network(*SessionBatch.from_lists([session])) for session in sessions])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-15)
+
+
+ITEMS, OFFSETS = SessionBatch.from_lists([[3, 9], [5]])
+
+
+@pytest.mark.parametrize(
+    ("items", "offsets", "kind", "message"),
+    [
+        ([3, 9, 5], OFFSETS, TypeError, "items: expected an int64 tensor, got list"),
+        (ITEMS.int(), OFFSETS, TypeError, "items: expected int64, got int32"),
+        (ITEMS[None], OFFSETS, ValueError, "items: expected one dimension, got shape (1, 3)"),
+        (ITEMS * 0, OFFSETS, ValueError, "items: expected ids in 1..60, got 0"),
+        (ITEMS * 7, OFFSETS, ValueError, "items: expected ids in 1..60, got 63"),
+        (ITEMS, OFFSETS + 1, ValueError, "offsets: expected to start at 0, got 1"),
+        (ITEMS, OFFSETS[:-1], ValueError, "offsets: expected to end at the number of clicks 3, got 2"),
+        (ITEMS, OFFSETS[:0], ValueError, "offsets: expected one more than there are sessions, got none"),
+        (
+            ITEMS,
+            torch.tensor([0, 2, 2, 3]),
+            ValueError,
+            "offsets: expected at least one click in each session, got an empty session at session 1",
+        ),
+        (
+            ITEMS,
+            torch.tensor([0, 3, 2, 3]),
+            ValueError,
+            "offsets: expected at least one click in each session, got -1 clicks at session 1",
+        ),
+        (ITEMS.to("meta"), OFFSETS, ValueError, "items: expected on the model's device cpu, got on meta"),
+    ],
+)
+def test_batch_errors(items: torch.Tensor, offsets: torch.Tensor, kind: type[Exception], message: str) -> None:
+    network = make(TAGNNPP, CLEAN)
+    calls = (
+        lambda: network(items, offsets),
+        lambda: network.topk(items, offsets, 3),
+        lambda: network.loss(items, offsets, torch.tensor([1, 2])),
+    )
+    for call in calls:
+        with pytest.raises(kind) as error:
+            call()
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (torch.tensor([1]), "targets: expected one per session and at least one, got 1 for 2"),
+        (torch.tensor([1, 61]), "targets: expected ids in 1..60, got 61"),
+    ],
+)
+def test_target_errors(targets: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        make(TAGNNPP, CLEAN).loss(ITEMS, OFFSETS, targets)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("k", "kind"), [(0, ValueError), (61, ValueError), (2.0, TypeError), (True, TypeError)])
+def test_k_errors(k: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="^k: expected "):
+        make(TAGNNPP, CLEAN).topk(ITEMS, OFFSETS, k)
+
+
+@pytest.mark.parametrize(("padded_length", "kind"), [(-1, ValueError), (2.0, TypeError)])
+def test_padded_length_errors(padded_length: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="^padded_length: expected "):
+        make(TAGNNPP, ORIGINAL)(ITEMS, OFFSETS, padded_length)

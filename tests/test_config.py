@@ -1,0 +1,33 @@
+"""ModelConfig refuses what no model can be."""
+
+import pytest
+
+from tagnn_fast import ModelConfig
+
+
+def test_defaults() -> None:
+    config = ModelConfig(num_items=10)
+    assert (config.hidden_size, config.steps, config.heads, config.attention_dropout) == (100, 1, 2, 0.1)
+    assert (config.hybrid, config.semantics, config.padded_length) == (False, "clean", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"num_items": 0}, ValueError, "num_items: expected 1 or more, got 0"),
+        ({"num_items": 2.0}, TypeError, "num_items: expected an int, got 2.0"),
+        ({"hidden_size": 7}, ValueError, "heads: expected a divisor of hidden_size 7, got 2"),
+        ({"attention_dropout": 1.0}, ValueError, "attention_dropout: expected a rate in [0, 1), got 1.0"),
+        ({"semantics": "other"}, ValueError, "semantics: expected 'clean' or 'original', got 'other'"),
+        (
+            {"semantics": "original"},
+            ValueError,
+            "padded_length: expected the length sessions are padded to in 'original' semantics, got None",
+        ),
+        ({"padded_length": -1}, ValueError, "padded_length: expected 0 or more, got -1"),
+    ],
+)
+def test_errors(options: dict[str, object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as error:
+        ModelConfig(**{"num_items": 10, **options})  # type: ignore[arg-type]
+    assert str(error.value) == message
