@@ -1,0 +1,68 @@
+"""From session graph to session vector, forward and backward, without the item table's gradient.
+
+Native against dense PyTorch: nodes padded to the batch's largest graph, clicks to the length that the published code
+pads to. Both get their graphs ready made.
+"""
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from inputs import ITEMS, PADDED_LENGTH, sample_batch, sample_prefixes
+from peers import padded_encoder, padded_session_graphs
+from tagnn_fast import TAGNNPP, ModelConfig
+from training_step import training_step
+
+SIZES = [1, 100, 512]
+
+
+def make_model(semantics: str) -> TAGNNPP:
+    torch.manual_seed(0)
+    return TAGNNPP(ModelConfig(ITEMS, semantics=semantics, padded_length=PADDED_LENGTH)).train()
+
+
+def encoder_parameters(model: TAGNNPP) -> list[Tensor]:
+    modules = model.propagation, model.transformer, model.readout
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+@pytest.mark.parametrize("semantics", ["clean", "original"])
+@pytest.mark.parametrize("sessions", SIZES)
+def test_native(benchmark: BenchmarkFixture, sessions: int, semantics: str) -> None:
+    benchmark.group = f"encoder, {sessions} sessions"
+    model = make_model(semantics)
+    graph = model.graph(*sample_batch(sessions), None)
+
+    def encode(nodes: Tensor) -> Tensor:
+        nodes = model.propagation(nodes, graph)
+        return model.readout(model.transformer(nodes, graph), graph)
+
+    nodes = model.item_embedding(graph.node_items)
+    benchmark(training_step(encode, nodes, encoder_parameters(model)))
+
+
+def padded_inputs(model: TAGNNPP, sessions: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Nodes, adjacency, alias and mask, dense."""
+    alias, adjacency, items, mask = map(
+        torch.from_numpy, padded_session_graphs(sample_prefixes(sessions), PADDED_LENGTH)
+    )
+    return model.item_embedding(items), adjacency.float(), alias, mask
+
+
+@pytest.mark.parametrize("sessions", SIZES)
+def test_padded(benchmark: BenchmarkFixture, sessions: int) -> None:
+    benchmark.group = f"encoder, {sessions} sessions"
+    model = make_model("original")
+    nodes, *rest = padded_inputs(model, sessions)
+    benchmark(training_step(lambda nodes: padded_encoder(model, nodes, *rest, 0.1), nodes, encoder_parameters(model)))
+
+
+def test_padded_peer_computes_the_same() -> None:
+    """The peer is a fair one: same session vectors."""
+    model = make_model("original").eval()
+    graph = model.graph(*sample_batch(50), None)
+    nodes, *rest = padded_inputs(model, 50)
+    encoded = model.encode(*sample_batch(50)).session
+    assert graph.num_nodes.max() == nodes.shape[1]
+    torch.testing.assert_close(padded_encoder(model, nodes, *rest, 0.0), encoded, rtol=0, atol=1e-5)

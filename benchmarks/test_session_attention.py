@@ -1,0 +1,27 @@
+"""Self-attention inside each session with dropout, forward and backward: native and plain PyTorch."""
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from inputs import ITEMS, sample_batch
+from tagnn_fast import TAGNNPP, ModelConfig, ops, reference
+from training_step import training_step
+
+PEERS = {"native": ops.session_attention, "reference": reference.session_attention}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("sessions", [1, 100, 512])
+def test_session_attention(benchmark: BenchmarkFixture, sessions: int, peer: str) -> None:
+    benchmark.group = f"session attention, {sessions} sessions"
+    torch.manual_seed(0)
+    model = TAGNNPP(ModelConfig(ITEMS))
+    graph = model.graph(*sample_batch(sessions), None)
+    layers = model.transformer.qkv, model.transformer.projection
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    seed = torch.tensor([1])
+    nodes = model.item_embedding(graph.node_items)
+    benchmark(
+        training_step(lambda nodes: PEERS[peer](nodes, graph, *parameters, 2, True, 0.1, seed), nodes, parameters)
+    )
