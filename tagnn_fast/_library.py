@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 _PATH = Path(__file__).parent / "libtagnn_fast_ops.so"
 
@@ -12,3 +13,8 @@ if not _PATH.exists():
         "built: run `pip install .`, or `pip install -e .` to work on it, and import from there."
     )
 torch.ops.load_library(_PATH)
+
+
+def has_kernel(tensor: Tensor) -> bool:
+    """Whether the native ops run where `tensor` is; elsewhere their plain PyTorch definitions do."""
+    return tensor.device.type in ("cpu", "meta")

@@ -24,6 +24,8 @@ class GatedPropagation(nn.Module):
         self.message_bias = nn.Parameter(torch.empty(2 * hidden_size))
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, 2 * hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
         """New node states, float (slots, hidden), from the old; zeros in empty slots."""

@@ -21,7 +21,7 @@ class SessionReadout(nn.Module):
         self.normalize = normalize
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
-        self.logit_weight = nn.Parameter(torch.empty(hidden_size))
+        self.logit_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-(hidden_size**-0.5), hidden_size**-0.5))
         self.projection = nn.Linear(2 * hidden_size, hidden_size) if hybrid else None
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import reference
+from tagnn_fast import _library, reference
 from tagnn_fast.ops.autograd import register_gradient
 from tagnn_fast.ops.session_graph import SessionGraph
 
@@ -56,7 +56,7 @@ def gated_propagation(
         steps,
     )
     if not torch.jit.is_scripting():
-        if nodes.is_cuda:
+        if not _library.has_kernel(nodes):
             return reference.gated_propagation(
                 nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps
             )

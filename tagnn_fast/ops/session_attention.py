@@ -7,7 +7,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import reference
+from tagnn_fast import _library, reference
 from tagnn_fast.ops.autograd import register_gradient
 from tagnn_fast.ops.session_graph import SessionGraph
 
@@ -58,7 +58,7 @@ def session_attention(
         seed,
     )
     if not torch.jit.is_scripting():
-        if nodes.is_cuda:
+        if not _library.has_kernel(nodes):
             return reference.session_attention(
                 nodes, graph, qkv_weight, qkv_bias, out_weight, out_bias, heads, causal, dropout, seed
             )

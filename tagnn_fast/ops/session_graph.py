@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import reference
+from tagnn_fast import _library, reference
 
 
 class SessionGraph(NamedTuple):
@@ -57,12 +57,13 @@ def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] =
     Raises:
         RuntimeError: on a wrong shape, dtype or device, or a negative padded_length.
     """
-    if torch.jit.is_scripting() or not items.is_cuda:
-        graph = torch.ops.tagnn_fast.session_graph(items, offsets, padded_length)
-        return SessionGraph(
-            graph[0], graph[1], graph[2], graph[3], graph[4], graph[5], graph[6], graph[7], graph[8], graph[9]
-        )
-    return SessionGraph(*reference.session_graph(items, offsets, padded_length))
+    if not torch.jit.is_scripting() and not _library.has_kernel(items):
+        return SessionGraph(*reference.session_graph(items, offsets, padded_length))
+    # Each by hand: TorchScript does not unpack into a named tuple.
+    graph = torch.ops.tagnn_fast.session_graph(items, offsets, padded_length)
+    return SessionGraph(
+        graph[0], graph[1], graph[2], graph[3], graph[4], graph[5], graph[6], graph[7], graph[8], graph[9]
+    )
 
 
 @torch.library.register_fake("tagnn_fast::session_graph")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import random_sessions
-from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch, _library
 from tagnn_fast.nn.recommender import SessionRecommender
 
 MODELS = [TAGNNPP, TAGNN, SRGNN]
@@ -155,6 +155,25 @@ def test_autocast() -> None:
         actual = network(*batch)
         network.loss(*batch, torch.ones(len(SESSIONS), dtype=torch.int64)).backward()
     torch.testing.assert_close(actual.float(), expected, rtol=0, atol=0.02 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+def test_devices_without_kernels(
+    model: type[SessionRecommender], config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain PyTorch definitions stand in for the native ops, gradients included."""
+    network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
+    targets = torch.ones(len(SESSIONS), dtype=torch.int64)
+
+    def gradients() -> list[torch.Tensor]:
+        return list(torch.autograd.grad(network.loss(*batch, targets), list(network.parameters())))
+
+    expected = gradients()
+    monkeypatch.setattr(_library, "has_kernel", lambda tensor: False)
+    monkeypatch.setattr(torch.ops.tagnn_fast, "session_graph", None)
+    for actual, value in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(actual, value, rtol=1e-10, atol=1e-14)
 
 
 def test_no_sessions() -> None:

@@ -96,6 +96,15 @@ def test_any_values(items: list[int], offsets: list[int], padded_length: int | N
         assert torch.equal(value, expected)
 
 
+@pytest.mark.parametrize("magnitude", [2**8, 2**20, 2**63 - 1])
+def test_long_sessions_of_any_items(magnitude: int) -> None:
+    """Sorting goes by bytes: small and huge items, negative ones too."""
+    items = torch.randint(-magnitude, magnitude, (900,))
+    clicks = items, torch.tensor([0, 300, 400, 900])
+    for value, expected in zip(session_graph(*clicks, 69), reference.session_graph(*clicks, 69), strict=True):
+        assert torch.equal(value, expected)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_do_not_matter(threads: int) -> None:
     clicks = torch.randint(0, 50, (20000,))
