@@ -36,10 +36,10 @@ sanitize: .venv/installed
 	PYTHONPATH=$(SANITIZED) TAGNN_FAST_EXPECT_SANITIZED=1 $(BIN)/pytest tests/ops -x
 
 test-install: .venv/installed
-	$(BIN)/pytest tests/install
+	$(BIN)/pytest tests/install -o tmp_path_retention_policy=none
 
 benchmark: .venv/installed
-	$(BIN)/pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
 
 clean:
 	rm -rf .venv build dist *.egg-info tagnn_fast/*.so

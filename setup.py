@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def torch_candidates() -> list[Path]:
     """
     named = os.environ.get("TAGNN_FAST_TORCH_DIR")
     if named:
-        return [Path(named)]
+        return [Path(named).resolve()]
     spec = importlib.util.find_spec("torch")
     found = [Path(spec.origin).parent] if spec is not None and spec.origin else []
     return found + [Path(sysconfig.get_paths()[key]) / "torch" for key in ("platlib", "purelib")]
@@ -65,19 +66,13 @@ def torch_version(torch: Path) -> str:
     return re.search(r"__version__ = '(.+)'", (torch / "version.py").read_text())[1]
 
 
-def find_nvcc() -> str | None:
+def check_cuda_request() -> None:
+    """Refuse TAGNN_FAST_CUDA=1 without nvcc. (There are no CUDA kernels to build yet.)"""
     home = os.environ.get("CUDA_HOME")
-    return shutil.which("nvcc", path=f"{home}/bin" if home else None)
-
-
-def cuda_sources() -> list[Path]:
-    """CUDA sources to build: TAGNN_FAST_CUDA=0 wants none, =1 fails without nvcc, default is "if nvcc is there"."""
-    wanted, sources = flag("TAGNN_FAST_CUDA"), sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    if wanted and find_nvcc() is None:
+    if flag("TAGNN_FAST_CUDA") and shutil.which("nvcc", path=f"{home}/bin" if home else None) is None:
         raise SystemExit(
             "TAGNN_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit"
         )
-    return sources if wanted is not False and find_nvcc() is not None else []
 
 
 def capabilities() -> dict[str, list[str]]:
@@ -112,10 +107,10 @@ class BuildNative(build_ext):
         version = torch_version(torch)
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TORCH:
             raise SystemExit(f"PyTorch: expected 2.10 or newer, got {version} in {torch}")
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
+        compiler = os.environ.get("CXX", "g++")  # may have arguments: "ccache g++"
+        if shutil.which(shlex.split(compiler)[0]) is None:
             raise SystemExit(f"C++ compiler: expected {compiler} on PATH, found none; install g++ (or name one in CXX)")
-        cuda_sources()  # refuses TAGNN_FAST_CUDA=1 without nvcc
+        check_cuda_request()
 
         build = Path(self.build_temp).resolve()
         build.mkdir(parents=True, exist_ok=True)
@@ -125,6 +120,17 @@ class BuildNative(build_ext):
         jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
         if subprocess.run([self.find_ninja(), "-C", str(build), *jobs]).returncode != 0:
             raise SystemExit("Compiling the native library failed; the compiler's message is above")
+        self.check_kernels(build)
+
+    @staticmethod
+    def check_kernels(build: Path) -> None:
+        """Refuse kernels that share code: the linker would keep one instruction set's copy for all of them."""
+        for path in build.glob("*_kernel.*.o"):
+            symbols = subprocess.run(["nm", "--demangle", str(path)], capture_output=True, text=True, check=True).stdout
+            if shared := re.findall(r"^\S* [WVu] (.+)$", symbols, re.MULTILINE):
+                raise SystemExit(
+                    f"{path.name}: expected no function that other files may share, got {', '.join(shared)}"
+                )
 
     @staticmethod
     def find_ninja() -> str:
@@ -148,12 +154,16 @@ class BuildNative(build_ext):
         loops = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
         common += ["-O1", "-fno-omit-frame-pointer"] if sanitize else ["-O3"]
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitize else []
-        stable = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", f"-isystem {torch}/include"]
-        compiled_by = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+        stable = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", f"-isystem {shell_path(torch / 'include')}"]
+        compiled_by = subprocess.run(
+            [*shlex.split(compiler), "--version"], capture_output=True, text=True
+        ).stdout.split("\n")[0]
         facts = {"VERSION": VERSION, "COMPILER": compiled_by, "TORCH_VERSION": version}
         macros = [f"'-DTAGNN_FAST_{name}=\"{value}\"'" for name, value in facts.items()]
         macros += ["-DTAGNN_FAST_WITH_CUDA=0", f"-DTAGNN_FAST_SANITIZED={int(sanitize)}"]
-        python = [f"-isystem {sysconfig.get_paths()['include']}", f"-isystem {pybind11.get_include()}"]
+        python = [
+            *(f"-isystem {shell_path(path)}" for path in (sysconfig.get_paths()["include"], pybind11.get_include()))
+        ]
 
         lines = [
             "rule compile",
@@ -183,14 +193,14 @@ class BuildNative(build_ext):
         lines.extend(
             [
                 f"build {ninja_path(library)}: link {' '.join(objects)}",
-                f"  flags = -Wl,--no-as-needed -L{torch}/lib -ltorch_cpu -Wl,--as-needed {runpath}",
+                f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {runpath}",
             ]
         )
         module_object = compile_object(ROOT / "csrc" / "python" / "module.cpp", "module.o", [*macros, *python])
         lines.extend(
             [
                 f"build {ninja_path(module)}: link {module_object} | {ninja_path(library)}",
-                f"  flags = -L{library.parent} -ltagnn_fast_ops -Wl,-rpath,'$$ORIGIN'",
+                f"  flags = -L{shell_path(library.parent)} -ltagnn_fast_ops -Wl,-rpath,'$$ORIGIN'",
                 "",
             ]
         )
@@ -199,6 +209,11 @@ class BuildNative(build_ext):
 
 def ninja_path(path: Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def shell_path(path: Path | str) -> str:
+    """A path inside a command of build.ninja, which a shell reads."""
+    return shlex.quote(str(path)).replace("$", "$$")
 
 
 building = not {"--help", "clean"} & set(sys.argv)

@@ -18,7 +18,7 @@ def test_session_attention(benchmark: BenchmarkFixture, sessions: int, peer: str
     torch.manual_seed(0)
     model = TAGNNPP(ModelConfig(ITEMS))
     graph = model.graph(*sample_batch(sessions), None)
-    layers = model.transformer.qkv, model.transformer.projection
+    layers = model.transformer.qkv, model.transformer.projection, model.transformer.norm
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
     seed = torch.tensor([1])
     nodes = model.item_embedding(graph.node_items)

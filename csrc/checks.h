@@ -1,6 +1,7 @@
 // Argument checks of the ops: each failure names the argument, what was expected and what came.
 #pragma once
 
+#include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
 #include <initializer_list>
@@ -70,6 +71,11 @@ inline void check_value(bool holds, const char* name, const char* expected, doub
   std::ostringstream message;
   message << name << ": expected " << expected << ", got " << actual;
   throw std::runtime_error(message.str());
+}
+
+// Without a call of the dispatcher where nothing is to be done.
+inline Tensor as_contiguous(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
 // float32 or float64; everything else is refused.

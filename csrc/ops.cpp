@@ -24,13 +24,13 @@ STABLE_TORCH_LIBRARY(tagnn_fast, library) {
 
   library.def(
       "session_attention(Tensor nodes, Tensor slot_offsets, Tensor num_nodes, Tensor qkv_weight, Tensor qkv_bias, "
-      "Tensor out_weight, Tensor out_bias, int heads, bool causal=True, float dropout=0.0, Tensor? seed=None) -> ("
-      "Tensor out, Tensor rows, Tensor qkv, Tensor attended)");
+      "Tensor out_weight, Tensor out_bias, Tensor? norm_weight, Tensor? norm_bias, int heads, bool causal=True, "
+      "float dropout=0.0, Tensor? seed=None) -> (Tensor out, Tensor rows, Tensor qkv, Tensor attended)");
   library.def(
       "session_attention_backward(Tensor grad, Tensor slot_offsets, Tensor num_nodes, Tensor qkv_weight, "
-      "Tensor out_weight, int heads, bool causal, float dropout, Tensor? seed, "
-      "Tensor rows, Tensor qkv, Tensor attended) -> ("
-      "Tensor nodes, Tensor qkv_weight, Tensor qkv_bias, Tensor out_weight, Tensor out_bias)");
+      "Tensor out_weight, Tensor? norm_weight, int heads, bool causal, float dropout, Tensor? seed, "
+      "Tensor rows, Tensor qkv, Tensor attended) -> (Tensor nodes, Tensor qkv_weight, Tensor qkv_bias, "
+      "Tensor out_weight, Tensor out_bias, Tensor norm_weight, Tensor norm_bias)");
 
   library.def(
       "session_readout(Tensor nodes, Tensor clicks, Tensor slot_offsets, Tensor num_nodes, Tensor last_node, "

@@ -173,6 +173,8 @@ def session_attention(
     qkv_bias: Tensor,
     out_weight: Tensor,
     out_bias: Tensor,
+    norm_weight: Optional[Tensor],
+    norm_bias: Optional[Tensor],
     heads: int,
     causal: bool = True,
     dropout: float = 0.0,
@@ -196,7 +198,10 @@ def session_attention(
             raise RuntimeError("seed: expected an int64 (1,) tensor where dropout is used, got None")
         weights = weights * dropout_factors(graph.slot_offsets, slots, heads, dropout, seed).to(weights.dtype)
     attended = (weights @ values).transpose(0, 1).reshape(slots, hidden)
-    return torch.where(real.unsqueeze(1), torch.addmm(out_bias, attended, out_weight.t()), 0.0)
+    out = torch.addmm(out_bias, attended, out_weight.t())
+    if norm_weight is not None:
+        out = out + torch.layer_norm(nodes, [hidden], norm_weight, norm_bias)
+    return torch.where(real.unsqueeze(1), out, 0.0)
 
 
 def session_sums(rows: Tensor, owner: Tensor, sessions: int) -> Tensor:

@@ -36,9 +36,9 @@ struct PropagationGraph {
     check_tensor(start_in, "neighbour_start", ScalarType::Long, {2, slots});
     check_tensor(count_in, "neighbour_count", ScalarType::Long, {2, slots});
     check_tensor(neighbours_in, "neighbours", ScalarType::Long, {2, kAnySize});
-    start = torch::stable::contiguous(start_in);
-    count = torch::stable::contiguous(count_in);
-    neighbours = torch::stable::contiguous(neighbours_in);
+    start = as_contiguous(start_in);
+    count = as_contiguous(count_in);
+    neighbours = as_contiguous(neighbours_in);
     ranges = slot_ranges(slot_offsets, num_nodes, slots);
     const int64_t entries = neighbours.size(1);
     const int64_t *first = data<int64_t>(start), *size = data<int64_t>(count), *list = data<int64_t>(neighbours);
@@ -71,10 +71,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
   const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
   const int64_t rows = graph.ranges.nodes();
 
-  const Tensor nodes = torch::stable::contiguous(nodes_in);
-  const Tensor state_bias = torch::stable::contiguous(state_bias_in);
-  const Tensor message_bias = torch::stable::contiguous(message_bias_in);
-  const Tensor bias_ih = torch::stable::contiguous(bias_ih_in);
+  const Tensor nodes = as_contiguous(nodes_in);
+  const Tensor state_bias = as_contiguous(state_bias_in);
+  const Tensor message_bias = as_contiguous(message_bias_in);
+  const Tensor bias_ih = as_contiguous(bias_ih_in);
   Tensor out = torch::stable::new_empty(nodes, {slots, hidden});
   Tensor states = torch::stable::new_empty(nodes, {steps, slots, hidden});  // before each step
   Tensor messages = torch::stable::new_empty(nodes, {steps, slots, 2 * hidden});
@@ -149,9 +149,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
   const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
   const int64_t rows = graph.ranges.nodes();
 
-  const Tensor grad = torch::stable::contiguous(grad_in), states = torch::stable::contiguous(states_in);
-  const Tensor messages = torch::stable::contiguous(messages_in), gates = torch::stable::contiguous(gates_in);
-  const Tensor products = torch::stable::contiguous(products_in);
+  const Tensor grad = as_contiguous(grad_in), states = as_contiguous(states_in);
+  const Tensor messages = as_contiguous(messages_in), gates = as_contiguous(gates_in);
+  const Tensor products = as_contiguous(products_in);
   Tensor grad_nodes = torch::stable::new_empty(grad, {slots, hidden});
   Tensor grad_inputs = torch::stable::new_empty(grad, {rows, 3 * hidden});
   Tensor grad_products = torch::stable::new_empty(grad, {rows, 5 * hidden});
@@ -189,7 +189,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
     grad_state_bias = chunk_total(grad, sums, chunks, 0, 5 * hidden);
     grad_message_bias = chunk_total(grad, sums, chunks, 5 * hidden, 2 * hidden);
     grad_bias_ih = chunk_total(grad, sums, chunks, 7 * hidden, 3 * hidden);
-    unpack_nodes<T>(graph.ranges, grad_state, nullptr, grad_nodes);
+    unpack_nodes<T>(graph.ranges, grad_state, grad_nodes);
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
   return {grad_nodes, grad_state_weight, grad_state_bias, grad_message_bias, grad_weight_ih, grad_bias_ih};

@@ -27,17 +27,14 @@ void pack_nodes(const SlotRanges& ranges, const Tensor& nodes, Tensor& rows) {
   }
 }
 
-// Rows back to their slots, `bias` (width values, or null) added; zeros everywhere else.
+// Rows back to their slots; zeros everywhere else.
 template <class T>
-void unpack_nodes(const SlotRanges& ranges, const Tensor& rows, const T* bias, Tensor& nodes) {
+void unpack_nodes(const SlotRanges& ranges, const Tensor& rows, Tensor& nodes) {
   const int64_t width = nodes.size(1);
   zero_unowned(mutable_data<T>(nodes), ranges, width);
   for (const SessionSlots& session : ranges.sessions) {
-    const T* __restrict__ from = data<T>(rows) + session.row * width;
-    T* __restrict__ to = mutable_data<T>(nodes) + session.begin * width;
-    for (int64_t i = 0; i < session.nodes(); ++i) {
-      for (int64_t c = 0; c < width; ++c) to[i * width + c] = from[i * width + c] + (bias ? bias[c] : T(0));
-    }
+    T* to = mutable_data<T>(nodes) + session.begin * width;
+    std::copy_n(data<T>(rows) + session.row * width, session.nodes() * width, to);
     std::fill(to + session.nodes() * width, to + (session.end - session.begin) * width, T(0));
   }
 }

@@ -24,6 +24,18 @@ const SessionAttentionLoops<double>& loops<double>() {
   return TAGNN_FAST_KERNELS(session_attention).float64;
 }
 
+// The tensor, contiguous, or an undefined one.
+Tensor check_optional(const std::optional<Tensor>& tensor, const char* name, ScalarType dtype, int64_t size) {
+  if (!tensor) return Tensor();
+  check_tensor(*tensor, name, dtype, {size});
+  return as_contiguous(*tensor);
+}
+
+template <class T>
+const T* optional_data(const Tensor& tensor) {
+  return tensor.defined() ? data<T>(tensor) : nullptr;
+}
+
 AttentionBatch check_options(
     int64_t hidden, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
     const SlotRanges& ranges) {
@@ -54,7 +66,8 @@ void for_attention_chunks(const SlotRanges& ranges, int64_t hidden, int64_t valu
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
     const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
-    const Tensor& qkv_bias_in, const Tensor& out_weight, const Tensor& out_bias_in, int64_t heads, bool causal,
+    const Tensor& qkv_bias_in, const Tensor& out_weight, const Tensor& out_bias_in,
+    const std::optional<Tensor>& norm_weight_in, const std::optional<Tensor>& norm_bias_in, int64_t heads, bool causal,
     double dropout, const std::optional<Tensor>& seed) {
   const ScalarType dtype = check_floating(nodes_in, "nodes");
   check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
@@ -63,11 +76,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
   check_tensor(qkv_bias_in, "qkv_bias", dtype, {3 * hidden});
   check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
   check_tensor(out_bias_in, "out_bias", dtype, {hidden});
+  const Tensor norm_weight = check_optional(norm_weight_in, "norm_weight", dtype, hidden);
+  const Tensor norm_bias = check_optional(norm_bias_in, "norm_bias", dtype, hidden);
+  if (norm_weight.defined() != norm_bias.defined()) {
+    throw std::runtime_error("norm_bias: expected with norm_weight, and none without; got one of them");
+  }
   const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
   const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
 
-  const Tensor nodes = torch::stable::contiguous(nodes_in);
-  const Tensor qkv_bias = torch::stable::contiguous(qkv_bias_in), out_bias = torch::stable::contiguous(out_bias_in);
+  const Tensor nodes = as_contiguous(nodes_in);
+  const Tensor qkv_bias = as_contiguous(qkv_bias_in), out_bias = as_contiguous(out_bias_in);
   Tensor out = torch::stable::new_empty(nodes, {slots, hidden});
   Tensor rows = torch::stable::new_empty(nodes, {slots, hidden});
   Tensor qkv = torch::stable::new_empty(nodes, {slots, 3 * hidden});
@@ -83,32 +101,42 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
           batch, data<T>(qkv_bias), begin, end, scratch, mutable_data<T>(used_qkv), mutable_data<T>(attended));
     });
     const Tensor projected = product(used_rows(attended, ranges.nodes()), transposed(out_weight));
-    unpack_nodes<T>(ranges, projected, data<T>(out_bias), out);
+    zero_unowned(mutable_data<T>(out), ranges, hidden);
+    for_session_chunks(ranges, num_chunks(ranges.nodes() * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
+      loops<T>().finish(
+          batch, data<T>(projected), data<T>(out_bias), data<T>(rows), optional_data<T>(norm_weight),
+          optional_data<T>(norm_bias), begin, end, mutable_data<T>(out));
+    });
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
   return {out, rows, qkv, attended};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> session_attention_backward(
+using AttentionGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+AttentionGradients session_attention_backward(
     const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
-    const Tensor& out_weight, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
-    const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
+    const Tensor& out_weight, const std::optional<Tensor>& norm_weight_in, int64_t heads, bool causal, double dropout,
+    const std::optional<Tensor>& seed, const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
   const ScalarType dtype = check_floating(grad_in, "grad");
   check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
   const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
   check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
   check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
+  const Tensor norm_weight = check_optional(norm_weight_in, "norm_weight", dtype, hidden);
   check_tensor(rows_in, "rows", dtype, {slots, hidden});
   check_tensor(qkv_in, "qkv", dtype, {slots, 3 * hidden});
   check_tensor(attended_in, "attended", dtype, {slots, hidden});
   const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
   const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
 
-  const Tensor grad = torch::stable::contiguous(grad_in), qkv = torch::stable::contiguous(qkv_in);
+  const Tensor grad = as_contiguous(grad_in), qkv = as_contiguous(qkv_in);
   const Tensor rows = used_rows(rows_in, ranges.nodes()), attended = used_rows(attended_in, ranges.nodes());
   Tensor grad_rows = torch::stable::new_empty(grad, {ranges.nodes(), hidden});
   Tensor grad_qkv = torch::stable::new_empty(grad, {ranges.nodes(), 3 * hidden});
   Tensor grad_nodes = torch::stable::new_empty(grad, {slots, hidden});
+  const int64_t chunks = num_chunks(ranges.nodes() * hidden * 8);
+  Tensor grad_norm_weights = torch::stable::new_zeros(grad, {chunks, hidden});  // one row per chunk, summed below
   const auto run = [&](auto scalar) {
     using T = decltype(scalar);
     pack_nodes<T>(ranges, grad, grad_rows);
@@ -116,11 +144,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> session_attention_backward(
     for_attention_chunks<T>(ranges, hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {
       loops<T>().backward(batch, data<T>(grad_attended), data<T>(qkv), begin, end, scratch, mutable_data<T>(grad_qkv));
     });
-    unpack_nodes<T>(ranges, product(grad_qkv, qkv_weight), nullptr, grad_nodes);
+    const Tensor through_attention = product(grad_qkv, qkv_weight);  // (rows, hidden)
+    zero_unowned(mutable_data<T>(grad_nodes), ranges, hidden);
+    for_session_chunks(ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
+      loops<T>().finish_backward(
+          batch, data<T>(grad_rows), data<T>(rows), optional_data<T>(norm_weight), data<T>(through_attention), begin,
+          end, mutable_data<T>(grad_nodes), mutable_data<T>(grad_norm_weights) + chunk * hidden);
+    });
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
   return {
-      grad_nodes, product(transposed(grad_qkv), rows), column_sums(grad_qkv), product(transposed(grad_rows), attended),
+      grad_nodes,
+      product(transposed(grad_qkv), rows),
+      column_sums(grad_qkv),
+      product(transposed(grad_rows), attended),
+      column_sums(grad_rows),
+      column_sums(grad_norm_weights),
       column_sums(grad_rows)};
 }
 

@@ -1,5 +1,5 @@
 // One query at a time against the keys of its session: sessions are a handful of nodes, so a session's rows stay in the
-// first-level cache and no tiling is needed.
+// first-level cache and no tiling is needed. The residual, a layer norm of the input, joins on the way back to slots.
 
 #include "session_attention_kernel.h"
 
@@ -102,9 +102,88 @@ void backward(
   }
 }
 
+// Mean of a row and 1 / √(variance + ε).
+template <class T>
+inline void row_statistics(const T* row, int64_t width, T* mean, T* inverse_deviation) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t c = 0; c < width; ++c) sum += row[c];
+  const T center = sum / static_cast<T>(width);
+  T squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t c = 0; c < width; ++c) squares += (row[c] - center) * (row[c] - center);
+  *mean = center;
+  *inverse_deviation = T(1) / std::sqrt(squares / static_cast<T>(width) + static_cast<T>(kNormEpsilon));
+}
+
+template <class T>
+void finish(
+    const AttentionBatch& batch, const T* projected, const T* out_bias, const T* rows, const T* norm_weight,
+    const T* norm_bias, int64_t begin, int64_t end, T* out) {
+  const int64_t hidden = batch.hidden;
+  for (int64_t b = begin; b < end; ++b) {
+    const SessionSlots session = batch.sessions[b];
+    for (int64_t i = 0; i < session.nodes(); ++i) {
+      const T* __restrict__ value = projected + (session.row + i) * hidden;
+      const T* __restrict__ row = rows + (session.row + i) * hidden;
+      T* __restrict__ result = out + (session.begin + i) * hidden;
+      for (int64_t c = 0; c < hidden; ++c) result[c] = value[c] + out_bias[c];
+      if (norm_weight == nullptr) continue;
+      T mean, inverse_deviation;
+      row_statistics(row, hidden, &mean, &inverse_deviation);
+#pragma omp simd
+      for (int64_t c = 0; c < hidden; ++c) {
+        result[c] += (row[c] - mean) * inverse_deviation * norm_weight[c] + norm_bias[c];
+      }
+    }
+    fill_zero(out + session.nodes_end * hidden, (session.end - session.nodes_end) * hidden);
+  }
+}
+
+template <class T>
+void finish_backward(
+    const AttentionBatch& batch, const T* grad_rows, const T* rows, const T* norm_weight, const T* through_attention,
+    int64_t begin, int64_t end, T* grad_nodes, T* grad_norm_weight) {
+  const int64_t hidden = batch.hidden;
+  for (int64_t b = begin; b < end; ++b) {
+    const SessionSlots session = batch.sessions[b];
+    for (int64_t i = 0; i < session.nodes(); ++i) {
+      const T* __restrict__ through = through_attention + (session.row + i) * hidden;
+      T* __restrict__ result = grad_nodes + (session.begin + i) * hidden;
+      if (norm_weight == nullptr) {
+        for (int64_t c = 0; c < hidden; ++c) result[c] = through[c];
+        continue;
+      }
+      const T* __restrict__ grad = grad_rows + (session.row + i) * hidden;
+      const T* __restrict__ row = rows + (session.row + i) * hidden;
+      T mean, inverse_deviation;
+      row_statistics(row, hidden, &mean, &inverse_deviation);
+      // With x the normalised row and g = grad · weight: dh = (g − mean(g) − x mean(g x)) / deviation. g is stored, so
+      // that it is rounded alike in the sum and in the difference, whose cancellation the deviation may blow up.
+      for (int64_t c = 0; c < hidden; ++c) result[c] = grad[c] * norm_weight[c];
+      T sum = 0, sum_centered = 0;
+#pragma omp simd reduction(+ : sum, sum_centered)
+      for (int64_t c = 0; c < hidden; ++c) {
+        sum += result[c];
+        sum_centered += result[c] * (row[c] - mean);
+      }
+      const T grad_mean = sum / static_cast<T>(hidden);
+      const T slope = sum_centered * inverse_deviation * inverse_deviation / static_cast<T>(hidden);
+#pragma omp simd
+      for (int64_t c = 0; c < hidden; ++c) {
+        const T centered = row[c] - mean;
+        result[c] = through[c] + inverse_deviation * (result[c] - grad_mean - centered * slope);
+        grad_norm_weight[c] += grad[c] * centered * inverse_deviation;
+      }
+    }
+    fill_zero(grad_nodes + session.nodes_end * hidden, (session.end - session.nodes_end) * hidden);
+  }
+}
+
 }  // namespace
 
 extern const SessionAttentionKernels TAGNN_FAST_THIS_TABLE(session_attention){
-    {forward<float>, backward<float>}, {forward<double>, backward<double>}};
+    {forward<float>, backward<float>, finish<float>, finish_backward<float>},
+    {forward<double>, backward<double>, finish<double>, finish_backward<double>}};
 
 }  // namespace tagnn_fast

@@ -8,6 +8,8 @@
 
 namespace tagnn_fast {
 
+constexpr double kNormEpsilon = 1e-5;  // torch.nn.LayerNorm's
+
 struct AttentionBatch {
   const SessionSlots* sessions;
   int64_t hidden, heads;
@@ -25,6 +27,14 @@ struct SessionAttentionLoops {
   // Recomputes the weights. scratch: room for twice the nodes of a session.
   void (*backward)(
       const AttentionBatch& batch, const T* grad, const T* qkv, int64_t begin, int64_t end, T* scratch, T* grad_qkv);
+  // out, by slot = projected + out_bias + LayerNorm(rows) where norm_weight is given; zeros in empty slots.
+  void (*finish)(
+      const AttentionBatch& batch, const T* projected, const T* out_bias, const T* rows, const T* norm_weight,
+      const T* norm_bias, int64_t begin, int64_t end, T* out);
+  // grad_nodes, by slot = through_attention + the layer norm's gradient; grad_norm_weight is added to.
+  void (*finish_backward)(
+      const AttentionBatch& batch, const T* grad_rows, const T* rows, const T* norm_weight, const T* through_attention,
+      int64_t begin, int64_t end, T* grad_nodes, T* grad_norm_weight);
 };
 
 struct SessionAttentionKernels {

@@ -249,8 +249,8 @@ Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<in
       padded_length.value_or(0) >= 0, "padded_length", "0 or more", static_cast<double>(padded_length.value_or(0)));
   const int64_t slots = clicks + (padded_length ? sessions : 0);
 
-  const Tensor items_in = torch::stable::contiguous(items);
-  const Tensor offsets_in = torch::stable::contiguous(offsets);
+  const Tensor items_in = as_contiguous(items);
+  const Tensor offsets_in = as_contiguous(offsets);
   const auto allocate = [&](std::initializer_list<int64_t> shape) {
     return torch::stable::empty({shape.begin(), shape.size()}, ScalarType::Long);
   };

@@ -35,9 +35,9 @@ struct ReadoutGraph {
     check_tensor(clicks_in, "clicks", ScalarType::Long, {slots});
     check_tensor(last_node_in, "last_node", ScalarType::Long, {sessions});
     check_tensor(padding_in, "padding", ScalarType::Long, {sessions});
-    clicks = torch::stable::contiguous(clicks_in);
-    last_node = torch::stable::contiguous(last_node_in);
-    padding = torch::stable::contiguous(padding_in);
+    clicks = as_contiguous(clicks_in);
+    last_node = as_contiguous(last_node_in);
+    padding = as_contiguous(padding_in);
     ranges = slot_ranges(slot_offsets, num_nodes, slots);
     batch = {ranges.sessions.data(), data<int64_t>(clicks), data<int64_t>(padding), nodes.size(1), normalize};
   }
@@ -69,10 +69,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
   const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
   const int64_t sessions = graph.ranges.size();
 
-  const Tensor nodes = torch::stable::contiguous(nodes_in);
-  const Tensor query_bias = torch::stable::contiguous(query_bias_in);
-  const Tensor key_bias = torch::stable::contiguous(key_bias_in);
-  const Tensor logit_weight = torch::stable::contiguous(logit_weight_in);
+  const Tensor nodes = as_contiguous(nodes_in);
+  const Tensor query_bias = as_contiguous(query_bias_in);
+  const Tensor key_bias = as_contiguous(key_bias_in);
+  const Tensor logit_weight = as_contiguous(logit_weight_in);
   Tensor last_click = torch::stable::new_zeros(nodes, {sessions, hidden});
   Tensor pooled = torch::stable::new_empty(nodes, {sessions, hidden});
   Tensor coefficients = torch::stable::new_empty(nodes, {slots});
@@ -118,12 +118,12 @@ ReadoutGradients session_readout_backward(
   check_tensor(activations_in, "activations", dtype, {slots, hidden});
   check_tensor(coefficients_in, "coefficients", dtype, {slots});
 
-  const Tensor grad_pooled = torch::stable::contiguous(grad_pooled_in);
-  const Tensor grad_last_click = torch::stable::contiguous(grad_last_click_in);
-  const Tensor nodes = torch::stable::contiguous(nodes_in);
-  const Tensor logit_weight = torch::stable::contiguous(logit_weight_in);
-  const Tensor activations = torch::stable::contiguous(activations_in);
-  const Tensor coefficients = torch::stable::contiguous(coefficients_in);
+  const Tensor grad_pooled = as_contiguous(grad_pooled_in);
+  const Tensor grad_last_click = as_contiguous(grad_last_click_in);
+  const Tensor nodes = as_contiguous(nodes_in);
+  const Tensor logit_weight = as_contiguous(logit_weight_in);
+  const Tensor activations = as_contiguous(activations_in);
+  const Tensor coefficients = as_contiguous(coefficients_in);
   Tensor grad_nodes = torch::stable::new_empty(nodes, {slots, hidden});
   Tensor grad_keys = torch::stable::new_empty(nodes, {slots, hidden});
   Tensor grad_queries = torch::stable::new_empty(nodes, {sessions, hidden});

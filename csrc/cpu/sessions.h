@@ -42,8 +42,8 @@ inline int64_t check_graph(const Tensor& slot_offsets, const Tensor& num_nodes) 
 
 inline SlotRanges slot_ranges(const Tensor& slot_offsets, const Tensor& num_nodes, int64_t slots) {
   const int64_t sessions = check_graph(slot_offsets, num_nodes);
-  const Tensor offsets_tensor = torch::stable::contiguous(slot_offsets);
-  const Tensor nodes_tensor = torch::stable::contiguous(num_nodes);
+  const Tensor offsets_tensor = as_contiguous(slot_offsets);
+  const Tensor nodes_tensor = as_contiguous(num_nodes);
   const auto offsets = clamped_offsets(offsets_tensor.const_data_ptr<int64_t>(), sessions, slots);
   const int64_t* nodes = nodes_tensor.const_data_ptr<int64_t>();
   SlotRanges ranges{std::vector<SessionSlots>(static_cast<size_t>(sessions)), slots};

@@ -27,21 +27,22 @@ class SessionTransformer(nn.Module):
         self.projection = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
-        """New node states, float (slots, hidden); empty slots hold values of no meaning."""
+        """New node states, float (slots, hidden); zeros in empty slots."""
         dropout = self.dropout if self.training else 0.0
         seed: Optional[Tensor] = None
         if dropout > 0.0:
             seed = torch.randint(1 << 62, (1,), device=nodes.device)
-        attended = ops.session_attention(
+        return ops.session_attention(
             nodes,
             graph,
             self.qkv.weight,
             self.qkv.bias,
             self.projection.weight,
             self.projection.bias,
+            self.norm.weight,
+            self.norm.bias,
             self.heads,
             True,
             dropout,
             seed,
         )
-        return attended + self.norm(nodes)  # type: ignore[no-any-return]

@@ -19,12 +19,16 @@ def session_attention(
     qkv_bias: Tensor,
     out_weight: Tensor,
     out_bias: Tensor,
+    norm_weight: Optional[Tensor],
+    norm_bias: Optional[Tensor],
     heads: int,
     causal: bool = True,
     dropout: float = 0.0,
     seed: Optional[Tensor] = None,
 ) -> Tensor:
-    """Multi-head self-attention inside each session: softmax(Q Kᵀ / √width) V in each head, nodes in slot order.
+    """MHA(nodes) + LayerNorm(nodes): multi-head self-attention inside each session and its residual, a layer norm.
+
+    In each head, softmax(Q Kᵀ / √width) V; nodes stand in slot order.
 
     Args:
         nodes: node states, float (slots, hidden).
@@ -33,6 +37,8 @@ def session_attention(
         qkv_bias: their biases, float (3 hidden,).
         out_weight: projection of the heads' results side by side, float (hidden, hidden).
         out_bias: its bias, float (hidden,).
+        norm_weight: the layer norm's weight, float (hidden,); None for attention without a residual.
+        norm_bias: its bias, float (hidden,).
         heads: number of heads, a divisor of hidden.
         causal: whether a node attends only to itself and the nodes before it.
         dropout: rate at which attention weights are dropped, in [0, 1).
@@ -52,6 +58,8 @@ def session_attention(
         qkv_bias,
         out_weight,
         out_bias,
+        norm_weight,
+        norm_bias,
         heads,
         causal,
         dropout,
@@ -60,7 +68,18 @@ def session_attention(
     if not torch.jit.is_scripting():
         if not _library.has_kernel(nodes):
             return reference.session_attention(
-                nodes, graph, qkv_weight, qkv_bias, out_weight, out_bias, heads, causal, dropout, seed
+                nodes,
+                graph,
+                qkv_weight,
+                qkv_bias,
+                out_weight,
+                out_bias,
+                norm_weight,
+                norm_bias,
+                heads,
+                causal,
+                dropout,
+                seed,
             )
         if not torch.compiler.is_compiling():
             return _eager(*arguments)[0]  # type: ignore[no-any-return]
@@ -76,25 +95,27 @@ def _(nodes: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, ...]:
 @torch.library.register_fake("tagnn_fast::session_attention_backward")
 def _(grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     slots, hidden = grad.shape
-    shapes = ((slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), (hidden,))
+    shapes = ((slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), (hidden,), (hidden,), (hidden,))
     return tuple(grad.new_empty(shape) for shape in shapes)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, slot_offsets, num_nodes, qkv_weight, _, out_weight, _, heads, causal, dropout, seed = inputs
+    _, slot_offsets, num_nodes, qkv_weight, _, out_weight, _, norm_weight, _, heads, causal, dropout, seed = inputs
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
     ctx.options = heads, causal, dropout
-    ctx.save_for_backward(slot_offsets, num_nodes, qkv_weight, out_weight, seed, *output[1:])
+    ctx.save_for_backward(slot_offsets, num_nodes, qkv_weight, out_weight, norm_weight, seed, *output[1:])
 
 
 def _backward(ctx: Any, grad: Optional[Tensor], *_: None) -> tuple[Optional[Tensor], ...]:
     if grad is None:
-        return (None,) * 11
-    *inputs, seed, rows, qkv, attended = ctx.saved_tensors
+        return (None,) * 13
+    *inputs, norm_weight, seed, rows, qkv, attended = ctx.saved_tensors
     nodes, *parameters = torch.ops.tagnn_fast.session_attention_backward(
-        grad, *inputs, *ctx.options, seed, rows, qkv, attended
+        grad, *inputs, norm_weight, *ctx.options, seed, rows, qkv, attended
     )
+    if norm_weight is None:
+        parameters[-2:] = None, None
     return nodes, None, None, *parameters, None, None, None, None
 
 

@@ -34,7 +34,7 @@ SEED = torch.tensor([2**40 + 12345])
 
 def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> list[Tensor]:
     """Nodes and parameters."""
-    shapes = [(slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), (hidden,)]
+    shapes = [(slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), *[(hidden,)] * 3]
     nodes, *parameters = random_tensors(shapes, dtype, device)
     return [nodes, *(hidden**-0.5 * parameter for parameter in parameters)]
 
@@ -105,7 +105,19 @@ def test_matches_pytorch() -> None:
     mask = torch.ones(11, 11, dtype=torch.bool).triu(1)
     expected, _ = module(nodes[None], nodes[None], nodes[None], attn_mask=mask)
     parameters = module.in_proj_weight, module.in_proj_bias, module.out_proj.weight, module.out_proj.bias
-    assert_near(session_attention(nodes, graph, *parameters, 2), expected[0], 1e-12)
+    norm = torch.nn.LayerNorm(20, dtype=torch.float64)
+    assert_near(session_attention(nodes, graph, *parameters, None, None, 2), expected[0], 1e-12)
+    residual = session_attention(nodes, graph, *parameters, norm.weight, norm.bias, 2)
+    assert_near(residual, expected[0] + norm(nodes), 1e-12)
+
+
+def test_without_residual() -> None:
+    graph = sample_graph("skipped clicks")
+    assert_same_function(
+        lambda nodes, *parameters: session_attention(nodes, graph, *parameters, None, None, 2),
+        lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, None, None, 2),
+        sample_inputs(graph.node_items.shape[0], 10)[:5],
+    )
 
 
 @pytest.mark.parametrize("name", CAPABILITIES)
@@ -145,7 +157,7 @@ def test_opcheck(name: str, dropout: float) -> None:
     torch.library.opcheck(OP, (nodes, *sessions, *parameters, 2, True, dropout, SEED))
     with torch.no_grad():
         out, *saved = OP(nodes, *sessions, *parameters, 2, True, dropout, SEED)
-        backward = (out, *sessions, parameters[0], parameters[2], 2, True, dropout, SEED, *saved)
+        backward = (out, *sessions, parameters[0], parameters[2], parameters[4], 2, True, dropout, SEED, *saved)
         torch.library.opcheck(torch.ops.tagnn_fast.session_attention_backward.default, backward)
 
 
@@ -173,9 +185,17 @@ def test_autocast() -> None:
 
 @torch.jit.script
 def scripted(
-    items: Tensor, offsets: Tensor, nodes: Tensor, qkv: Tensor, qkv_bias: Tensor, out: Tensor, out_bias: Tensor
+    items: Tensor,
+    offsets: Tensor,
+    nodes: Tensor,
+    qkv: Tensor,
+    qkv_b: Tensor,
+    out: Tensor,
+    out_b: Tensor,
+    w: Tensor,
+    b: Tensor,
 ) -> Tensor:
-    return session_attention(nodes, session_graph(items, offsets, None), qkv, qkv_bias, out, out_bias, 2)
+    return session_attention(nodes, session_graph(items, offsets, None), qkv, qkv_b, out, out_b, w, b, 2)
 
 
 def test_script() -> None:
@@ -209,7 +229,7 @@ def test_any_graph_values(data: st.DataObject) -> None:
     out, *saved = OP(nodes, offsets, counts, *parameters, 2, True, 0.2, seed)
     assert bool(torch.isfinite(out).all())
     torch.ops.tagnn_fast.session_attention_backward(
-        out, offsets, counts, parameters[0], parameters[2], 2, True, 0.2, seed, *saved
+        out, offsets, counts, parameters[0], parameters[2], parameters[4], 2, True, 0.2, seed, *saved
     )
 
 
@@ -218,11 +238,12 @@ def test_any_graph_values(data: st.DataObject) -> None:
     [
         (0, torch.zeros(3, 4).half(), "nodes: expected float32 or float64, got float16"),
         (3, torch.zeros(4, 4).double(), "qkv_weight: expected float64 (12, 4) on the CPU, got float64 (4, 4)"),
-        (7, 3, "heads: expected a divisor of hidden, got 3"),
-        (7, 0, "heads: expected a divisor of hidden, got 0"),
-        (9, 1.0, "dropout: expected a rate in [0, 1), got 1"),
-        (10, None, "seed: expected an int64 (1,) tensor where dropout is used, got None"),
-        (10, torch.zeros(2).long(), "seed: expected int64 (1,) on the CPU, got int64 (2,)"),
+        (9, 3, "heads: expected a divisor of hidden, got 3"),
+        (9, 0, "heads: expected a divisor of hidden, got 0"),
+        (11, 1.0, "dropout: expected a rate in [0, 1), got 1"),
+        (12, None, "seed: expected an int64 (1,) tensor where dropout is used, got None"),
+        (8, None, "norm_bias: expected with norm_weight, and none without; got one of them"),
+        (12, torch.zeros(2).long(), "seed: expected int64 (1,) on the CPU, got int64 (2,)"),
     ],
 )
 def test_errors(position: int, value: object, message: str) -> None:
