@@ -67,7 +67,7 @@ def torch_version(torch: Path) -> str:
 
 
 def check_cuda_request() -> None:
-    """Refuse TAGNN_FAST_CUDA=1 without nvcc. (There are no CUDA kernels to build yet.)"""
+    """Refuse TAGNN_FAST_CUDA=1 without nvcc; there are no CUDA kernels to build yet."""
     home = os.environ.get("CUDA_HOME")
     if flag("TAGNN_FAST_CUDA") and shutil.which("nvcc", path=f"{home}/bin" if home else None) is None:
         raise SystemExit(

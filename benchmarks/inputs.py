@@ -33,15 +33,15 @@ def training_sessions() -> list[np.ndarray]:
     return [generator.integers(1, ITEMS + 1, length) for length in lengths]
 
 
-def sample_prefixes(count: int) -> list[list[int]]:
+def sample_prefixes(count: int, seed: int = 0) -> list[list[int]]:
     """Prefixes drawn uniformly from all training examples: a session of l clicks has l - 1."""
-    generator = np.random.default_rng(count)
+    generator = np.random.default_rng([count, seed])
     sessions = training_sessions()
     weights = np.array([len(session) - 1 for session in sessions], dtype=np.float64)
     chosen = generator.choice(len(sessions), count, p=weights / weights.sum())
     return [sessions[index][: generator.integers(1, len(sessions[index]))].tolist() for index in chosen]
 
 
-def sample_batch(count: int) -> SessionBatch:
+def sample_batch(count: int, seed: int = 0) -> SessionBatch:
     """The same prefixes as a batch."""
-    return SessionBatch.from_lists(sample_prefixes(count))
+    return SessionBatch.from_lists(sample_prefixes(count, seed))

@@ -182,14 +182,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
         loops<T>().average_backward(
             graph.batch, data<T>(grad_messages), begin, end, mutable_data<T>(grad_products), own, own + 5 * hidden);
       });
-      add_in_place<T>(grad_state, product(grad_products, state_weight));
+      const Tensor through_products = product(grad_products, state_weight);  // (rows, hidden)
+      if (step > 0) add_in_place<T>(grad_state, through_products);
+      else unpack_sum<T>(graph.ranges, grad_state, through_products, grad_nodes);
       accumulate<T>(grad_state_weight, product(transposed(grad_products), state));
       accumulate<T>(grad_weight_ih, product(transposed(grad_inputs), message));
     }
     grad_state_bias = chunk_total(grad, sums, chunks, 0, 5 * hidden);
     grad_message_bias = chunk_total(grad, sums, chunks, 5 * hidden, 2 * hidden);
     grad_bias_ih = chunk_total(grad, sums, chunks, 7 * hidden, 3 * hidden);
-    unpack_nodes<T>(graph.ranges, grad_state, grad_nodes);
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
   return {grad_nodes, grad_state_weight, grad_state_bias, grad_message_bias, grad_weight_ih, grad_bias_ih};

@@ -21,22 +21,33 @@ void zero_unused_rows(Tensor& all, int64_t rows) {
 template <class T>
 void pack_nodes(const SlotRanges& ranges, const Tensor& nodes, Tensor& rows) {
   const int64_t width = nodes.size(1);
-  for (const SessionSlots& session : ranges.sessions) {
-    std::copy_n(
-        data<T>(nodes) + session.begin * width, session.nodes() * width, mutable_data<T>(rows) + session.row * width);
-  }
+  const T* from = data<T>(nodes);
+  T* to = mutable_data<T>(rows);
+  for_session_chunks(ranges, num_chunks(ranges.nodes() * width), [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const SessionSlots session = ranges.sessions[static_cast<size_t>(b)];
+      std::copy_n(from + session.begin * width, session.nodes() * width, to + session.row * width);
+    }
+  });
 }
 
-// Rows back to their slots; zeros everywhere else.
+// The sum of two tensors of rows, back in its slots; zeros everywhere else.
 template <class T>
-void unpack_nodes(const SlotRanges& ranges, const Tensor& rows, Tensor& nodes) {
+void unpack_sum(const SlotRanges& ranges, const Tensor& rows, const Tensor& other_rows, Tensor& nodes) {
   const int64_t width = nodes.size(1);
-  zero_unowned(mutable_data<T>(nodes), ranges, width);
-  for (const SessionSlots& session : ranges.sessions) {
-    T* to = mutable_data<T>(nodes) + session.begin * width;
-    std::copy_n(data<T>(rows) + session.row * width, session.nodes() * width, to);
-    std::fill(to + session.nodes() * width, to + (session.end - session.begin) * width, T(0));
-  }
+  const T *first = data<T>(rows), *second = data<T>(other_rows);
+  T* out = mutable_data<T>(nodes);
+  zero_unowned(out, ranges, width);
+  for_session_chunks(ranges, num_chunks(ranges.nodes() * width), [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const SessionSlots session = ranges.sessions[static_cast<size_t>(b)];
+      const T* __restrict__ x = first + session.row * width;
+      const T* __restrict__ y = second + session.row * width;
+      T* __restrict__ to = out + session.begin * width;
+      for (int64_t i = 0; i < session.nodes() * width; ++i) to[i] = x[i] + y[i];
+      std::fill(to + session.nodes() * width, to + (session.end - session.begin) * width, T(0));
+    }
+  });
 }
 
 }  // namespace tagnn_fast
