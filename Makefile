@@ -14,6 +14,7 @@ SANITIZED := build/sanitized
 
 test: .venv/installed lint
 	$(BIN)/pytest tests --ignore=tests/install
+	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
 	$(BIN)/ruff check .
