@@ -131,7 +131,8 @@ AttentionGradients session_attention_backward(
   const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
 
   const Tensor grad = as_contiguous(grad_in), qkv = as_contiguous(qkv_in);
-  const Tensor rows = used_rows(rows_in, ranges.nodes()), attended = used_rows(attended_in, ranges.nodes());
+  const Tensor rows = used_rows(as_contiguous(rows_in), ranges.nodes());
+  const Tensor attended = used_rows(attended_in, ranges.nodes());
   Tensor grad_rows = torch::stable::new_empty(grad, {ranges.nodes(), hidden});
   Tensor grad_qkv = torch::stable::new_empty(grad, {ranges.nodes(), 3 * hidden});
   Tensor grad_nodes = torch::stable::new_empty(grad, {slots, hidden});

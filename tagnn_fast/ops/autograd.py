@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 SetupContext = Callable[[Any, tuple[Any, ...], Any], None]
 Backward = Callable[..., Any]
@@ -16,7 +17,7 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
 
     The registered formula serves torch.compile, export and everyone who calls ``torch.ops`` directly; each call spends
     tens of microseconds in Python on filling in default arguments. The returned function is an autograd.Function with
-    the same formula; it takes all arguments by position.
+    the same formula; it takes all arguments by position. Gradients of gradients are refused.
     """
     name = f"tagnn_fast::{op}"
     torch.library.register_autograd(name, backward, setup_context=setup_context)
@@ -29,7 +30,7 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
         setup_context(ctx, arguments, output)
         return output
 
-    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    members = {"forward": staticmethod(forward), "backward": staticmethod(once_differentiable(backward))}
     function = type(op, (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:

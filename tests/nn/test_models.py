@@ -176,6 +176,26 @@ def test_devices_without_kernels(
         torch.testing.assert_close(actual, value, rtol=1e-10, atol=1e-14)
 
 
+def test_second_derivatives_are_refused() -> None:
+    network, batch = make(TAGNNPP, CLEAN), SessionBatch.from_lists(SESSIONS)
+    encoded = network.encode(*batch).session.square().sum()
+    (gradient,) = torch.autograd.grad(encoded, network.readout.logit_weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_compile() -> None:
+    """torch.compile traces the ops whole: one graph, the same training step."""
+    network, batch = make(TAGNNPP, CLEAN), SessionBatch.from_lists(SESSIONS)
+    encode = torch.compile(
+        lambda items, offsets: network.encode(items, offsets).session, backend="aot_eager", fullgraph=True
+    )
+    parameters = [network.propagation.state_weight, network.transformer.norm.weight, network.readout.logit_weight]
+    expected = torch.autograd.grad(network.encode(*batch).session.sum(), parameters)
+    for actual, value in zip(torch.autograd.grad(encode(*batch).sum(), parameters), expected, strict=True):
+        torch.testing.assert_close(actual, value)
+
+
 def test_no_sessions() -> None:
     network = make(TAGNNPP, CLEAN)
     batch = SessionBatch.from_lists([])
