@@ -1,4 +1,4 @@
-"""Self-attention inside each session with dropout, forward and backward: native and plain PyTorch."""
+"""Self-attention inside each session, forward and backward: native and plain PyTorch, dense over the batch."""
 
 import pytest
 import torch
@@ -20,8 +20,5 @@ def test_session_attention(benchmark: BenchmarkFixture, sessions: int, peer: str
     graph = model.graph(*sample_batch(sessions), None)
     layers = model.transformer.qkv, model.transformer.projection, model.transformer.norm
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
-    seed = torch.tensor([1])
     nodes = model.item_embedding(graph.node_items)
-    benchmark(
-        training_step(lambda nodes: PEERS[peer](nodes, graph, *parameters, 2, True, 0.1, seed), nodes, parameters)
-    )
+    benchmark(training_step(lambda nodes: PEERS[peer](nodes, graph, *parameters, 2), nodes, parameters))

@@ -66,7 +66,8 @@ inline void check_tensor(
   throw std::runtime_error(message.str());
 }
 
-inline void check_value(bool holds, const char* name, const char* expected, double actual) {
+template <class Value>
+inline void check_value(bool holds, const char* name, const char* expected, Value actual) {
   if (holds) return;
   std::ostringstream message;
   message << name << ": expected " << expected << ", got " << actual;

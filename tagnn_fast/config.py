@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tagnn_fast.checks import check_padded_length
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -13,7 +15,7 @@ class ModelConfig:
         num_items: size of the catalogue; item ids are 1..num_items.
         hidden_size: width of item embeddings and node states.
         steps: rounds of gated propagation over the session graph (1 in the paper).
-        heads: attention heads of the Transformer block (TAGNN-PP only); must divide hidden_size.
+        heads: attention heads of the Transformer block (TAGNN-PP only, where it must divide hidden_size).
         attention_dropout: rate on the Transformer block's attention weights in training.
         hybrid: project [readout ; last click] to the session vector, instead of the readout alone.
         semantics: "clean", without any padding and with nodes in order of first click; or "original", what the
@@ -38,15 +40,16 @@ class ModelConfig:
                 raise TypeError(f"{name}: expected an int, got {value!r}")
             if value < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
-        if self.hidden_size % self.heads != 0:
-            raise ValueError(f"heads: expected a divisor of hidden_size {self.hidden_size}, got {self.heads}")
+        if not isinstance(self.attention_dropout, (int, float)):
+            raise TypeError(f"attention_dropout: expected a float, got {self.attention_dropout!r}")
         if not 0 <= self.attention_dropout < 1:
             raise ValueError(f"attention_dropout: expected a rate in [0, 1), got {self.attention_dropout}")
+        if not isinstance(self.hybrid, bool):
+            raise TypeError(f"hybrid: expected a bool, got {self.hybrid!r}")
         if self.semantics not in ("clean", "original"):
             raise ValueError(f"semantics: expected 'clean' or 'original', got {self.semantics!r}")
         if self.semantics == "original" and self.padded_length is None:
             raise ValueError(
                 "padded_length: expected the length sessions are padded to in 'original' semantics, got None"
             )
-        if self.padded_length is not None and self.padded_length < 0:
-            raise ValueError(f"padded_length: expected 0 or more, got {self.padded_length}")
+        check_padded_length(self.padded_length)

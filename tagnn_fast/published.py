@@ -94,7 +94,6 @@ def from_published(
         num_items=table.shape[0] - 1,
         hidden_size=table.shape[1],
         steps=steps,
-        heads=2 if architecture == "tagnn_pp" else 1,
         hybrid=hybrid,
         semantics="original",
         padded_length=padded_length,
@@ -102,12 +101,11 @@ def from_published(
     model = _MODELS[architecture](config).to(table.dtype)
     state = model.state_dict()
     for name, parts in names.items():
-        value = torch.cat([params[part] for part in parts])
         expected = (1, *state[name].shape) if name == "readout.logit_weight" else tuple(state[name].shape)
-        if tuple(value.shape) != expected:
-            raise ValueError(
-                f"params: expected {' and '.join(parts)} of shape {expected} together, got {tuple(value.shape)}"
-            )
+        shapes = [tuple(params[part].shape) for part in parts]
+        if sum(shape[0] for shape in shapes) != expected[0] or any(shape[1:] != expected[1:] for shape in shapes):
+            raise ValueError(f"params: expected {' and '.join(parts)} of shape {expected} together, got {shapes}")
+        value = torch.cat([params[part] for part in parts])
         state[name] = value.reshape(state[name].shape)
     model.load_state_dict(state)
     return model

@@ -237,7 +237,7 @@ def session_readout(
     nobody = nodes.new_zeros((1, nodes.shape[1]))
     last_click = torch.cat([nodes, nobody])[torch.where(graph.last_node < 0, slots, graph.last_node)]
 
-    query = torch.cat([torch.addmm(query_bias, last_click, query_weight.t()), nobody])[owner]
+    query = torch.cat([torch.addmm(query_bias, last_click, query_weight.t()), nobody]).index_select(0, owner)
     key = torch.addmm(key_bias, nodes, key_weight.t())
     logits = (torch.sigmoid(query + key) @ logit_weight).unsqueeze(1)  # (slots, 1)
 
@@ -245,7 +245,7 @@ def session_readout(
     is_padding = torch.zeros_like(graph.clicks)
     is_padding[graph.slot_offsets[:-1][graph.padding > 0]] = 1
     padded = torch.cat([graph.padding, graph.padding.new_zeros(1)])[owner] * is_padding
-    positions = (graph.clicks + padded).unsqueeze(1)
+    positions = torch.where(is_padding == 1, padded, graph.clicks).unsqueeze(1)
     values = nodes * (is_padding == 0).unsqueeze(1)
     if not normalize:
         return session_sums(positions * logits * values, owner, sessions), last_click
@@ -270,15 +270,15 @@ def _scores(
     """Scores of each session for all rows of `table`, (sessions, items); or, with own_item, for its own row (, 1)."""
     sessions, owner = session.shape[0], owners(slot_offsets, clicks.shape[0])
     if own_item:
-        rows = torch.cat([table, table.new_zeros((1, table.shape[1]))])[owner]
+        rows = torch.cat([table, table.new_zeros((1, table.shape[1]))]).index_select(0, owner)
         direct = (session * table).sum(1, keepdim=True)
         logits, values = (keys * rows).sum(1, keepdim=True), (values * rows).sum(1, keepdim=True)
     else:
         direct = session @ table.t()  # (sessions, items)
         logits, values = keys @ table.t(), values @ table.t()  # (slots, items)
     clicks, padding = clicks.unsqueeze(1), padding.unsqueeze(1)
-    # Under autocast the products are bfloat16; what follows is not.
-    direct, logits, values = direct.to(session.dtype), logits.to(session.dtype), values.to(session.dtype)
+    # Under autocast products, and session vectors made by one, are bfloat16; what follows is not.
+    direct, logits, values = direct.to(table.dtype), logits.to(table.dtype), values.to(table.dtype)
     logits = logits.masked_fill(clicks == 0, -torch.inf)
     # Padded positions have logit 0 and value 0.
     floor = torch.where(padding > 0, 0.0, -torch.inf).to(logits.dtype)
@@ -342,10 +342,12 @@ def target_attention_topk(
 ) -> tuple[Tensor, Tensor]:
     """The best k rows of `table` for each session: scores float, rows int64, both (sessions, k).
 
-    Best first, equal scores by row. Arguments as in :func:`target_attention_scores`; never holds all scores at once.
+    Best first, equal scores by row; without gradient. Arguments as in :func:`target_attention_scores`. Never holds all
+    scores at once, except under torch.compile and torch.export.
     """
+    session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
     chunk = max(k, _chunk_items(keys.shape[0], table.shape[0]))
-    best = session.new_empty((session.shape[0], 0))
+    best = table.new_empty((session.shape[0], 0))
     rows = torch.empty((session.shape[0], 0), dtype=torch.int64, device=session.device)
     for start in range(0, table.shape[0], chunk):
         part = table[start : start + chunk]
@@ -386,5 +388,7 @@ def target_attention_cross_entropy(
         )
         for start in range(0, table.shape[0], chunk)
     ]
-    target = _scores(session, keys, values, clicks, padding, slot_offsets, table[targets], True).squeeze(1)
+    target = _scores(
+        session, keys, values, clicks, padding, slot_offsets, table.index_select(0, targets), True
+    ).squeeze(1)
     return torch.stack(parts).logsumexp(0) - target

@@ -39,8 +39,10 @@ def test_missing_parameter() -> None:
 
 def test_wrong_shape() -> None:
     wrong = {**parameters(), "gnn.w_ih": torch.zeros(12, 4)}
-    with pytest.raises(ValueError, match=r"^params: expected gnn\.w_ih of shape \(12, 8\) together, got \(12, 4\)$"):
+    with pytest.raises(ValueError, match=r"gnn\.w_ih of shape \(12, 8\) together, got \[\(12, 4\)\]"):
         from_published(wrong, architecture="sr_gnn", padded_length=9)
+    with pytest.raises(ValueError, match=r"gnn\.w_hh of shape \(20, 4\) together"):
+        from_published({**parameters(), "gnn.w_hh": torch.zeros(12, 5)}, architecture="sr_gnn", padded_length=9)
 
 
 def test_unknown_architecture() -> None:

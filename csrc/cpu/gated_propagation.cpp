@@ -59,6 +59,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
     const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& neighbour_start,
     const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& state_bias_in,
     const Tensor& message_bias_in, const Tensor& weight_ih, const Tensor& bias_ih_in, int64_t steps) {
+  const NoGradient no_gradient;
   const ScalarType dtype = check_floating(nodes_in, "nodes");
   check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
   const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
@@ -67,7 +68,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
   check_tensor(message_bias_in, "message_bias", dtype, {2 * hidden});
   check_tensor(weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
   check_tensor(bias_ih_in, "bias_ih", dtype, {3 * hidden});
-  check_value(steps >= 1, "steps", "1 or more", static_cast<double>(steps));
+  check_value(steps >= 1, "steps", "1 or more", steps);
   const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
   const int64_t rows = graph.ranges.nodes();
 
@@ -135,12 +136,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
     const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& neighbour_start,
     const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& weight_ih,
     const Tensor& states_in, const Tensor& messages_in, const Tensor& products_in, const Tensor& gates_in) {
+  const NoGradient no_gradient;
   const ScalarType dtype = check_floating(grad_in, "grad");
   check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
   const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
   check_tensor(states_in, "states", dtype, {kAnySize, slots, hidden});
   const int64_t steps = states_in.size(0);
-  check_value(steps >= 1, "states", "1 or more steps", static_cast<double>(steps));
+  check_value(steps >= 1, "states", "1 or more steps", steps);
   check_tensor(messages_in, "messages", dtype, {steps, slots, 2 * hidden});
   check_tensor(products_in, "products", dtype, {steps, slots, 5 * hidden});
   check_tensor(gates_in, "gates", dtype, {steps, slots, 3 * hidden});

@@ -98,20 +98,20 @@ void update(
     for (int64_t i = 0; i < session.nodes(); ++i) {
       const int64_t row = session.row + i;
       T* __restrict__ gate = gates + row * 3 * hidden;
-      T* __restrict__ gh = products + row * 5 * hidden + 2 * hidden;
+      T* __restrict__ own_part = products + row * 5 * hidden + 2 * hidden;
       const T* __restrict__ state = states + row * hidden;
       T* __restrict__ next = out + (to_slots ? session.begin + i : row) * hidden;
       for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
         for (int64_t c = first; c < first + width; ++c) {
-          const T reset = sigmoid(gate[c] + bias_ih[c] + gh[c] + bias_hh[c]);
-          const T update = sigmoid(gate[hidden + c] + bias_ih[hidden + c] + gh[hidden + c] + bias_hh[hidden + c]);
-          const T recurrent = gh[2 * hidden + c] + bias_hh[2 * hidden + c];
+          const T reset = sigmoid(gate[c] + bias_ih[c] + own_part[c] + bias_hh[c]);
+          const T update = sigmoid(gate[hidden + c] + bias_ih[hidden + c] + own_part[hidden + c] + bias_hh[hidden + c]);
+          const T recurrent = own_part[2 * hidden + c] + bias_hh[2 * hidden + c];
           const T candidate = hyperbolic_tangent(gate[2 * hidden + c] + bias_ih[2 * hidden + c] + reset * recurrent);
           gate[c] = reset;
           gate[hidden + c] = update;
           gate[2 * hidden + c] = candidate;
-          gh[2 * hidden + c] = recurrent;
+          own_part[2 * hidden + c] = recurrent;
           next[c] = candidate + update * (state[c] - candidate);
         }
       });
@@ -132,13 +132,13 @@ void update_backward(
     const SessionSlots session = batch.sessions[b];
     for (int64_t i = 0; i < session.nodes(); ++i) {
       const int64_t row = session.row + i;
-      const T* __restrict__ g = grad + (from_slots ? session.begin + i : row) * hidden;
+      const T* g = grad + (from_slots ? session.begin + i : row) * hidden;
       const T* __restrict__ gate = gates + row * 3 * hidden;
       const T* __restrict__ recurrent = products + row * 5 * hidden + 4 * hidden;
       const T* __restrict__ state = states + row * hidden;
-      T* __restrict__ grad_gi = grad_inputs + row * 3 * hidden;
-      T* __restrict__ grad_gh = grad_products + row * 5 * hidden + 2 * hidden;
-      T* __restrict__ grad_state = grad_states + row * hidden;
+      T* __restrict__ grad_input = grad_inputs + row * 3 * hidden;
+      T* __restrict__ grad_recurrent = grad_products + row * 5 * hidden + 2 * hidden;
+      T* grad_state = grad_states + row * hidden;
       for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
 #pragma omp simd
         for (int64_t c = first; c < first + width; ++c) {
@@ -146,15 +146,15 @@ void update_backward(
           const T grad_candidate = g[c] * (T(1) - update) * (T(1) - candidate * candidate);
           const T grad_update = g[c] * (state[c] - candidate) * update * (T(1) - update);
           const T grad_reset = grad_candidate * recurrent[c] * reset * (T(1) - reset);
-          grad_gi[c] = grad_gh[c] = grad_reset;
-          grad_gi[hidden + c] = grad_gh[hidden + c] = grad_update;
-          grad_gi[2 * hidden + c] = grad_candidate;
-          grad_gh[2 * hidden + c] = grad_candidate * reset;
+          grad_input[c] = grad_recurrent[c] = grad_reset;
+          grad_input[hidden + c] = grad_recurrent[hidden + c] = grad_update;
+          grad_input[2 * hidden + c] = grad_candidate;
+          grad_recurrent[2 * hidden + c] = grad_candidate * reset;
           grad_state[c] = g[c] * update;
         }
       });
-      add_scaled(bias_ih, grad_gi, T(1), 3 * hidden);
-      add_scaled(bias_hh, grad_gh, T(1), 3 * hidden);
+      add_scaled(bias_ih, grad_input, T(1), 3 * hidden);
+      add_scaled(bias_hh, grad_recurrent, T(1), 3 * hidden);
     }
   }
 }

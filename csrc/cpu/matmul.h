@@ -11,6 +11,20 @@ namespace tagnn_fast {
 
 using torch::stable::Tensor;
 
+// No gradients are recorded while one lives. Where the ops' own gradients are registered, PyTorch has left autograd by
+// the time a kernel runs; in a process without Python nobody has, and products would refuse weights that need a
+// gradient.
+class NoGradient {
+ public:
+  NoGradient() : before_(aoti_torch_grad_mode_is_enabled()) { aoti_torch_grad_mode_set_enabled(false); }
+  ~NoGradient() { aoti_torch_grad_mode_set_enabled(before_); }
+  NoGradient(const NoGradient&) = delete;
+  NoGradient& operator=(const NoGradient&) = delete;
+
+ private:
+  bool before_;
+};
+
 // out = a b. Products always have an output given: autocast, which replaces others by bfloat16 ones, leaves these
 // alone.
 inline void product_into(Tensor& out, const Tensor& a, const Tensor& b) {

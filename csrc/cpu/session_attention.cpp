@@ -39,7 +39,7 @@ const T* optional_data(const Tensor& tensor) {
 AttentionBatch check_options(
     int64_t hidden, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
     const SlotRanges& ranges) {
-  check_value(heads >= 1 && hidden % heads == 0, "heads", "a divisor of hidden", static_cast<double>(heads));
+  check_value(heads >= 1 && hidden % heads == 0, "heads", "a divisor of hidden", heads);
   check_value(dropout >= 0 && dropout < 1, "dropout", "a rate in [0, 1)", dropout);
   AttentionBatch batch{ranges.sessions.data(), hidden, heads, causal, dropout, 0};
   if (dropout > 0) {
@@ -69,6 +69,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
     const Tensor& qkv_bias_in, const Tensor& out_weight, const Tensor& out_bias_in,
     const std::optional<Tensor>& norm_weight_in, const std::optional<Tensor>& norm_bias_in, int64_t heads, bool causal,
     double dropout, const std::optional<Tensor>& seed) {
+  const NoGradient no_gradient;
   const ScalarType dtype = check_floating(nodes_in, "nodes");
   check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
   const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
@@ -118,6 +119,7 @@ AttentionGradients session_attention_backward(
     const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
     const Tensor& out_weight, const std::optional<Tensor>& norm_weight_in, int64_t heads, bool causal, double dropout,
     const std::optional<Tensor>& seed, const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
+  const NoGradient no_gradient;
   const ScalarType dtype = check_floating(grad_in, "grad");
   check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
   const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);

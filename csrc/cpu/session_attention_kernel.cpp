@@ -9,7 +9,7 @@
 namespace tagnn_fast {
 namespace {
 
-// Softmax of query `query` over keys [0, keys) of one head; both counted from the session's first node.
+// Softmax of query `query` over the first `count` keys of one head; both counted from the session's first node.
 template <class T>
 inline void attention_weights(
     const T* queries, const T* keys, int64_t row, int64_t width, int64_t query, int64_t count,

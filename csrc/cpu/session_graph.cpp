@@ -242,11 +242,9 @@ Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<in
   check_tensor(items, "items", ScalarType::Long, {kAnySize});
   check_tensor(offsets, "offsets", ScalarType::Long, {kAnySize});
   const int64_t clicks = items.size(0), sessions = offsets.size(0) - 1;
-  check_value(sessions >= 0, "offsets", "at least one value", static_cast<double>(offsets.size(0)));
-  check_value(
-      clicks < std::numeric_limits<int32_t>::max(), "items", "fewer than 2^31 clicks", static_cast<double>(clicks));
-  check_value(
-      padded_length.value_or(0) >= 0, "padded_length", "0 or more", static_cast<double>(padded_length.value_or(0)));
+  check_value(sessions >= 0, "offsets", "at least one value", offsets.size(0));
+  check_value(clicks < std::numeric_limits<int32_t>::max(), "items", "fewer than 2^31 clicks", clicks);
+  check_value(padded_length.value_or(0) >= 0, "padded_length", "0 or more", padded_length.value_or(0));
   const int64_t slots = clicks + (padded_length ? sessions : 0);
 
   const Tensor items_in = as_contiguous(items);

@@ -58,6 +58,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
     const Tensor& nodes_in, const Tensor& clicks, const Tensor& slot_offsets, const Tensor& num_nodes,
     const Tensor& last_node, const Tensor& padding, const Tensor& query_weight, const Tensor& query_bias_in,
     const Tensor& key_weight, const Tensor& key_bias_in, const Tensor& logit_weight_in, bool normalize) {
+  const NoGradient no_gradient;
   const ScalarType dtype = check_floating(nodes_in, "nodes");
   check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
   const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
@@ -104,6 +105,7 @@ ReadoutGradients session_readout_backward(
     const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& last_node, const Tensor& padding,
     const Tensor& query_weight, const Tensor& key_weight, const Tensor& logit_weight_in, bool normalize,
     const Tensor& last_click, const Tensor& activations_in, const Tensor& coefficients_in) {
+  const NoGradient no_gradient;
   const ScalarType dtype = check_floating(nodes_in, "nodes");
   check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
   const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);

@@ -58,7 +58,7 @@ class SessionRecommender(nn.Module):
             TypeError: on a wrong type or dtype.
             ValueError: on a wrong shape or device, ids outside 1..num_items, inconsistent offsets, an empty session.
         """
-        if not torch.jit.is_scripting() and not torch.compiler.is_compiling():
+        if not torch.jit.is_scripting():
             self._check(items, offsets, padded_length)
         encoded = self.encode(items, offsets, padded_length)
         return ops.target_attention_scores(
@@ -82,9 +82,8 @@ class SessionRecommender(nn.Module):
         Raises:
             TypeError, ValueError: as in forward, and for k outside 1..num_items.
         """
-        if not torch.jit.is_scripting() and not torch.compiler.is_compiling():
-            checks.check_k(k, self.config.num_items)
-            self._check(items, offsets, padded_length)
+        if not torch.jit.is_scripting():
+            self._check(items, offsets, padded_length, k=k)
         encoded = self.encode(items, offsets, padded_length)
         scores, rows = ops.target_attention_topk(
             encoded.session,
@@ -105,13 +104,24 @@ class SessionRecommender(nn.Module):
         Raises:
             TypeError, ValueError: as in forward, and for targets outside 1..num_items or not one per session.
         """
-        if not torch.compiler.is_compiling():
-            self._check(items, offsets, padded_length)
-            checks.check_targets(targets, offsets, self.item_embedding.weight)
+        self._check(items, offsets, padded_length, targets=targets)
         encoded = self.encode(items, offsets, padded_length)
         return ops.target_attention_cross_entropy(*encoded, self.item_embedding.weight[1:], targets - 1).mean()
 
     @torch.jit.ignore
-    def _check(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> None:
+    def _check(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        padded_length: Optional[int],
+        k: Optional[int] = None,
+        targets: Optional[Tensor] = None,
+    ) -> None:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return  # there are no values to look at
+        if k is not None:
+            checks.check_k(k, self.config.num_items)
         checks.check_sessions(items, offsets, self.item_embedding.weight)
         checks.check_padded_length(padded_length)
+        if targets is not None:
+            checks.check_targets(targets, offsets, self.item_embedding.weight)

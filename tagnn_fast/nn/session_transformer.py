@@ -20,6 +20,8 @@ class SessionTransformer(nn.Module):
 
     def __init__(self, hidden_size: int, heads: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
+        if hidden_size % heads != 0:
+            raise ValueError(f"heads: expected a divisor of hidden_size {hidden_size}, got {heads}")
         self.heads = heads
         self.dropout = dropout
         self.norm = nn.LayerNorm(hidden_size)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 SetupContext = Callable[[Any, tuple[Any, ...], Any], None]
 Backward = Callable[..., Any]
@@ -20,7 +19,15 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
     the same formula; it takes all arguments by position. Gradients of gradients are refused.
     """
     name = f"tagnn_fast::{op}"
-    torch.library.register_autograd(name, backward, setup_context=setup_context)
+
+    def backward_once(ctx: Any, *grads: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{name}: expected create_graph=False, got True; gradients of gradients are not supported"
+            )
+        return backward(ctx, *grads)
+
+    torch.library.register_autograd(name, backward_once, setup_context=setup_context)
     # Mixed precision: the kernels compute in float32 whatever the matrix products around them do.
     torch.library.register_autocast(name, "cpu", torch.float32)
     overload = getattr(torch.ops.tagnn_fast, op).default
@@ -30,11 +37,15 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
         setup_context(ctx, arguments, output)
         return output
 
-    members = {"forward": staticmethod(forward), "backward": staticmethod(once_differentiable(backward))}
-    function = type(op, (torch.autograd.Function,), members)
+    # Not with a setup_context of its own, which torch.func would want: PyTorch then inspects signatures at every call.
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward_once)}
+    function: Any = type(op, (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:
-        # Autocast converts the arguments before the gradient's context sees them, which only the registered way does.
-        return overload(*arguments) if torch.is_autocast_enabled("cpu") else function.apply(*arguments)  # type: ignore[attr-defined]
+        # Autocast converts arguments before the gradient's context sees them, which only the registered way does; and
+        # tracing records ops, not Python functions.
+        if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing():
+            return overload(*arguments)
+        return function.apply(*arguments)
 
     return call

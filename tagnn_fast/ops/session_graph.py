@@ -22,7 +22,8 @@ class SessionGraph(NamedTuple):
         neighbour_start: where a node's list begins in ``neighbours``, int64 (2, slots); row 0 for in-neighbours, row 1
             for out-neighbours.
         neighbour_count: how many it has, int64 (2, slots).
-        neighbours: slots of the neighbours, in rising order, int64 (2, clicks).
+        neighbours: slots of the neighbours, in rising order, int64 (2, clicks). Both rows list the same edges: the
+            gradient of an average over in-neighbours goes back along out-neighbours.
         click_nodes: slot of each click's node, int64 (clicks,); -1 for a skipped click.
         slot_offsets: first slot of each session, int64 (sessions + 1,).
         num_nodes: nodes of each session, the padding node included, int64 (sessions,).

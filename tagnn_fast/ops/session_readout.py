@@ -1,4 +1,4 @@
-"""Soft-attention readout: one vector per session (SR-GNN, equations 6-7; DESIGN section 2, "Readout")."""
+"""Soft-attention readout: one vector per session (SR-GNN, equations 6-7; TAGNN, equation 9)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def session_readout(
     """Sum of a session's click states h_p, weighted by α_p = w · σ(Q h_last + q + K h_p + k).
 
     Args:
-        nodes: node states, float (slots, hidden).
+        nodes: node states, float (slots, hidden); empty slots must be finite, as every op leaves them.
         graph: the sessions' graphs.
         query_weight: Q, of the last click's state, float (hidden, hidden).
         query_bias: q, float (hidden,).
@@ -84,6 +84,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     nodes, clicks, offsets, num_nodes, last, padding, query_weight, _, key_weight, _, logit_weight, normalize = inputs
     _, last_click, activations, coefficients = output
     ctx.mark_non_differentiable(activations, coefficients)
+    ctx.set_materialize_grads(False)
     ctx.normalize = normalize
     ctx.save_for_backward(
         *(nodes, clicks, offsets, num_nodes, last, padding, query_weight, key_weight, logit_weight),
@@ -91,8 +92,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     )
 
 
-def _backward(ctx: Any, grad_pooled: Tensor, grad_last_click: Tensor, *_: Tensor) -> tuple[Optional[Tensor], ...]:
+def _backward(
+    ctx: Any, grad_pooled: Optional[Tensor], grad_last_click: Optional[Tensor], *_: None
+) -> tuple[Optional[Tensor], ...]:
     inputs, outputs = ctx.saved_tensors[:-3], ctx.saved_tensors[-3:]
+    if grad_pooled is None and grad_last_click is None:
+        return (None,) * 12
+    grad_pooled = torch.zeros_like(outputs[0]) if grad_pooled is None else grad_pooled
+    grad_last_click = torch.zeros_like(outputs[0]) if grad_last_click is None else grad_last_click
     nodes, *parameters = torch.ops.tagnn_fast.session_readout_backward(
         grad_pooled, grad_last_click, *inputs, ctx.normalize, *outputs
     )

@@ -1,4 +1,4 @@
-"""Scores of every item with attention that depends on the item (TAGNN, section 3.4; DESIGN section 2).
+"""Scores of every item with attention that depends on the item (TAGNN, section 3.4).
 
 Plain PyTorch so far: jagged and in chunks of items, so that nothing of size sessions x items x hidden is ever made.
 """

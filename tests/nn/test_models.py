@@ -151,10 +151,14 @@ def test_export(model: type[SessionRecommender], config: ModelConfig) -> None:
 def test_autocast() -> None:
     network, batch = make(TAGNNPP, CLEAN, torch.float32), SessionBatch.from_lists(SESSIONS)
     expected = network(*batch)
+    targets = torch.ones(len(SESSIONS), dtype=torch.int64)
+    expected_loss = network.loss(*batch, targets)
     with torch.autocast("cpu", torch.bfloat16):
-        actual = network(*batch)
-        network.loss(*batch, torch.ones(len(SESSIONS), dtype=torch.int64)).backward()
-    torch.testing.assert_close(actual.float(), expected, rtol=0, atol=0.02 * expected.abs().max().item())
+        actual, loss = network(*batch), network.loss(*batch, targets)
+        loss.backward()
+    assert actual.dtype == loss.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0.02 * expected.abs().max().item())
+    torch.testing.assert_close(loss, expected_loss, rtol=2e-3, atol=0)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -176,21 +180,51 @@ def test_devices_without_kernels(
         torch.testing.assert_close(actual, value, rtol=1e-10, atol=1e-14)
 
 
-def test_second_derivatives_are_refused() -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_second_derivatives_are_refused(autocast: bool) -> None:
+    network, batch = make(TAGNNPP, CLEAN, torch.float32), SessionBatch.from_lists(SESSIONS)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        encoded = network.encode(*batch).session.sum()
+    with pytest.raises(RuntimeError, match="expected create_graph=False, got True"):
+        torch.autograd.grad(encoded, network.readout.logit_weight, create_graph=True)
+
+
+def test_topk_keeps_no_gradient() -> None:
     network, batch = make(TAGNNPP, CLEAN), SessionBatch.from_lists(SESSIONS)
-    encoded = network.encode(*batch).session.square().sum()
-    (gradient,) = torch.autograd.grad(encoded, network.readout.logit_weight, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    assert not network.topk(*batch, 5)[0].requires_grad
+
+
+def test_training_is_repeatable() -> None:
+    """To the bit, also where many sessions share a target and the batch is large enough for threads."""
+    network = TAGNNPP(ModelConfig(num_items=300, hidden_size=100)).train()
+    batch = SessionBatch.from_lists(random_sessions([1 + length % 6 for length in range(400)], items=300))
+    targets = torch.arange(400) % 5 + 1
+
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        return list(torch.autograd.grad(network.loss(*batch, targets), list(network.parameters())))
+
+    first = gradients()
+    for _ in range(8):
+        assert all(torch.equal(value, again) for value, again in zip(first, gradients(), strict=True))
+
+
+def test_trace() -> None:
+    network, batch = make(TAGNNPP, CLEAN), SessionBatch.from_lists(SESSIONS)
+    with torch.no_grad():
+        traced = torch.jit.trace(network, tuple(batch), check_trace=False)
+    torch.jit.save(traced, io.BytesIO())
+    torch.testing.assert_close(traced(*batch), network(*batch))
 
 
 def test_compile() -> None:
-    """torch.compile traces the ops whole: one graph, the same training step."""
+    """torch.compile traces the encoder whole: one graph, the same gradients."""
     network, batch = make(TAGNNPP, CLEAN), SessionBatch.from_lists(SESSIONS)
     encode = torch.compile(
         lambda items, offsets: network.encode(items, offsets).session, backend="aot_eager", fullgraph=True
     )
-    parameters = [network.propagation.state_weight, network.transformer.norm.weight, network.readout.logit_weight]
+    modules = network.item_embedding, network.propagation, network.transformer, network.readout
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     expected = torch.autograd.grad(network.encode(*batch).session.sum(), parameters)
     for actual, value in zip(torch.autograd.grad(encode(*batch).sum(), parameters), expected, strict=True):
         torch.testing.assert_close(actual, value)
@@ -281,3 +315,9 @@ def test_k_errors(k: int, kind: type[Exception]) -> None:
 def test_padded_length_errors(padded_length: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="^padded_length: expected "):
         make(TAGNNPP, ORIGINAL)(ITEMS, OFFSETS, padded_length)
+
+
+def test_heads_must_divide() -> None:
+    TAGNN(ModelConfig(num_items=10, hidden_size=7))
+    with pytest.raises(ValueError, match="^heads: expected a divisor of hidden_size 7, got 2$"):
+        TAGNNPP(ModelConfig(num_items=10, hidden_size=7))

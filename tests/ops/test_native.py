@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import tagnn_fast
 from support import CAPABILITIES
@@ -37,6 +38,26 @@ def test_library_keeps_to_the_stable_abi() -> None:
     names = [line.split(maxsplit=1)[1] for line in symbols.splitlines()]
     assert [name for name in names if name.startswith(("at::", "c10::", "torch::"))] == []
     assert any("torch_call_dispatcher" in name for name in names)
+
+
+WITHOUT_PACKAGE = """
+import sys, torch
+torch.ops.load_library(sys.argv[1])
+model = torch.jit.load(sys.argv[2])
+assert "tagnn_fast" not in sys.modules and torch.is_grad_enabled()
+torch.save(model(torch.tensor([3, 9, 3, 5]), torch.tensor([0, 3, 4])).detach(), sys.argv[3])
+"""
+
+
+def test_library_alone_runs_a_scripted_model(tmp_path: Path) -> None:
+    """As in a C++ process: no gradients registered, parameters that require them, gradient mode on."""
+    torch.manual_seed(0)
+    model = tagnn_fast.TAGNNPP(tagnn_fast.ModelConfig(num_items=10, hidden_size=8)).eval()
+    torch.jit.save(torch.jit.script(model), tmp_path / "model.pt")
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT_PACKAGE, str(LIBRARY)]
+    subprocess.run([*command, str(tmp_path / "model.pt"), str(tmp_path / "scores.pt")], check=True, cwd=tmp_path)
+    expected = model(torch.tensor([3, 9, 3, 5]), torch.tensor([0, 3, 4]))
+    torch.testing.assert_close(torch.load(tmp_path / "scores.pt", weights_only=True), expected.detach())
 
 
 def test_set_cpu_capability() -> None:

@@ -99,7 +99,7 @@ def test_any_values(items: list[int], offsets: list[int], padded_length: int | N
 @pytest.mark.parametrize("magnitude", [2**8, 2**20, 2**63 - 1])
 def test_long_sessions_of_any_items(magnitude: int) -> None:
     """Sorting goes by bytes: small and huge items, negative ones too."""
-    items = torch.randint(-magnitude, magnitude, (900,))
+    items = torch.randint(-magnitude, magnitude, (900,), generator=torch.Generator().manual_seed(0))
     clicks = items, torch.tensor([0, 300, 400, 900])
     for value, expected in zip(session_graph(*clicks, 69), reference.session_graph(*clicks, 69), strict=True):
         assert torch.equal(value, expected)
@@ -107,8 +107,9 @@ def test_long_sessions_of_any_items(magnitude: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_do_not_matter(threads: int) -> None:
-    clicks = torch.randint(0, 50, (20000,))
-    offsets = torch.randint(0, 20001, (4000,)).sort().values
+    generator = torch.Generator().manual_seed(0)
+    clicks = torch.randint(0, 50, (20000,), generator=generator)
+    offsets = torch.randint(0, 20001, (4000,), generator=generator).sort().values
     expected = session_graph(clicks, offsets, 9)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -171,6 +172,7 @@ def test_strided_input() -> None:
         (torch.zeros(3).long(), torch.zeros(2).int(), None, "offsets: expected int64 (any,) on the CPU, got int32"),
         (torch.zeros(3).long(), torch.zeros(0).long(), None, "offsets: expected at least one value, got 0"),
         (torch.zeros(3).long(), torch.zeros(2).long(), -1, "padded_length: expected 0 or more, got -1"),
+        (torch.zeros(3).long(), torch.zeros(2).long(), -12345678, "got -12345678"),
     ],
 )
 def test_errors(items: Tensor, offsets: Tensor, padded_length: int | None, message: str) -> None:

@@ -178,7 +178,10 @@ def test_any_graph_values(data: st.DataObject) -> None:
     nodes, *parameters = sample_inputs(slots, 3)
     pooled, last_click, *saved = OP(nodes, *graph, *parameters, data.draw(st.booleans()))
     weights = parameters[0], parameters[2], parameters[4]
-    torch.ops.tagnn_fast.session_readout_backward(pooled, last_click, nodes, *graph, *weights, True, last_click, *saved)
+    gradients = torch.ops.tagnn_fast.session_readout_backward(
+        pooled, last_click, nodes, *graph, *weights, True, last_click, *saved
+    )
+    assert all(bool(torch.isfinite(value).all()) for value in (last_click, *gradients))
 
 
 @pytest.mark.parametrize(

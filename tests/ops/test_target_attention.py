@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from support import DEVICES, SESSIONS, assert_near, assert_same_function, random_tensors, sample_graph
 from tagnn_fast import reference
@@ -113,20 +114,31 @@ def test_autocast() -> None:
         assert_near(target_attention_scores(*inputs[:3], *graph_part(graph), inputs[3]), expected, 0.03)
 
 
+class LargestOutput(TorchDispatchMode):
+    """Number of elements of the largest tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        result = function(*arguments, **(options or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, Tensor) and not function.is_view:
+                self.elements = max(self.elements, value.numel())
+        return result
+
+
 def test_nothing_of_size_sessions_items_hidden() -> None:
-    """The largest tensor of a training step is far below sessions x items x hidden, and below slots x items."""
+    """A training step and top-k make nothing larger than a chunk, or the table's gradient."""
     graph = sample_graph("285 clicks")
-    inputs = [value.requires_grad_() for value in sample_inputs(graph, 16, 20000, torch.float32)]
-    largest = 0
-
-    def keep(tensor: Tensor) -> Tensor:
-        nonlocal largest
-        largest = max(largest, tensor.numel())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    items, hidden = 20000, 16
+    inputs = [value.requires_grad_() for value in sample_inputs(graph, hidden, items, torch.float32)]
+    with LargestOutput() as largest:
         losses = target_attention_cross_entropy(
             *inputs[:3], *graph_part(graph), inputs[3], torch.zeros(3, dtype=torch.int64)
         )
-    losses.sum().backward()
-    assert largest <= 20000 * 16
+        losses.sum().backward()
+        target_attention_topk(*inputs[:3], *graph_part(graph), inputs[3], 20)
+    slots = graph.clicks.shape[0]
+    assert largest.elements <= max(1 << 20, items * hidden) < slots * items
