@@ -6,12 +6,20 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace tagnn_fast {
 
 enum class CpuCapability : int { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 
 CpuCapability cpu_capability();
+
+// A table's loops for one scalar type.
+template <class T, class Kernels>
+const auto& loops_for(const Kernels& kernels) {
+  if constexpr (std::is_same_v<T, float>) return kernels.float32;
+  else return kernels.float64;
+}
 
 }  // namespace tagnn_fast
 

@@ -14,14 +14,8 @@ namespace tagnn_fast {
 namespace {
 
 template <class T>
-const GatedPropagationLoops<T>& loops();
-template <>
-const GatedPropagationLoops<float>& loops<float>() {
-  return TAGNN_FAST_KERNELS(gated_propagation).float32;
-}
-template <>
-const GatedPropagationLoops<double>& loops<double>() {
-  return TAGNN_FAST_KERNELS(gated_propagation).float64;
+const GatedPropagationLoops<T>& loops() {
+  return loops_for<T>(TAGNN_FAST_KERNELS(gated_propagation));
 }
 
 // The graph, checked, and kept alive while `batch` points at it.

@@ -14,14 +14,8 @@ namespace tagnn_fast {
 namespace {
 
 template <class T>
-const SessionAttentionLoops<T>& loops();
-template <>
-const SessionAttentionLoops<float>& loops<float>() {
-  return TAGNN_FAST_KERNELS(session_attention).float32;
-}
-template <>
-const SessionAttentionLoops<double>& loops<double>() {
-  return TAGNN_FAST_KERNELS(session_attention).float64;
+const SessionAttentionLoops<T>& loops() {
+  return loops_for<T>(TAGNN_FAST_KERNELS(session_attention));
 }
 
 // The tensor, contiguous, or an undefined one.

@@ -12,14 +12,8 @@ namespace tagnn_fast {
 namespace {
 
 template <class T>
-const SessionReadoutLoops<T>& loops();
-template <>
-const SessionReadoutLoops<float>& loops<float>() {
-  return TAGNN_FAST_KERNELS(session_readout).float32;
-}
-template <>
-const SessionReadoutLoops<double>& loops<double>() {
-  return TAGNN_FAST_KERNELS(session_readout).float64;
+const SessionReadoutLoops<T>& loops() {
+  return loops_for<T>(TAGNN_FAST_KERNELS(session_readout));
 }
 
 // The graph arrays that both directions read, checked, and kept alive while `batch` points at them.
