@@ -68,7 +68,8 @@ def torch_version(torch: Path) -> str:
 
 def check_cuda_request() -> None:
     """Refuse TAGNN_FAST_CUDA=1 without nvcc; there are no CUDA kernels to build yet."""
-    found = shutil.which("nvcc") or shutil.which("nvcc", path=os.path.join(os.environ.get("CUDA_HOME", ""), "bin"))
+    home = os.environ.get("CUDA_HOME")
+    found = shutil.which("nvcc") or (shutil.which("nvcc", path=f"{home}/bin") if home else None)
     if flag("TAGNN_FAST_CUDA") and found is None:
         raise SystemExit(
             "TAGNN_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit"
@@ -150,9 +151,8 @@ class BuildNative(build_ext):
 
         sanitize = flag("TAGNN_FAST_SANITIZE") is True
         common = ["-std=c++17", "-fPIC", "-g1", "-Wall", "-Wextra", "-fvisibility=hidden"]
-        common.append(
-            f"-ffile-prefix-map={shell_path(ROOT)}=."
-        )  # messages name files of the project, not of this machine
+        # Error messages name files of the project, not of this machine.
+        common.append(f"-ffile-prefix-map={shell_path(ROOT)}=.")
         # Loops marked `omp simd` are vectorised; products and sums may fuse; the caller's rounding mode stays.
         loops = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
         common += ["-O1", "-fno-omit-frame-pointer"] if sanitize else ["-O3"]

@@ -150,14 +150,15 @@ AttentionGradients session_attention_backward(
     });
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
+  const Tensor grad_bias = column_sums(grad_rows);  // both biases are added to the same rows
   return {
       grad_nodes,
       product(transposed(grad_qkv), rows),
       column_sums(grad_qkv),
       product(transposed(grad_rows), attended),
-      column_sums(grad_rows),
+      grad_bias,
       column_sums(grad_norm_weights),
-      column_sums(grad_rows)};
+      torch::stable::clone(grad_bias)};
 }
 
 }  // namespace

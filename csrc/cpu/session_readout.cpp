@@ -149,12 +149,13 @@ ReadoutGradients session_readout_backward(
     });
   };
   dtype == ScalarType::Float ? run(float()) : run(double());
+  const Tensor grad_bias = column_sums(grad_queries);  // both biases are added to the same sums
   return {
       grad_nodes,
       product(transposed(grad_queries), last_click),
-      column_sums(grad_queries),
+      grad_bias,
       product(transposed(grad_keys), nodes),
-      column_sums(grad_queries),
+      torch::stable::clone(grad_bias),
       column_sums(grad_logit_weights)};
 }
 
