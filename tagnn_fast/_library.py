@@ -14,6 +14,10 @@ if not _PATH.exists():
     )
 torch.ops.load_library(_PATH)
 
+# MKL's vector functions detect the CPU at their first call, and not safely: on an Intel machine with AVX-512, a second
+# thread that calls meanwhile may get exp with a relative error of 3e-9 in float64. One value keeps it to one thread.
+torch.zeros(1, device="cpu").exp()
+
 
 def has_kernel(tensor: Tensor) -> bool:
     """Whether the native ops run where `tensor` is; elsewhere their plain PyTorch definitions do."""
