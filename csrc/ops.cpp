@@ -7,6 +7,10 @@
 
 STABLE_TORCH_LIBRARY(tagnn_fast, library) {
   library.def(
+      "prefix_batch(Tensor clicks, Tensor offsets, Tensor first_example, Tensor examples) -> ("
+      "Tensor items, Tensor batch_offsets, Tensor targets)");
+
+  library.def(
       "session_graph(Tensor items, Tensor offsets, int? padded_length=None) -> ("
       "Tensor node_items, Tensor clicks, Tensor neighbour_start, Tensor neighbour_count, Tensor neighbours, "
       "Tensor click_nodes, Tensor slot_offsets, Tensor num_nodes, Tensor last_node, Tensor padding)");

@@ -34,6 +34,25 @@ def is_node(slot_offsets: Tensor, num_nodes: Tensor, slots: int) -> Tensor:
     return torch.arange(slots, device=owner.device) < end[owner]
 
 
+def prefix_batch(
+    clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See :func:`tagnn_fast.ops.prefix_batch`."""
+    sessions = offsets.shape[0] - 1
+    offsets = rising_offsets(offsets, clicks.shape[0])
+    session = torch.searchsorted(first_example, examples, right=True) - 1
+    known = (session >= 0) & (session < sessions)
+    session = torch.where(known, session, 0)
+    begin, end = torch.cat([offsets, offsets[-1:]])[session], torch.cat([offsets[1:], offsets[-1:]])[session]
+    lengths = torch.where(known, end - begin - 1 - (examples - first_example[session]), 0).clamp(min=0)
+    batch_offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    place = torch.arange(int(batch_offsets[-1]), device=clicks.device)
+    example = torch.arange(examples.shape[0], device=clicks.device).repeat_interleave(lengths)
+    items = clicks[begin[example] + place - batch_offsets[example]].long()
+    targets = torch.cat([clicks, clicks.new_zeros(1)])[torch.where(lengths > 0, begin + lengths, clicks.shape[0])]
+    return items, batch_offsets, targets.long()
+
+
 def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> tuple[Tensor, ...]:
     """See :func:`tagnn_fast.ops.session_graph`; the fields of ``SessionGraph`` in order."""
     clicks, sessions = items.shape[0], offsets.shape[0] - 1

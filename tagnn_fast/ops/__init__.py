@@ -1,6 +1,7 @@
 """The native ops: one file each, with wrapper, fake kernel and autograd formula."""
 
 from tagnn_fast.ops.gated_propagation import gated_propagation
+from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
 from tagnn_fast.ops.session_graph import SessionGraph, session_graph
 from tagnn_fast.ops.session_readout import session_readout
@@ -13,6 +14,7 @@ from tagnn_fast.ops.target_attention import (
 __all__ = [
     "SessionGraph",
     "gated_propagation",
+    "prefix_batch",
     "session_attention",
     "session_graph",
     "session_readout",

@@ -1,0 +1,69 @@
+// Cuts a batch of training examples out of whole sessions: a binary search finds each example's session, a copy its
+// prefix. O(examples · log sessions + clicks copied), on one thread: a batch takes microseconds.
+
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "sessions.h"
+
+namespace tagnn_fast {
+namespace {
+
+struct Prefix {
+  int64_t begin, length;  // the target is the click at begin + length; no prefix and no target where length is 0
+};
+
+// Example `example` is number j of its session: the prefix that leaves the last 1 + j clicks out. Nothing for examples
+// that no session has.
+Prefix find_prefix(int64_t example, const std::vector<int64_t>& offsets, const int64_t* first, int64_t sessions) {
+  const int64_t session = std::upper_bound(first, first + sessions + 1, example) - first - 1;
+  if (session < 0 || session >= sessions) return {0, 0};
+  const int64_t begin = offsets[static_cast<size_t>(session)], end = offsets[static_cast<size_t>(session) + 1];
+  // Unsigned, so that values which are no counts wrap around instead of overflowing.
+  const uint64_t number = static_cast<uint64_t>(example) - static_cast<uint64_t>(first[session]);
+  const uint64_t clicks = static_cast<uint64_t>(end - begin);
+  return number + 1 < clicks ? Prefix{begin, static_cast<int64_t>(clicks - number - 1)} : Prefix{0, 0};
+}
+
+std::tuple<Tensor, Tensor, Tensor> prefix_batch(
+    const Tensor& clicks, const Tensor& offsets, const Tensor& first_example, const Tensor& examples) {
+  check_tensor(clicks, "clicks", ScalarType::Int, {kAnySize});
+  check_tensor(offsets, "offsets", ScalarType::Long, {kAnySize});
+  const int64_t sessions = offsets.size(0) - 1;
+  check_value(sessions >= 0, "offsets", "at least one value", offsets.size(0));
+  check_tensor(first_example, "first_example", ScalarType::Long, {sessions + 1});
+  check_tensor(examples, "examples", ScalarType::Long, {kAnySize});
+  const Tensor clicks_in = as_contiguous(clicks), offsets_in = as_contiguous(offsets);
+  const Tensor first_in = as_contiguous(first_example), examples_in = as_contiguous(examples);
+
+  const auto ranges = clamped_offsets(data<int64_t>(offsets_in), sessions, clicks.size(0));
+  const int64_t count = examples.size(0);
+  std::vector<Prefix> prefixes(static_cast<size_t>(count));
+  Tensor batch_offsets = torch::stable::empty({count + 1}, ScalarType::Long);
+  int64_t* first_click = mutable_data<int64_t>(batch_offsets);
+  first_click[0] = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const Prefix prefix = find_prefix(data<int64_t>(examples_in)[i], ranges, data<int64_t>(first_in), sessions);
+    prefixes[static_cast<size_t>(i)] = prefix;
+    first_click[i + 1] = first_click[i] + prefix.length;
+  }
+
+  Tensor items = torch::stable::empty({first_click[count]}, ScalarType::Long);
+  Tensor targets = torch::stable::empty({count}, ScalarType::Long);
+  int64_t *item = mutable_data<int64_t>(items), *target = mutable_data<int64_t>(targets);
+  const int32_t* click = data<int32_t>(clicks_in);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto [begin, length] = prefixes[static_cast<size_t>(i)];
+    std::copy_n(click + begin, length, item + first_click[i]);
+    target[i] = length > 0 ? click[begin + length] : 0;
+  }
+  return {items, batch_offsets, targets};
+}
+
+}  // namespace
+}  // namespace tagnn_fast
+
+STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+  library.impl("prefix_batch", TORCH_BOX(&tagnn_fast::prefix_batch));
+}

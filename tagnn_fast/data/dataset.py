@@ -1,0 +1,170 @@
+"""A data set on disk: whole sessions in Parquet, the items, and where it all came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.files import new_folder, read_json, write_json
+
+FORMAT, VERSION = "tagnn_fast.dataset", 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training sessions, test sessions, and the items that occur in training.
+
+    Attributes:
+        name: what to call it.
+        train: training sessions in order of time; every item has a row.
+        test: test sessions; item 0 is one that never occurs in training.
+        vocabulary: raw id and training clicks of each item.
+        source: how it was made, for people: any JSON object.
+    """
+
+    name: str
+    train: Sessions
+    test: Sessions
+    vocabulary: Vocabulary
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for split, lowest in (("train", 1), ("test", 0)):
+            clicks = getattr(self, split).clicks
+            if clicks.numel() == 0:
+                continue
+            low, high = (int(bound) for bound in clicks.aminmax())
+            if low < lowest or high > len(self.vocabulary):
+                raise ValueError(
+                    f"{split}: expected item indices in {lowest}..{len(self.vocabulary)}, "
+                    f"got {low if low < lowest else high}"
+                )
+
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """Counts that tell whether this is the data set one thinks it is."""
+        return {"items": {"count": len(self.vocabulary)}, "train": _statistics(self.train), "test": _statistics(self.test)}
+
+
+def _statistics(sessions: Sessions) -> dict[str, float]:
+    lengths = sessions.offsets.diff()
+    last = sessions.offsets[1:].repeat_interleave(sessions.examples) - 1
+    first = sessions.examples.cumsum(0) - sessions.examples
+    number = torch.arange(last.numel()) - first.repeat_interleave(sessions.examples)
+    targets = sessions.clicks[last - number]
+    return {
+        "sessions": len(sessions),
+        "clicks": sessions.clicks.numel(),
+        "examples": int(sessions.examples.sum()),
+        "mean_clicks": round(float(lengths.double().mean()), 3) if len(sessions) else 0.0,
+        "longest_session": int(lengths.max()) if len(sessions) else 0,
+        "longest_prefix": sessions.longest_prefix(),
+        "targets_without_a_row": int((targets == 0).sum()),
+        "clicks_without_a_row": int((sessions.clicks == 0).sum()),
+    }
+
+
+def write_dataset(dataset: Dataset, folder: str | Path) -> None:
+    """Write a data set to a folder that does not exist yet; all of it, or nothing.
+
+    ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32>, and ``examples``, int64, the
+    number of last clicks that are targets. ``items.parquet`` has a row per item: ``raw_id``, ``index``, ``count``.
+
+    Raises:
+        FileExistsError: where the folder exists.
+        OSError: where it cannot be written.
+    """
+    with new_folder(Path(folder)) as temporary:
+        for split in ("train", "test"):
+            _write_table(_session_table(getattr(dataset, split)), temporary / f"{split}.parquet")
+        vocabulary = dataset.vocabulary
+        index = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
+        items = pa.table({"raw_id": vocabulary.raw_ids, "index": index, "count": vocabulary.counts})
+        _write_table(items, temporary / "items.parquet")
+        write_json(
+            temporary / "dataset.json",
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "name": dataset.name,
+                "source": dict(dataset.source),
+                "statistics": dataset.statistics(),
+            },
+        )
+
+
+def read_dataset(folder: str | Path) -> Dataset:
+    """Read a folder that :func:`write_dataset` made.
+
+    Raises:
+        FileNotFoundError: where the folder or one of its files is missing.
+        ValueError: on a damaged file, values that do not fit together, or a newer version.
+    """
+    folder = Path(folder)
+    if not (folder / "dataset.json").exists():
+        raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
+    information = read_json(folder / "dataset.json", FORMAT, VERSION)
+    items = _read_table(folder / "items.parquet", {"raw_id": None, "index": pa.int32(), "count": pa.int64()})
+    if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
+        raise ValueError(f"{folder / 'items.parquet'}: expected index to count from 1")
+    try:
+        return Dataset(
+            name=str(information.get("name", folder.name)),
+            train=_sessions(folder / "train.parquet"),
+            test=_sessions(folder / "test.parquet"),
+            vocabulary=Vocabulary(_one_chunk(items["raw_id"]), items["count"].to_numpy()),
+            source=information.get("source", {}),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder}: damaged data set: {error}") from None
+
+
+def _session_table(sessions: Sessions) -> pa.Table:
+    offsets = pa.array(sessions.offsets.numpy().astype(np.int32))
+    lists = pa.ListArray.from_arrays(offsets, pa.array(sessions.clicks.numpy()))
+    return pa.table({"items": lists, "examples": sessions.examples.numpy()})
+
+
+def _sessions(path: Path) -> Sessions:
+    table = _read_table(path, {"items": pa.list_(pa.int32()), "examples": pa.int64()})
+    lists = _one_chunk(table["items"])
+    # A list array may be a window of a longer one: its offsets say where it begins.
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    clicks = lists.values.to_numpy()[offsets[0] : offsets[-1]]
+    examples = table["examples"].to_numpy()
+    return Sessions(*(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples)))
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    if isinstance(combined, pa.ChunkedArray):
+        combined = combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
+    return combined
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def _read_table(path: Path, types: Mapping[str, pa.DataType | None]) -> pa.Table:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected this file of the data set")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: damaged Parquet file: {error}") from None
+    for name, expected in types.items():
+        if name not in table.column_names or expected not in (None, table.schema.field(name).type):
+            found = table.schema.field(name).type if name in table.column_names else "none"
+            raise ValueError(f"{path}: expected a column {name!r} of {expected or 'ids'}, got {found}")
+        if table[name].null_count:
+            raise ValueError(f"{path}: expected no nulls in {name!r}, got {table[name].null_count}")
+    return table

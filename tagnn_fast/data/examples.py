@@ -1,0 +1,58 @@
+"""Prefixes and the clicks that follow, as a view of whole sessions: nothing is materialised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tagnn_fast import ops
+from tagnn_fast.data.sessions import Sessions
+
+
+class ExampleBatch(NamedTuple):
+    """Prefixes and their targets: items int64 (clicks,), offsets int64 (examples + 1,), targets int64 (examples,)."""
+
+    items: Tensor
+    offsets: Tensor
+    targets: Tensor
+
+
+class PrefixExamples:
+    """All examples of some sessions, or a subset: session after session, each session's longest prefix first.
+
+    Args:
+        sessions: where the examples are cut from.
+        subset: numbers of the examples to keep, int64, in any order; None for all.
+    """
+
+    def __init__(self, sessions: Sessions, subset: Tensor | None = None) -> None:
+        self.sessions = sessions
+        self.first_example = torch.cat([sessions.examples.new_zeros(1), sessions.examples.cumsum(0)])
+        self._total = int(self.first_example[-1])
+        if subset is not None and subset.numel() and not 0 <= int(subset.min()) <= int(subset.max()) < self._total:
+            raise ValueError(f"subset: expected example numbers below {self._total}, got {subset.max()}")
+        self.subset = subset
+
+    def __len__(self) -> int:
+        return self._total if self.subset is None else self.subset.numel()
+
+    def cut(self, places: Tensor) -> ExampleBatch:
+        """The examples at these places of the view, int64 (examples,), as one batch."""
+        numbers = places if self.subset is None else self.subset[places]
+        sessions = self.sessions
+        return ExampleBatch(*ops.prefix_batch(sessions.clicks, sessions.offsets, self.first_example, numbers))
+
+    def batches(self, size: int, order: Tensor | None = None, first: int = 0) -> Iterator[ExampleBatch]:
+        """Batches of `size` examples (the last may be smaller), in `order` or as they stand, from batch `first` on."""
+        for begin in range(first * size, len(self), size):
+            end = min(begin + size, len(self))
+            yield self.cut(torch.arange(begin, end) if order is None else order[begin:end])
+
+
+def shuffled(examples: int, seed: int, epoch: int) -> Tensor:
+    """The order of one epoch's examples: depends on the seed and the epoch alone, so that it can be made again."""
+    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    return torch.randperm(examples, generator=generator)

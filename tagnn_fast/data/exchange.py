@@ -1,0 +1,133 @@
+"""The field's exchange files: pickled lists of item ids, as SR-GNN's preprocessing writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.vocabulary import Vocabulary
+
+
+class _ListUnpickler(pickle.Unpickler):
+    """Builds lists, tuples and numbers. Everything that could run code needs a class or a function, and gets none."""
+
+    def find_class(self, module: str, name: str) -> object:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not run")
+
+
+def read_exchange(folder: str | Path, name: str | None = None) -> Dataset:
+    """The data set in ``all_train_seq.txt`` (or ``train.txt``) and ``test.txt``.
+
+    ``all_train_seq.txt`` holds whole sessions, the others ``(prefixes, targets)``; prefixes that shrink click by click
+    are put together to the session they were cut from. Items are numbered in the order of their ids; those that never
+    occur in training get no row.
+
+    Raises:
+        FileNotFoundError: where a file is missing.
+        ValueError: on a truncated file, one that holds anything but lists, tuples and integers (no code in it is run),
+            an empty session, or ids below 1.
+    """
+    folder = Path(folder)
+    train_path = folder / "all_train_seq.txt"
+    whole = train_path.exists()
+    if not whole:
+        train_path = folder / "train.txt"
+    test_path = folder / "test.txt"
+    for path in (train_path, test_path):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: expected all_train_seq.txt or train.txt, and test.txt, in this folder")
+
+    train = _whole_sessions(train_path) if whole else _example_sessions(train_path)
+    test = _example_sessions(test_path)
+    ids, counts = np.unique(train[0], return_counts=True)
+    vocabulary = Vocabulary(pa.array(ids), counts)
+    return Dataset(
+        name=name or folder.resolve().name,
+        train=_encoded(train, vocabulary),
+        test=_encoded(test, vocabulary),
+        vocabulary=vocabulary,
+        source={"kind": "exchange", "files": [_fingerprint(path) for path in (train_path, test_path)]},
+    )
+
+
+# Raw ids, lengths and numbers of examples of all sessions.
+_Raw = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _whole_sessions(path: Path) -> _Raw:
+    sessions = _load(path)
+    ids, lengths = _flatten(path, sessions)
+    return ids, lengths, np.maximum(lengths - 1, 0)
+
+
+def _example_sessions(path: Path) -> _Raw:
+    value = _load(path)
+    if len(value) != 2 or not all(isinstance(part, (list, tuple)) for part in value) or len(value[0]) != len(value[1]):
+        raise ValueError(f"{path}: expected (prefixes, targets) of the same length")
+    sessions: list[list[int]] = []
+    examples: list[int] = []
+    previous: list[int] | None = None
+    for number, (prefix, target) in enumerate(zip(*value, strict=True)):
+        if not isinstance(prefix, (list, tuple)) or len(prefix) == 0:
+            raise ValueError(f"{path}: expected a prefix of one click or more, got {prefix!r} at example {number}")
+        clicks = [*prefix, target]
+        if clicks == previous:
+            examples[-1] += 1
+        else:
+            sessions.append(clicks)
+            examples.append(1)
+        previous = clicks[:-1]
+    ids, lengths = _flatten(path, sessions)
+    return ids, lengths, np.array(examples, np.int64)
+
+
+def _load(path: Path) -> Sequence[object]:
+    try:
+        with path.open("rb") as file:
+            value = _ListUnpickler(file).load()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise almost anything
+        raise ValueError(f"{path}: expected a pickle of lists of integers, got {error or type(error).__name__}") from None
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{path}: expected a list, got {type(value).__name__}")
+    return value
+
+
+def _flatten(path: Path, sessions: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.empty(len(sessions), np.int64)
+    for number, session in enumerate(sessions):
+        if not isinstance(session, (list, tuple)) or len(session) == 0:
+            raise ValueError(f"{path}: expected lists of at least one click, got {session!r} at session {number}")
+        lengths[number] = len(session)
+    kinds = set(map(type, chain.from_iterable(sessions)))  # type: ignore[arg-type]
+    if kinds - {int}:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds - {int}))
+        raise ValueError(f"{path}: expected integer item ids, got {names}")
+    try:
+        ids = np.fromiter(chain.from_iterable(sessions), np.int64, int(lengths.sum()))  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(f"{path}: expected item ids below 2^63, got a larger one") from None
+    if ids.size and ids.min() < 1:
+        raise ValueError(f"{path}: expected item ids of 1 and more, got {ids.min()}")
+    return ids, lengths
+
+
+def _encoded(raw: _Raw, vocabulary: Vocabulary) -> Sessions:
+    ids, lengths, examples = raw
+    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
+    return Sessions(torch.from_numpy(vocabulary.encode(ids)), torch.from_numpy(offsets), torch.from_numpy(examples))
+
+
+def _fingerprint(path: Path) -> dict[str, object]:
+    content = path.read_bytes()
+    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

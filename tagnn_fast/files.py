@@ -1,0 +1,82 @@
+"""Files that are either whole or not there: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+
+    Raises:
+        FileExistsError: where `path` exists.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path}: expected a folder that does not exist yet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in (*temporary.rglob("*"), temporary):
+            _flush(file)
+        temporary.rename(path)
+        _flush(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content, at once or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file's content by JSON, indented for people."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:
+    """A JSON object that says which format and version it has.
+
+    Raises:
+        ValueError: on anything else, and on a version this package does not know yet.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected JSON, got {error}") from None
+    if not isinstance(value, dict) or value.get("format") != expected_format:
+        found = value.get("format") if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"{path}: expected format {expected_format!r}, got {found!r}")
+    version = value.get("version")
+    if not isinstance(version, int) or not 1 <= version <= newest_version:
+        raise ValueError(
+            f"{path}: expected version 1 to {newest_version}, got {version!r}: it was written by a newer tagnn_fast"
+        )
+    return value
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has it: a rename must not outlive a crash that the content does not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
