@@ -298,11 +298,12 @@ def _scores(
     clicks, padding = clicks.unsqueeze(1), padding.unsqueeze(1)
     # Under autocast products, and session vectors made by one, are bfloat16; what follows is not.
     direct, logits, values = direct.to(table.dtype), logits.to(table.dtype), values.to(table.dtype)
-    logits = logits.masked_fill(clicks == 0, -torch.inf)
+    logits = logits + torch.where(clicks == 0, -torch.inf, 0.0).to(logits.dtype)  # faster than masked_fill
     # Padded positions have logit 0 and value 0.
     floor = torch.where(padding > 0, 0.0, -torch.inf).to(logits.dtype)
     largest = session_maxima(logits, slot_offsets, floor)  # (sessions + 1, items)
-    terms = clicks * (logits - largest.index_select(0, owner)).exp()
+    # Terms beside a largest one of 1: below e^-60 they change nothing, and exp is 25 times slower where it underflows.
+    terms = clicks * (logits - largest.index_select(0, owner)).clamp(min=-60).exp()
     # The clamp changes nothing where there is padding: the largest is at least the padding's 0.
     total = session_sums(terms, owner, sessions) + padding * (-largest[:sessions].clamp(min=0)).exp()
     attended = session_sums(terms * values, owner, sessions)
@@ -343,8 +344,7 @@ def target_attention_scores(
     """
     chunk = _chunk_items(keys.shape[0], table.shape[0])
     scores = []
-    for start in range(0, table.shape[0], chunk):
-        part = table[start : start + chunk]
+    for part in table.split(chunk):
         scores.append(_scores(session, keys, values, clicks, padding, slot_offsets, part, False))
     return torch.cat(scores, 1)
 
@@ -401,11 +401,11 @@ def target_attention_cross_entropy(
     parts = [
         checkpoint(
             chunk_log_sum_exp,
-            *(session, keys, values, table[start : start + chunk]),
+            *(session, keys, values, part),
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for start in range(0, table.shape[0], chunk)
+        for part in table.split(chunk)  # one gradient for all parts; a slice's would be as large as the table
     ]
     target = _scores(
         session, keys, values, clicks, padding, slot_offsets, table.index_select(0, targets), True

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import new_folder, read_json, write_json
@@ -51,22 +52,25 @@ class Dataset:
 
     def statistics(self) -> dict[str, dict[str, float]]:
         """Counts that tell whether this is the data set one thinks it is."""
-        return {"items": {"count": len(self.vocabulary)}, "train": _statistics(self.train), "test": _statistics(self.test)}
+        return {
+            "items": {"count": len(self.vocabulary)},
+            "train": _statistics(self.train),
+            "test": _statistics(self.test),
+        }
 
 
 def _statistics(sessions: Sessions) -> dict[str, float]:
     lengths = sessions.offsets.diff()
-    last = sessions.offsets[1:].repeat_interleave(sessions.examples) - 1
-    first = sessions.examples.cumsum(0) - sessions.examples
-    number = torch.arange(last.numel()) - first.repeat_interleave(sessions.examples)
-    targets = sessions.clicks[last - number]
+    examples = PrefixExamples(sessions)
+    prefixes = examples.prefix_lengths()
+    targets = sessions.clicks[sessions.offsets[:-1].repeat_interleave(sessions.examples) + prefixes]
     return {
         "sessions": len(sessions),
         "clicks": sessions.clicks.numel(),
-        "examples": int(sessions.examples.sum()),
+        "examples": len(examples),
         "mean_clicks": round(float(lengths.double().mean()), 3) if len(sessions) else 0.0,
         "longest_session": int(lengths.max()) if len(sessions) else 0,
-        "longest_prefix": sessions.longest_prefix(),
+        "longest_prefix": int(prefixes.max()) if len(examples) else 0,
         "targets_without_a_row": int((targets == 0).sum()),
         "clicks_without_a_row": int((sessions.clicks == 0).sum()),
     }
@@ -85,10 +89,7 @@ def write_dataset(dataset: Dataset, folder: str | Path) -> None:
     with new_folder(Path(folder)) as temporary:
         for split in ("train", "test"):
             _write_table(_session_table(getattr(dataset, split)), temporary / f"{split}.parquet")
-        vocabulary = dataset.vocabulary
-        index = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
-        items = pa.table({"raw_id": vocabulary.raw_ids, "index": index, "count": vocabulary.counts})
-        _write_table(items, temporary / "items.parquet")
+        write_items(dataset.vocabulary, temporary / "items.parquet")
         write_json(
             temporary / "dataset.json",
             {
@@ -112,19 +113,38 @@ def read_dataset(folder: str | Path) -> Dataset:
     if not (folder / "dataset.json").exists():
         raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
     information = read_json(folder / "dataset.json", FORMAT, VERSION)
-    items = _read_table(folder / "items.parquet", {"raw_id": None, "index": pa.int32(), "count": pa.int64()})
-    if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
-        raise ValueError(f"{folder / 'items.parquet'}: expected index to count from 1")
     try:
         return Dataset(
             name=str(information.get("name", folder.name)),
             train=_sessions(folder / "train.parquet"),
             test=_sessions(folder / "test.parquet"),
-            vocabulary=Vocabulary(_one_chunk(items["raw_id"]), items["count"].to_numpy()),
+            vocabulary=read_items(folder / "items.parquet"),
             source=information.get("source", {}),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: damaged data set: {error}") from None
+
+
+def write_items(vocabulary: Vocabulary, path: Path) -> None:
+    """Write a vocabulary to Parquet: ``raw_id``, ``index``, ``count``."""
+    index = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
+    _write_table(pa.table({"raw_id": vocabulary.raw_ids, "index": index, "count": vocabulary.counts}), path)
+
+
+def read_items(path: Path) -> Vocabulary:
+    """Read what :func:`write_items` wrote.
+
+    Raises:
+        FileNotFoundError: where it is missing.
+        ValueError: where it is damaged.
+    """
+    items = _read_table(path, {"raw_id": None, "index": pa.int32(), "count": pa.int64()})
+    if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
+        raise ValueError(f"{path}: expected index to count from 1")
+    try:
+        return Vocabulary(_one_chunk(items["raw_id"]), items["count"].to_numpy())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _session_table(sessions: Sessions) -> pa.Table:
@@ -140,7 +160,9 @@ def _sessions(path: Path) -> Sessions:
     offsets = lists.offsets.to_numpy().astype(np.int64)
     clicks = lists.values.to_numpy()[offsets[0] : offsets[-1]]
     examples = table["examples"].to_numpy()
-    return Sessions(*(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples)))
+    return Sessions(
+        *(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples))
+    )
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

@@ -39,6 +39,14 @@ class PrefixExamples:
     def __len__(self) -> int:
         return self._total if self.subset is None else self.subset.numel()
 
+    def prefix_lengths(self) -> Tensor:
+        """Clicks of each prefix, int64 (examples,)."""
+        sessions = self.sessions
+        longest = (sessions.offsets.diff() - 1).repeat_interleave(sessions.examples)
+        first = self.first_example[:-1].repeat_interleave(sessions.examples)
+        lengths = longest - (torch.arange(self._total) - first)
+        return lengths if self.subset is None else lengths[self.subset]
+
     def cut(self, places: Tensor) -> ExampleBatch:
         """The examples at these places of the view, int64 (examples,), as one batch."""
         numbers = places if self.subset is None else self.subset[places]

@@ -97,7 +97,9 @@ def _load(path: Path) -> Sequence[object]:
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise ValueError(f"{path}: expected a pickle of lists of integers, got {error or type(error).__name__}") from None
+        raise ValueError(
+            f"{path}: expected a pickle of lists of integers, got {error or type(error).__name__}"
+        ) from None
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{path}: expected a list, got {type(value).__name__}")
     return value

@@ -69,8 +69,3 @@ class Sessions:
         """Sessions begin to end - 1, without a copy of their clicks."""
         first, last = int(self.offsets[begin]), int(self.offsets[end])
         return Sessions(self.clicks[first:last], self.offsets[begin : end + 1] - first, self.examples[begin:end])
-
-    def longest_prefix(self) -> int:
-        """Clicks of the longest prefix that is an example: what the published code pads the split to; 0 without any."""
-        lengths = torch.where(self.examples > 0, self.offsets.diff() - 1, 0)
-        return int(lengths.max()) if lengths.numel() else 0

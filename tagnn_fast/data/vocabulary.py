@@ -25,7 +25,7 @@ class Vocabulary:
         if raw_ids.null_count or pc.count_distinct(raw_ids).as_py() != len(raw_ids):
             raise ValueError("raw_ids: expected distinct ids, got one twice or a null")
         self.raw_ids = raw_ids
-        self.counts = np.asarray(counts, np.int64)
+        self.counts = np.array(counts, np.int64)  # a writable copy, as PyTorch wants
 
     def __len__(self) -> int:
         return len(self.raw_ids)

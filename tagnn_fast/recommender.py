@@ -1,0 +1,76 @@
+"""Top-k for any session: the model's for what it knows, the most popular items where it knows nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from tagnn_fast import ops
+from tagnn_fast.checks import check_k
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.nn.recommender import SessionRecommender
+
+
+class Recommendations(NamedTuple):
+    """Best items of each session.
+
+    Attributes:
+        items: item indices, best first, equal scores by index, int64 (sessions, k).
+        scores: the model's scores, float (sessions, k); for a popular item its clicks in training.
+        known_clicks: clicks of each session on items with a row, int64 (sessions,). Where there are none, the session
+            gets the most popular items.
+    """
+
+    items: Tensor
+    scores: Tensor
+    known_clicks: Tensor
+
+
+class PopularityFallback:
+    """A trained model and the most popular items, for sessions of which it knows no click.
+
+    Args:
+        model: set to evaluation mode here.
+        vocabulary: its items.
+    """
+
+    def __init__(self, model: SessionRecommender, vocabulary: Vocabulary) -> None:
+        if model.config.num_items != len(vocabulary):
+            raise ValueError(f"vocabulary: expected {model.config.num_items} items, got {len(vocabulary)}")
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self._popular = torch.from_numpy(vocabulary.by_popularity())
+        self._clicks = torch.from_numpy(vocabulary.counts)[self._popular - 1]
+
+    @torch.no_grad()
+    def topk(self, items: Tensor, offsets: Tensor, k: int, padded_length: Optional[int] = None) -> Recommendations:
+        """The best k items of each session.
+
+        Args:
+            items: item indices of all clicks, int64 (clicks,); 0, an item without a row, is skipped.
+            offsets: first click of each session and the end of the last, int64 (sessions + 1,).
+            k: length of the lists.
+            padded_length: see :class:`SessionRecommender`.
+
+        Raises:
+            ValueError: on a k outside 1..number of items.
+            FloatingPointError: where a score is not finite.
+        """
+        check_k(k, len(self.vocabulary))
+        device = self.model.item_embedding.weight.device
+        items, offsets = items.to(device), offsets.to(device)
+        encoded = self.model.encode(items, offsets, padded_length)
+        scores, rows = ops.target_attention_topk(*encoded, self.model.item_embedding.weight[1:], k)
+        # A score that is not a number sorts first, so that none can hide behind the best k.
+        if not bool(torch.isfinite(scores).all() & torch.isfinite(encoded.session).all()):
+            raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
+        before = torch.cat([offsets.new_zeros(1), (items != 0).cumsum(0)])
+        known = before[offsets].diff()
+        nothing_known = (known == 0).unsqueeze(1)
+        return Recommendations(
+            torch.where(nothing_known, self._popular[:k].to(device), rows + 1),
+            torch.where(nothing_known, self._clicks[:k].to(device, scores.dtype), scores),
+            known,
+        )

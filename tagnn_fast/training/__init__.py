@@ -1,0 +1,1 @@
+"""Training and evaluation. Needs the extra: ``pip install tagnn_fast[train]``."""

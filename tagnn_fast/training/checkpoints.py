@@ -1,0 +1,159 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped. safetensors and JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tagnn_fast.files import new_folder, read_json, write_json
+from tagnn_fast.nn.recommender import SessionRecommender
+
+FORMAT, VERSION = "tagnn_fast.checkpoint", 1
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: the current epoch, from 0.
+        step: batches of it that are done.
+        loss_sum: sum of the losses of the examples of those.
+        history: one record per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: where it cannot be written, such as on a full disk.
+    """
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ValueError: on a damaged file.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, got a damaged one: {error}") from None
+
+
+def load_parameters(model: SessionRecommender, path: Path) -> None:
+    """Fill a model from a safetensors file.
+
+    Raises:
+        ValueError: where names, shapes or dtypes are not the model's.
+    """
+    tensors = load_tensors(path)
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        found, wanted = (_describe(group.get(name)) for group in (tensors, expected))
+        if found != wanted:
+            raise ValueError(f"{path}: expected {name} of {wanted}, got {found}: it belongs to another configuration")
+    model.load_state_dict(tensors)
+
+
+def _describe(value: Tensor | None) -> str:
+    return "no such parameter" if value is None else f"{value.dtype} {tuple(value.shape)}"
+
+
+def save_checkpoint(
+    folder: Path,
+    model: SessionRecommender,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    configuration: Mapping[str, Any],
+) -> Path:
+    """Write a checkpoint into the folder, then remove the older ones. It is there whole, or the older ones stay.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    path = folder / f"epoch-{progress.epoch:03d}-step-{progress.step:06d}"
+    if path.exists():
+        return path
+    names = [name for name, _ in model.named_parameters()]
+    state = optimizer.state_dict()["state"]
+    optimizer_tensors = {
+        f"{kind}.{names[index]}": value for index, values in state.items() for kind, value in values.items()
+    }
+    with new_folder(path) as temporary:
+        save_tensors(model.state_dict(), temporary / "model.safetensors")
+        save_tensors(optimizer_tensors, temporary / "optimizer.safetensors")
+        save_tensors(_random_states(), temporary / "random.safetensors")
+        content = {"format": FORMAT, "version": VERSION, "progress": asdict(progress), "configuration": configuration}
+        write_json(temporary / "state.json", content)
+    for older in list_checkpoints(folder)[:-1]:
+        shutil.rmtree(older)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("epoch-*") if (path / "state.json").exists())
+
+
+def load_checkpoint(
+    path: Path, model: SessionRecommender, optimizer: torch.optim.Optimizer, configuration: Mapping[str, Any]
+) -> Progress:
+    """Put a run back where it was when the checkpoint was written.
+
+    Raises:
+        ValueError: on a damaged checkpoint, or one of another configuration or a newer version.
+    """
+    content = read_json(path / "state.json", FORMAT, VERSION)
+    saved = content.get("configuration", {})
+    differing = [
+        f"{part}.{name}: {saved.get(part, {}).get(name)!r} instead of {value!r}"
+        for part, values in configuration.items()
+        for name, value in values.items()
+        if saved.get(part, {}).get(name) != value
+    ]
+    if differing:
+        raise ValueError(f"{path}: expected a checkpoint of this configuration, got {'; '.join(differing)}")
+    load_parameters(model, path / "model.safetensors")
+    names = {name: index for index, (name, _) in enumerate(model.named_parameters())}
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in load_tensors(path / "optimizer.safetensors").items():
+        kind, name = key.split(".", 1)
+        if name not in names:
+            raise ValueError(f"{path}: expected optimiser state of the model's parameters, got {name!r}")
+        state.setdefault(names[name], {})[kind] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    random_states = load_tensors(path / "random.safetensors")
+    torch.set_rng_state(random_states["cpu"])
+    if "cuda" in random_states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random_states["cuda"])
+    try:
+        return Progress(**content["progress"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path / 'state.json'}: expected where the run stands, got {error}") from None
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states

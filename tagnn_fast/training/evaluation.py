@@ -1,0 +1,70 @@
+"""Scoring recommenders on examples: the model, and two baselines that every model must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.recommender import PopularityFallback
+from tagnn_fast.training.metrics import RankingMetrics
+
+CUTOFFS = (5, 10, 20)
+
+TopK = Callable[[ExampleBatch, int], Tensor]  # item indices, best first, int64 (examples, k)
+
+
+def evaluate(
+    topk: TopK,
+    examples: PrefixExamples,
+    num_items: int,
+    batch_size: int = 512,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> dict[str, float]:
+    """HR, MRR, NDCG and coverage at 5, 10 and 20 (as far as there are items), in percent, ranking the full catalogue.
+
+    Args:
+        topk: the recommender.
+        examples: prefixes and their targets; a target without a row is a miss and stays in the denominator.
+        num_items: size of the catalogue.
+        batch_size: examples scored at once.
+        advance: called with the number of examples after each batch.
+    """
+    longest = min(CUTOFFS[-1], num_items)
+    metrics = RankingMetrics(num_items, longest)
+    for batch in examples.batches(batch_size):
+        metrics.update(topk(batch, longest), batch.targets)
+        advance(batch.targets.numel())
+    return metrics.compute(tuple(cutoff for cutoff in CUTOFFS if cutoff <= longest))
+
+
+def model_topk(recommender: PopularityFallback, padded_length: int | None = None) -> TopK:
+    """The model's lists; the most popular items for prefixes without a known click."""
+    return lambda batch, k: recommender.topk(batch.items, batch.offsets, k, padded_length).items
+
+
+def popularity(vocabulary: Vocabulary) -> TopK:
+    """The same list for everyone: the items with most training clicks."""
+    popular = torch.from_numpy(vocabulary.by_popularity())
+    return lambda batch, k: popular[:k].expand(batch.targets.numel(), k)
+
+
+def session_popularity(vocabulary: Vocabulary) -> TopK:
+    """Items of the prefix by how often they were clicked in it, then all others; equal ones by training clicks."""
+    order = torch.from_numpy(vocabulary.by_popularity())
+    place = torch.empty_like(order)
+    place[order - 1] = torch.arange(order.numel())
+    tie_breaker = 1 - (place.double() + 1) / (order.numel() + 1)  # (items,), in (0, 1)
+
+    def topk(batch: ExampleBatch, k: int) -> Tensor:
+        session = torch.arange(batch.targets.numel()).repeat_interleave(batch.offsets.diff())
+        known = batch.items != 0
+        scores = tie_breaker.repeat(batch.targets.numel(), 1)  # (examples, items)
+        ones = torch.ones(int(known.sum()), dtype=torch.float64)
+        scores.index_put_((session[known], batch.items[known] - 1), ones, accumulate=True)
+        return scores.topk(k, dim=1).indices + 1
+
+    return topk

@@ -1,0 +1,216 @@
+"""The training loop: plain, on one device, resumable to the bit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.utils.tensorboard import SummaryWriter
+
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.examples import PrefixExamples, shuffled
+from tagnn_fast.files import write_json
+from tagnn_fast.recommender import PopularityFallback
+from tagnn_fast.training.checkpoints import Progress, list_checkpoints, load_checkpoint, save_checkpoint
+from tagnn_fast.training.curves import plot_curves
+from tagnn_fast.training.evaluation import evaluate, model_topk
+from tagnn_fast.training.options import make_model
+from tagnn_fast.training.protocols import Protocol, make_protocol
+from tagnn_fast.training.run import Run
+
+LOG_EVERY = 50  # steps
+
+
+class Interrupted(Exception):
+    """Training stopped on request, after a checkpoint."""
+
+
+class Observer:
+    """What a run tells while it goes on. Does nothing; subclasses show it."""
+
+    def begin(self, what: str, examples: int, done: int = 0) -> None:
+        """An epoch or an evaluation begins, with so many of its examples done already."""
+
+    def advance(self, examples: int, loss: float | None = None) -> None:
+        """Some more examples are done; the mean loss of the epoch so far, now and then."""
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """An epoch has ended."""
+
+
+def train(
+    run: Run, dataset: Dataset, observer: Observer | None = None, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Train a run to its end, from its newest checkpoint where it has one.
+
+    Args:
+        run: the run folder.
+        dataset: the data set that it was made with.
+        observer: told how it goes.
+        stop: asked after each step; where it says so, a checkpoint is written.
+
+    Returns:
+        The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of.
+
+    Raises:
+        Interrupted: after `stop` said so.
+        FloatingPointError: where the loss is not finite; checkpoints are from before.
+        OSError: where a checkpoint cannot be written; the one before stays.
+        ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
+    """
+    return _Training(run, dataset, observer or Observer(), stop).run_to_end()
+
+
+class _Training:
+    def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
+        run.check_dataset(dataset)
+        self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
+        options = run.training
+        self.protocol: Protocol = make_protocol(options.protocol, dataset, options.seed)
+        torch.manual_seed(options.seed)
+        self.fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
+        self.model = make_model(run.model, options)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), weight_decay=options.weight_decay, fused=True)
+        self.fabric_model, self.fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
+        self.fabric_model.mark_forward_method("loss")
+        checkpoints = list_checkpoints(run.checkpoints)
+        self.progress = (
+            load_checkpoint(checkpoints[-1], self.model, self.optimizer, run.configuration)
+            if checkpoints
+            else Progress()
+        )
+
+    def run_to_end(self) -> dict[str, Any]:
+        epochs = self.run.training.epochs
+        steps_per_epoch = math.ceil(len(self.protocol.train) / self.run.training.batch_size)
+        done = self.progress.epoch * steps_per_epoch + self.progress.step
+        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=done) as self.writer:
+            while self.progress.epoch < epochs:
+                seconds = self._train_epoch(steps_per_epoch)
+                self._finish_epoch(seconds, steps_per_epoch)
+            return self._finish_run()
+
+    def _train_epoch(self, steps_per_epoch: int) -> float:
+        options, progress, examples = self.run.training, self.progress, self.protocol.train
+        size = options.batch_size
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate_in(progress.epoch)
+        self.model.train()
+        order = shuffled(len(examples), options.seed, progress.epoch)
+        loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.fabric.device)
+        self.observer.begin(f"epoch {progress.epoch + 1}", len(examples), progress.step * size)
+        start = time.perf_counter()
+        for batch in examples.batches(size, order, progress.step):
+            items, offsets, targets = self.fabric.to_device(batch)
+            loss = self.fabric_model.loss(items, offsets, targets)
+            self.fabric_optimizer.zero_grad()
+            self.fabric.backward(loss)
+            self.fabric_optimizer.step()
+            progress.step += 1
+            loss_sum += loss.detach().double() * targets.numel()
+            mean = None
+            if progress.step % LOG_EVERY == 0:
+                mean = self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
+                step = progress.epoch * steps_per_epoch + progress.step
+                self.writer.add_scalar("training/loss of the last step", float(loss.detach()), step)
+            self.observer.advance(targets.numel(), mean)
+            if self.stop():
+                progress.loss_sum = float(loss_sum)
+                path = self._save()
+                raise Interrupted(f"stopped after step {progress.step} of epoch {progress.epoch + 1}; saved {path}")
+        progress.loss_sum = self._mean_loss(loss_sum, len(examples)) * len(examples)
+        return time.perf_counter() - start
+
+    def _mean_loss(self, loss_sum: torch.Tensor, examples: int) -> float:
+        mean = float(loss_sum) / examples
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"loss: expected finite numbers, got {mean} in epoch {self.progress.epoch + 1}: training diverged; "
+                "a lower learning rate may help"
+            )
+        return mean
+
+    def _finish_epoch(self, seconds: float, steps_per_epoch: int) -> None:
+        progress, protocol = self.progress, self.protocol
+        record: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "training_loss": progress.loss_sum / len(protocol.train),
+            "training_seconds": round(seconds, 2),
+        }
+        if protocol.validation is not None:
+            record["validation"] = self._evaluate(protocol.validation, "validation")
+            if protocol.validates_on_test:
+                self.run.log_test_read("train", self.dataset.name, record["validation"], epoch=record["epoch"])
+        progress.history.append(record)
+        chosen = choose_epoch(progress.history)
+        if chosen == record["epoch"]:
+            self.run.keep_model(self.model.state_dict(), chosen)
+        progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        self._save()
+        step = progress.epoch * steps_per_epoch
+        self.writer.add_scalar("training/loss", record["training_loss"], step)
+        self.writer.add_scalar("training/learning rate", record["learning_rate"], step)
+        for name, value in record.get("validation", {}).items():
+            self.writer.add_scalar(f"validation/{name}", value, step)
+        self.observer.end_epoch(record)
+
+    def _finish_run(self) -> dict[str, Any]:
+        history, protocol = self.progress.history, self.protocol
+        chosen = choose_epoch(history)
+        result: dict[str, Any] = {"protocol": self.run.training.protocol, "epoch": chosen, "caution": protocol.caution}
+        if protocol.validation is not None:
+            result["validation"] = history[chosen - 1]["validation"]
+        if protocol.best_per_metric:
+            metrics = history[0]["validation"]
+            best = {name: max((record["validation"][name], -record["epoch"]) for record in history) for name in metrics}
+            result["best_of_each_metric"] = {name: {"value": v, "epoch": -e} for name, (v, e) in best.items()}
+        elif len(PrefixExamples(self.dataset.test)) > 0:
+            result["test"] = self._test(chosen)
+        write_json(self.run.folder / "result.json", result)
+        plot_curves(history, self.run.folder / "curves.png")
+        return result
+
+    def _test(self, epoch: int) -> dict[str, float]:
+        """The one look at the test set, or what it gave if a run that was stopped after it goes on."""
+        for read in self.run.test_reads():
+            if read["reader"] == "train" and read.get("epoch") == epoch:
+                return dict(read["figures"])
+        recommender = self.run.load_recommender()
+        self.model.load_state_dict(recommender.model.state_dict())
+        figures = self._evaluate(PrefixExamples(self.dataset.test), "test")
+        self.run.log_test_read("train", self.dataset.name, figures, epoch=epoch)
+        return figures
+
+    def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
+        self.observer.begin(what, len(examples))
+        return evaluate_model(PopularityFallback(self.model, self.run.vocabulary), examples, self.observer.advance)
+
+    def _save(self) -> str:
+        path = save_checkpoint(self.run.checkpoints, self.model, self.optimizer, self.progress, self.run.configuration)
+        write_json(self.run.folder / "history.json", self.progress.history)
+        return path.name
+
+
+def evaluate_model(
+    recommender: PopularityFallback,
+    examples: PrefixExamples,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> dict[str, float]:
+    """A model's figures; in "original" semantics padded to the examples' longest prefix, as the published code does."""
+    original = recommender.model.config.semantics == "original"
+    padded_length = int(examples.prefix_lengths().max()) if original else None
+    topk = model_topk(recommender, padded_length)
+    return evaluate(topk, examples, len(recommender.vocabulary), advance=advance)
+
+
+def choose_epoch(history: list[dict[str, Any]]) -> int:
+    """The epoch, from 1, with the highest validation MRR at the longest cutoff; without validation, the last."""
+    if "validation" not in history[-1]:
+        return int(history[-1]["epoch"])
+    metric = max((name for name in history[-1]["validation"] if name.startswith("MRR")), key=lambda name: int(name[4:]))
+    return int(max(history, key=lambda record: (record["validation"][metric], -record["epoch"]))["epoch"])

@@ -1,0 +1,57 @@
+"""Ranking metrics of next-item recommendation, in percent, over the full catalogue."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RankingMetrics:
+    """HR@K, MRR@K, NDCG@K and catalogue coverage of recommendation lists, added up batch by batch.
+
+    One target per example, so that everything follows from how often it stood at each rank. A target that is not in the
+    list, or has no row (item 0), is a miss and counts in the denominator.
+
+    Args:
+        num_items: size of the catalogue.
+        longest: length of the lists.
+    """
+
+    def __init__(self, num_items: int, longest: int) -> None:
+        self._at_rank = torch.zeros(longest + 1, dtype=torch.int64)  # at 0: misses
+        self._best_rank = torch.full((num_items + 1,), longest + 1)  # of each item, over all lists
+
+    @property
+    def examples(self) -> int:
+        """How many were added."""
+        return int(self._at_rank.sum())
+
+    def update(self, recommended: Tensor, targets: Tensor) -> None:
+        """Add lists of item indices, best first, int64 (examples, longest), and what was clicked, int64 (examples,)."""
+        recommended, targets = recommended.cpu(), targets.cpu()
+        places = torch.arange(1, recommended.shape[1] + 1)
+        hits = (recommended == targets.unsqueeze(1)) & (targets != 0).unsqueeze(1)
+        self._at_rank += torch.bincount((hits * places).sum(1), minlength=self._at_rank.numel())
+        ranks = places.expand_as(recommended).flatten()
+        self._best_rank.scatter_reduce_(0, recommended.flatten(), ranks, "amin")
+
+    def compute(self, cutoffs: tuple[int, ...] = (5, 10, 20)) -> dict[str, float]:
+        """All metrics at each cutoff, such as ``{"HR@20": 70.9, ...}``.
+
+        Raises:
+            ValueError: without any example, or on a cutoff beyond the lists.
+        """
+        if self.examples == 0:
+            raise ValueError("metrics: expected at least one example, got none")
+        longest = self._at_rank.numel() - 1
+        ranks = torch.arange(1, longest + 1, dtype=torch.float64)
+        share = 100 * self._at_rank[1:].double() / self.examples  # percent of targets at each rank
+        result: dict[str, float] = {}
+        for cutoff in cutoffs:
+            if not 1 <= cutoff <= longest:
+                raise ValueError(f"cutoffs: expected 1..{longest}, got {cutoff}")
+            result[f"HR@{cutoff}"] = float(share[:cutoff].sum())
+            result[f"MRR@{cutoff}"] = float((share / ranks)[:cutoff].sum())
+            result[f"NDCG@{cutoff}"] = float((share / (ranks + 1).log2())[:cutoff].sum())
+            result[f"coverage@{cutoff}"] = 100 * float((self._best_rank[1:] <= cutoff).double().mean())
+        return result

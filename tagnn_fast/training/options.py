@@ -1,0 +1,135 @@
+"""How a model is trained: options, presets, and what a run's configuration file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.nn.sr_gnn import SRGNN
+from tagnn_fast.nn.tagnn import TAGNN
+from tagnn_fast.nn.tagnn_pp import TAGNNPP
+
+ARCHITECTURES: dict[str, type[SessionRecommender]] = {"tagnn_pp": TAGNNPP, "tagnn": TAGNN, "sr_gnn": SRGNN}
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+PROTOCOLS = ("held-out", "all", "published", "published-test")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Options of a training run, checked when made.
+
+    Attributes:
+        architecture: "tagnn_pp", "tagnn" or "sr_gnn".
+        protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.
+        epochs: passes over the training examples.
+        batch_size: examples per step.
+        learning_rate: Adam's, in the first epochs.
+        weight_decay: coupled L2 penalty, as in Adam without the W.
+        first_decay: epochs at the first learning rate.
+        decay_every: epochs at each later one.
+        decay_factor: what each is of the one before.
+        seed: of the parameters, the order of the examples, the dropout.
+        precision: "32-true", "64-true" or "bf16-mixed".
+        accelerator: where to train, as Lightning Fabric names it: "auto", "cpu", "cuda", ...
+    """
+
+    architecture: str = "tagnn_pp"
+    protocol: str = "held-out"
+    epochs: int = 6
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    first_decay: int = 2
+    decay_every: int = 3
+    decay_factor: float = 0.1
+    seed: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("architecture", ARCHITECTURES), ("protocol", PROTOCOLS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name, lowest in (("epochs", 1), ("batch_size", 1), ("first_decay", 0), ("decay_every", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected an int, got {value!r}")
+            if value < lowest:
+                raise ValueError(f"{name}: expected {lowest} or more, got {value}")
+        if self.seed >= 1 << 32:
+            raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
+        for name in ("learning_rate", "weight_decay", "decay_factor"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected a float, got {value!r}")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: expected a finite number of 0 and more, got {value}")
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        decays = 0 if epoch < self.first_decay else 1 + (epoch - self.first_decay) // self.decay_every
+        return self.learning_rate * self.decay_factor**decays
+
+
+# The published code advances its schedule before each epoch, so that the first learning rate lasts two epochs of three.
+_PUBLISHED = {"semantics": "original", "protocol": "published", "epochs": 10}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "clean": {},
+    "published-diginetica": {**_PUBLISHED, "hidden_size": 100, "batch_size": 50},
+    "published-yoochoose": {**_PUBLISHED, "hidden_size": 120, "batch_size": 75},
+}
+
+
+def resolve(
+    preset: str, overrides: Mapping[str, Any], num_items: int, longest_prefix: int
+) -> tuple[ModelConfig, TrainingConfig]:
+    """The configurations of a preset with some fields replaced, for a data set.
+
+    Args:
+        preset: a name in PRESETS.
+        overrides: values of fields of ModelConfig and TrainingConfig; None keeps the preset's.
+        num_items: items of the data set.
+        longest_prefix: of its training examples: the padded length in "original" semantics unless one is given.
+
+    Raises:
+        TypeError, ValueError: on an unknown preset or a value that is refused.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    given = {**PRESETS[preset], **{name: value for name, value in overrides.items() if value is not None}}
+    if given.get("semantics") == "original":
+        given.setdefault("padded_length", longest_prefix)
+    model_fields = {field.name for field in fields(ModelConfig)}
+    model = ModelConfig(num_items, **{name: value for name, value in given.items() if name in model_fields})
+    training = TrainingConfig(**{name: value for name, value in given.items() if name not in model_fields})
+    return model, training
+
+
+def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """Both configurations as JSON objects."""
+    return {"model": asdict(model), "training": asdict(training)}
+
+
+def configuration_from_json(value: Mapping[str, Any], where: object) -> tuple[ModelConfig, TrainingConfig]:
+    """The configurations that :func:`configuration_json` wrote.
+
+    Raises:
+        ValueError: on fields that are missing, unknown or refused.
+    """
+    try:
+        return ModelConfig(**value["model"]), TrainingConfig(**value["training"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected the configuration of a run, got {error}") from None
+
+
+def make_model(model: ModelConfig, training: TrainingConfig) -> SessionRecommender:
+    """A new model; its parameters depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        return ARCHITECTURES[training.architecture](model)

@@ -1,0 +1,84 @@
+"""Which examples a run trains on, which choose its epoch, and what is wrong with that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.examples import PrefixExamples, shuffled
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Examples of a run.
+
+    Attributes:
+        train: what is trained on.
+        validation: what is scored after each epoch; None where the number of epochs was fixed beforehand.
+        validates_on_test: whether that is the test set.
+        best_per_metric: whether the best epoch of each metric is reported, each from another epoch maybe, instead of
+            one epoch chosen on the validation examples and then scored once on the test set.
+        caution: what a reader of the figures must know; empty for sound protocols.
+    """
+
+    train: PrefixExamples
+    validation: PrefixExamples | None
+    validates_on_test: bool = False
+    best_per_metric: bool = False
+    caution: str = ""
+
+
+def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
+    """The examples of a protocol.
+
+    - "held-out": trains on the first nine tenths of the training sessions, which are ordered by time, and chooses the
+      epoch on the last tenth.
+    - "all": trains on all training sessions for a number of epochs fixed beforehand.
+    - "published": trains on a random nine tenths of the training *prefixes*, as the published code does by default, and
+      reports each metric's best epoch on the other tenth.
+    - "published-test": trains on all prefixes and reports each metric's best epoch on the test set.
+
+    Raises:
+        ValueError: on an unknown name, or a data set too small to hold anything out.
+    """
+    train = dataset.train
+    if name == "all":
+        return Protocol(_some(PrefixExamples(train), "train"), None)
+    if name == "held-out":
+        kept = len(train) - len(train) // 10
+        return Protocol(
+            _some(PrefixExamples(train.slice(0, kept)), "train"),
+            _some(PrefixExamples(train.slice(kept, len(train))), "validation (the last tenth of the sessions)"),
+        )
+    if name == "published":
+        everything = PrefixExamples(train)
+        order = shuffled(len(everything), seed, epoch=1 << 19)  # an order that no epoch has
+        kept = round(0.9 * len(everything))
+        return Protocol(
+            _some(PrefixExamples(train, order[:kept].sort().values), "train"),
+            _some(PrefixExamples(train, order[kept:].sort().values), "validation (a tenth of the prefixes)"),
+            best_per_metric=True,
+            caution=(
+                "The scored prefixes were drawn at random from the same sessions as those trained on: most have "
+                "siblings among them that differ by a click. And each metric is taken from the epoch that was best for "
+                "it on these very examples. Such figures are higher than any the model reaches on new sessions."
+            ),
+        )
+    if name == "published-test":
+        return Protocol(
+            _some(PrefixExamples(train), "train"),
+            _some(PrefixExamples(dataset.test), "test"),
+            validates_on_test=True,
+            best_per_metric=True,
+            caution=(
+                "The test set was scored after every epoch, and each metric is taken from the epoch that was best for "
+                "it there: the test set chose the model, so that it no longer says how the model does on new sessions."
+            ),
+        )
+    raise ValueError(f"protocol: expected held-out, all, published or published-test, got {name!r}")
+
+
+def _some(examples: PrefixExamples, name: str) -> PrefixExamples:
+    if len(examples) == 0:
+        raise ValueError(f"{name}: expected at least one session of two clicks, got none")
+    return examples

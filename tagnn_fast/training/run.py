@@ -1,0 +1,143 @@
+"""A run folder: configuration, items, checkpoints, model, history, and a log of every look at a test set."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tagnn_fast
+from tagnn_fast.config import ModelConfig
+from tagnn_fast.data.dataset import Dataset, read_items, write_items
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.files import new_folder, read_json, write_json
+from tagnn_fast.recommender import PopularityFallback
+from tagnn_fast.training.checkpoints import load_parameters, save_tensors
+from tagnn_fast.training.options import TrainingConfig, configuration_from_json, configuration_json, make_model
+
+FORMAT, VERSION = "tagnn_fast.run", 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run folder.
+
+    Attributes:
+        folder: where it is.
+        model: the model's configuration.
+        training: the training's.
+        dataset: name, path and statistics of the data set trained on.
+        vocabulary: the items.
+    """
+
+    folder: Path
+    model: ModelConfig
+    training: TrainingConfig
+    dataset: Mapping[str, Any]
+    vocabulary: Vocabulary
+
+    @property
+    def configuration(self) -> dict[str, dict[str, Any]]:
+        """Both configurations, as in ``config.json``."""
+        return configuration_json(self.model, self.training)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """File of the chosen epoch's weights so far."""
+        return self.folder / "model.safetensors"
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raise ValueError unless this is the data set the run was made with."""
+        if dataset.statistics() != self.dataset["statistics"]:
+            raise ValueError(
+                f"dataset: expected the one of the run, with {json.dumps(self.dataset['statistics'])}, "
+                f"got {json.dumps(dataset.statistics())}"
+            )
+
+    def keep_model(self, parameters: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Make these the run's weights."""
+        temporary = self.folder / ".model.safetensors.tmp"
+        try:
+            save_tensors(parameters, temporary, epoch=str(epoch))
+            temporary.replace(self.weights)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_recommender(self, accelerator: str = "cpu") -> PopularityFallback:
+        """The run's model, ready to recommend.
+
+        Raises:
+            FileNotFoundError: before the first epoch has ended.
+            ValueError: where the weights are damaged or not of this configuration.
+        """
+        if not self.weights.exists():
+            raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
+        model = make_model(self.model, self.training)
+        if self.training.precision == "64-true":
+            model = model.double()
+        load_parameters(model, self.weights)
+        return PopularityFallback(model.to(accelerator), self.vocabulary)
+
+    def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
+        """Append a look at a test set to ``test_reads.jsonl``."""
+        record = {"time": _now(), "reader": reader, "dataset": dataset, **more, "figures": dict(figures)}
+        with (self.folder / "test_reads.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def test_reads(self) -> list[dict[str, Any]]:
+        """All looks at test sets so far."""
+        path = self.folder / "test_reads.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def create_run(folder: Path, model: ModelConfig, training: TrainingConfig, dataset: Dataset, source: Path) -> Run:
+    """Make the folder of a new run.
+
+    Raises:
+        FileExistsError: where it exists.
+    """
+    described = {"name": dataset.name, "path": str(source.resolve()), "statistics": dataset.statistics()}
+    environment = {
+        "tagnn_fast": tagnn_fast.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": tagnn_fast.cpu_capability(),
+    }
+    with new_folder(folder) as temporary:
+        write_items(dataset.vocabulary, temporary / "items.parquet")
+        (temporary / "checkpoints").mkdir()
+        content = {"format": FORMAT, "version": VERSION, "created": _now(), **configuration_json(model, training)}
+        write_json(temporary / "config.json", {**content, "dataset": described, "environment": environment})
+    return open_run(folder)
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged or from a newer version.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder}: expected a run folder with a config.json in it")
+    content = read_json(path, FORMAT, VERSION)
+    model, training = configuration_from_json(content, path)
+    return Run(folder, model, training, content["dataset"], read_items(folder / "items.parquet"))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
