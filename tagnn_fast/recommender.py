@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -28,8 +31,8 @@ class Recommendations(NamedTuple):
     known_clicks: Tensor
 
 
-class PopularityFallback:
-    """A trained model and the most popular items, for sessions of which it knows no click.
+class Recommender:
+    """A trained model and its items; the most popular of them for sessions of which it knows no click.
 
     Args:
         model: set to evaluation mode here.
@@ -45,7 +48,7 @@ class PopularityFallback:
         self._clicks = torch.from_numpy(vocabulary.counts)[self._popular - 1]
 
     @torch.no_grad()
-    def topk(self, items: Tensor, offsets: Tensor, k: int, padded_length: Optional[int] = None) -> Recommendations:
+    def topk(self, items: Tensor, offsets: Tensor, k: int, padded_length: int | None = None) -> Recommendations:
         """The best k items of each session.
 
         Args:
@@ -74,3 +77,39 @@ class PopularityFallback:
             torch.where(nothing_known, self._clicks[:k].to(device, scores.dtype), scores),
             known,
         )
+
+    def recommend(self, sessions: Sequence[Sequence[object]] | pa.ListArray, k: int = 20) -> pa.Table:
+        """The best k items of each session, in raw ids.
+
+        Args:
+            sessions: raw item ids of each session, oldest click first. Unknown ones are skipped.
+            k: length of the lists.
+
+        Returns:
+            A row per recommendation: ``session`` (its number, int64), ``rank`` (from 1, int32), ``item`` (raw id),
+            ``score`` (the model's, or clicks in training, float64), ``answer`` ("model", or "popularity" for sessions
+            without a known item), ``skipped`` (unknown clicks of the session, int64).
+
+        Raises:
+            ValueError: on a k outside 1..number of items, or ids of another type than the data set's.
+        """
+        lists = sessions if isinstance(sessions, pa.ListArray) else pa.array(sessions, pa.list_(_id_type(sessions)))
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        items = torch.from_numpy(self.vocabulary.encode(lists.values[offsets[0] : offsets[-1]])).long()
+        bounds = torch.from_numpy(offsets - offsets[0])
+        best, scores, known = (value.cpu() for value in self.topk(items, bounds, k))
+        return pa.table(
+            {
+                "session": np.arange(len(lists)).repeat(k),
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(lists)),
+                "item": self.vocabulary.decode(best.flatten().numpy()),
+                "score": scores.double().flatten().numpy(),
+                "answer": pa.array(np.where(known.numpy() > 0, "model", "popularity").repeat(k).astype(object)),
+                "skipped": (bounds.diff() - known).numpy().repeat(k),
+            }
+        )
+
+
+def _id_type(sessions: Sequence[Sequence[object]]) -> pa.DataType:
+    first = next((item for session in sessions for item in session), 0)
+    return pa.string() if isinstance(first, str) else pa.int64()

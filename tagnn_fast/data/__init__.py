@@ -4,6 +4,7 @@ from tagnn_fast.data.dataset import Dataset, read_dataset, write_dataset
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
 from tagnn_fast.data.exchange import read_exchange
 from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.synthetic import synthetic_dataset
 from tagnn_fast.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Vocabulary",
     "read_dataset",
     "read_exchange",
+    "synthetic_dataset",
     "write_dataset",
 ]

@@ -71,7 +71,8 @@ def _whole_sessions(path: Path) -> _Raw:
 
 def _example_sessions(path: Path) -> _Raw:
     value = _load(path)
-    if len(value) != 2 or not all(isinstance(part, (list, tuple)) for part in value) or len(value[0]) != len(value[1]):
+    sizes = [len(part) if isinstance(part, (list, tuple)) else -1 for part in value]
+    if len(value) != 2 or sizes[0] != sizes[1] or sizes[0] < 0:
         raise ValueError(f"{path}: expected (prefixes, targets) of the same length")
     sessions: list[list[int]] = []
     examples: list[int] = []

@@ -30,6 +30,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.raw_ids)
 
+    def equals(self, other: Vocabulary) -> bool:
+        """Whether both give the same row to the same raw id."""
+        return bool(self.raw_ids.equals(other.raw_ids))
+
     @property
     def integers(self) -> bool:
         """Whether raw ids are integers; they are strings otherwise."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.recommender import PopularityFallback
+from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.metrics import RankingMetrics
 
 CUTOFFS = (5, 10, 20)
@@ -41,9 +41,22 @@ def evaluate(
     return metrics.compute(tuple(cutoff for cutoff in CUTOFFS if cutoff <= longest))
 
 
-def model_topk(recommender: PopularityFallback, padded_length: int | None = None) -> TopK:
-    """The model's lists; the most popular items for prefixes without a known click."""
-    return lambda batch, k: recommender.topk(batch.items, batch.offsets, k, padded_length).items
+def evaluate_model(
+    recommender: Recommender,
+    examples: PrefixExamples,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> dict[str, float]:
+    """A model's figures; the most popular items answer prefixes without a known click.
+
+    In "original" semantics, prefixes are padded to the longest of the examples, as the published code does.
+    """
+    original = recommender.model.config.semantics == "original"
+    padded_length = int(examples.prefix_lengths().max()) if original else None
+
+    def topk(batch: ExampleBatch, k: int) -> Tensor:
+        return recommender.topk(batch.items, batch.offsets, k, padded_length).items
+
+    return evaluate(topk, examples, len(recommender.vocabulary), advance=advance)
 
 
 def popularity(vocabulary: Vocabulary) -> TopK:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning_fabric import Fabric
@@ -14,10 +14,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
 from tagnn_fast.files import write_json
-from tagnn_fast.recommender import PopularityFallback
+from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import Progress, list_checkpoints, load_checkpoint, save_checkpoint
 from tagnn_fast.training.curves import plot_curves
-from tagnn_fast.training.evaluation import evaluate, model_topk
+from tagnn_fast.training.evaluation import evaluate_model
+from tagnn_fast.training.observer import Observer
 from tagnn_fast.training.options import make_model
 from tagnn_fast.training.protocols import Protocol, make_protocol
 from tagnn_fast.training.run import Run
@@ -25,21 +26,8 @@ from tagnn_fast.training.run import Run
 LOG_EVERY = 50  # steps
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 (nothing is wrong)
     """Training stopped on request, after a checkpoint."""
-
-
-class Observer:
-    """What a run tells while it goes on. Does nothing; subclasses show it."""
-
-    def begin(self, what: str, examples: int, done: int = 0) -> None:
-        """An epoch or an evaluation begins, with so many of its examples done already."""
-
-    def advance(self, examples: int, loss: float | None = None) -> None:
-        """Some more examples are done; the mean loss of the epoch so far, now and then."""
-
-    def end_epoch(self, record: dict[str, Any]) -> None:
-        """An epoch has ended."""
 
 
 def train(
@@ -72,7 +60,7 @@ class _Training:
         options = run.training
         self.protocol: Protocol = make_protocol(options.protocol, dataset, options.seed)
         torch.manual_seed(options.seed)
-        self.fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
+        self.fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)  # type: ignore[arg-type]
         self.model = make_model(run.model, options)
         self.optimizer = torch.optim.Adam(self.model.parameters(), weight_decay=options.weight_decay, fused=True)
         self.fabric_model, self.fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
@@ -120,9 +108,9 @@ class _Training:
             self.observer.advance(targets.numel(), mean)
             if self.stop():
                 progress.loss_sum = float(loss_sum)
-                path = self._save()
-                raise Interrupted(f"stopped after step {progress.step} of epoch {progress.epoch + 1}; saved {path}")
-        progress.loss_sum = self._mean_loss(loss_sum, len(examples)) * len(examples)
+                self._interrupt()
+        self._mean_loss(loss_sum, len(examples))
+        progress.loss_sum = float(loss_sum)
         return time.perf_counter() - start
 
     def _mean_loss(self, loss_sum: torch.Tensor, examples: int) -> float:
@@ -187,25 +175,22 @@ class _Training:
         return figures
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
+        def advance(scored: int) -> None:
+            self.observer.advance(scored)
+            if self.stop():
+                self._interrupt()
+
         self.observer.begin(what, len(examples))
-        return evaluate_model(PopularityFallback(self.model, self.run.vocabulary), examples, self.observer.advance)
+        return evaluate_model(Recommender(self.model, self.run.vocabulary), examples, advance)
+
+    def _interrupt(self) -> NoReturn:
+        path = self._save()
+        raise Interrupted(f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; saved {path}")
 
     def _save(self) -> str:
         path = save_checkpoint(self.run.checkpoints, self.model, self.optimizer, self.progress, self.run.configuration)
         write_json(self.run.folder / "history.json", self.progress.history)
         return path.name
-
-
-def evaluate_model(
-    recommender: PopularityFallback,
-    examples: PrefixExamples,
-    advance: Callable[[int], None] = lambda examples: None,
-) -> dict[str, float]:
-    """A model's figures; in "original" semantics padded to the examples' longest prefix, as the published code does."""
-    original = recommender.model.config.semantics == "original"
-    padded_length = int(examples.prefix_lengths().max()) if original else None
-    topk = model_topk(recommender, padded_length)
-    return evaluate(topk, examples, len(recommender.vocabulary), advance=advance)
 
 
 def choose_epoch(history: list[dict[str, Any]]) -> int:

@@ -17,7 +17,7 @@ from tagnn_fast.config import ModelConfig
 from tagnn_fast.data.dataset import Dataset, read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import new_folder, read_json, write_json
-from tagnn_fast.recommender import PopularityFallback
+from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import load_parameters, save_tensors
 from tagnn_fast.training.options import TrainingConfig, configuration_from_json, configuration_json, make_model
 
@@ -74,7 +74,7 @@ class Run:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load_recommender(self, accelerator: str = "cpu") -> PopularityFallback:
+    def load_recommender(self, accelerator: str = "cpu") -> Recommender:
         """The run's model, ready to recommend.
 
         Raises:
@@ -87,7 +87,7 @@ class Run:
         if self.training.precision == "64-true":
             model = model.double()
         load_parameters(model, self.weights)
-        return PopularityFallback(model.to(accelerator), self.vocabulary)
+        return Recommender(model.to(accelerator), self.vocabulary)
 
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""

@@ -1,0 +1,85 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from tagnn_fast.training.observer import Observer
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} sessions/s" if speed else "", style="progress.data.speed")
+
+
+def progress_bar() -> Progress:
+    """A bar with what is done, sessions per second, and the time that remains."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        _Rate(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=60,
+        transient=True,
+    )
+
+
+class ProgressObserver(Observer):
+    """Shows a run in a progress bar and each finished epoch in a line."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def begin(self, what: str, examples: int, done: int = 0) -> None:
+        """See the base class."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(what, total=examples, completed=done, note="")
+
+    def advance(self, examples: int, loss: float | None = None) -> None:
+        """See the base class."""
+        assert self._task is not None
+        self._progress.advance(self._task, examples)
+        if loss is not None:
+            self._progress.update(self._task, note=f"loss {loss:.4f}")
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """See the base class."""
+        seconds = record["training_seconds"]
+        line = f"epoch {record['epoch']}: training loss {record['training_loss']:.4f}, {seconds:,.0f} s"
+        for name, value in record.get("validation", {}).items():
+            if name in ("HR@20", "MRR@20"):
+                line += f", validation {name} {value:.2f}"
+        self._progress.console.print(line, highlight=False)
+
+
+def figures_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
+    """Metrics by recommender, in percent."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    names = list(next(iter(rows.values())))
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, figures in rows.items():
+        table.add_row(row, *(f"{figures[name]:.2f}" for name in names))
+    return table
+
+
+def main_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """The metrics at the longest cutoff alone: what fits a terminal."""
+    longest = max(int(name.split("@")[1]) for name in figures)
+    return {name: value for name, value in figures.items() if name.endswith(f"@{longest}")}

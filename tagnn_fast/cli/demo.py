@@ -1,0 +1,43 @@
+"""``tagnn-fast demo``: everything once, on synthetic clicks, in about a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagnn_fast.cli.console import console, figures_table
+from tagnn_fast.cli.evaluate import test_figures
+from tagnn_fast.cli.info import dataset_table
+from tagnn_fast.cli.recommend import recommendation_table
+from tagnn_fast.cli.train import finish, start
+from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to make for the data set and the run.")] = Path("demo"),
+    clicks: Annotated[int, typer.Option(help="Clicks of the synthetic data.")] = 60_000,
+    epochs: Annotated[int, typer.Option(help="Passes over the examples.")] = 3,
+) -> None:
+    """Make synthetic clicks, train about a minute, compare with two baselines, recommend for three sessions."""
+    if folder.exists():
+        raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
+    dataset = synthetic_dataset(clicks)
+    write_dataset(dataset, folder / "data")
+    console.print(dataset_table(dataset.name, dataset.statistics()))
+    finish(*start(dataset, folder / "data", folder / "run", "clean", {"hidden_size": 64, "epochs": epochs}))
+    console.print(figures_table(test_figures(folder / "run", dataset), "test sessions, in percent"))
+    _recommend(folder / "run", dataset)
+
+
+def _recommend(folder: Path, dataset: Dataset) -> None:
+    from tagnn_fast.training.run import open_run
+
+    recommender = open_run(folder).load_recommender()
+    bounds = dataset.test.offsets.tolist()
+    for begin, end in zip(bounds[:3], bounds[1:4], strict=True):
+        clicked = dataset.test.clicks[begin:end]
+        items = dataset.vocabulary.decode(clicked[clicked > 0].numpy()).to_pylist()
+        console.print(recommendation_table(recommender.recommend([items], k=5), [str(item) for item in items]))
+    console.print(f"\ntry: tagnn-fast recommend {folder / 'run'} {' '.join(map(str, items))}", highlight=False)

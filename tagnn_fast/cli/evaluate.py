@@ -1,0 +1,54 @@
+"""``tagnn-fast evaluate``: a run's model on test sessions, beside two baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from tagnn_fast.cli.console import ProgressObserver, console, figures_table, main_figures, progress_bar
+from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    dataset: Annotated[
+        Optional[Path], typer.Option(help="Data set folder, prepared with the run's items; the run's own if not given.")
+    ] = None,
+) -> None:
+    """Score a run's model on the test sessions of its data set, beside popularity and session popularity.
+
+    Each call is a look at the test set, and is added to test_reads.jsonl in the run folder.
+    """
+    from tagnn_fast.training.run import open_run
+
+    opened = open_run(run)
+    data = read_dataset(dataset if dataset is not None else Path(opened.dataset["path"]))
+    if not opened.vocabulary.equals(data.vocabulary):
+        raise ValueError(f"dataset: expected the items of the run ({len(opened.vocabulary)}), got others")
+    console.print(figures_table(test_figures(run, data), f"{data.name}, test sessions, in percent"))
+    console.print(f"looks at a test set so far: {len(opened.test_reads())}", highlight=False)
+
+
+def test_figures(folder: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """Figures of the model and the baselines at the longest cutoff."""
+    from tagnn_fast.training.evaluation import evaluate, evaluate_model, popularity, session_popularity
+    from tagnn_fast.training.run import open_run
+
+    run = open_run(folder)
+    examples, vocabulary = PrefixExamples(dataset.test), run.vocabulary
+    if len(examples) == 0:
+        raise ValueError(f"{dataset.name}: expected test sessions of two clicks or more, got none")
+    rows: dict[str, dict[str, float]] = {}
+    with progress_bar() as progress:
+        observer = ProgressObserver(progress)
+        observer.begin(run.training.architecture, len(examples))
+        figures = evaluate_model(run.load_recommender(), examples, observer.advance)
+        run.log_test_read("evaluate", dataset.name, figures)
+        rows[run.training.architecture] = main_figures(figures)
+        for name, baseline in (("session popularity", session_popularity), ("popularity", popularity)):
+            observer.begin(name, len(examples))
+            baseline_figures = evaluate(baseline(vocabulary), examples, len(vocabulary), advance=observer.advance)
+            rows[name] = main_figures(baseline_figures)
+    return rows

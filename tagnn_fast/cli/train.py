@@ -1,0 +1,139 @@
+"""``tagnn-fast train``: a run, from a data set or from where it stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from tagnn_fast.cli.console import ProgressObserver, console, errors, figures_table, main_figures, progress_bar
+from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
+
+if TYPE_CHECKING:
+    from tagnn_fast.training.run import Run
+
+_MODEL, _TRAINING = "Model", "Training"
+
+
+def _field(help: str, panel: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=panel, show_default=False)
+
+
+def train(
+    dataset: Annotated[Optional[Path], typer.Argument(help="Data set folder, from `tagnn-fast prepare`.")] = None,
+    run: Annotated[Optional[Path], typer.Option(help="Folder of the run to make; must not exist.")] = None,
+    resume: Annotated[Optional[Path], typer.Option(help="Folder of a run that stopped: go on with it.")] = None,
+    preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
+    architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn or sr_gnn.", _MODEL)] = None,
+    hidden_size: Annotated[Optional[int], _field("Width of item vectors and node states.", _MODEL)] = None,
+    steps: Annotated[Optional[int], _field("Rounds of propagation over the session graph.", _MODEL)] = None,
+    heads: Annotated[Optional[int], _field("Attention heads of the Transformer block.", _MODEL)] = None,
+    attention_dropout: Annotated[Optional[float], _field("Rate on its attention weights.", _MODEL)] = None,
+    hybrid: Annotated[Optional[bool], _field("Project [readout ; last click] to the session vector.", _MODEL)] = None,
+    semantics: Annotated[Optional[str], _field("clean (no padding) or original (as published).", _MODEL)] = None,
+    padded_length: Annotated[Optional[int], _field("Length padded to in original semantics.", _MODEL)] = None,
+    protocol: Annotated[
+        Optional[str],
+        _field(
+            "held-out: choose the epoch on the last tenth of the sessions. all: no validation, epochs fixed. "
+            "published, published-test: as the published code does, for comparison.",
+            _TRAINING,
+        ),
+    ] = None,
+    epochs: Annotated[Optional[int], _field("Passes over the examples.", _TRAINING)] = None,
+    batch_size: Annotated[Optional[int], _field("Examples per step.", _TRAINING)] = None,
+    learning_rate: Annotated[Optional[float], _field("Adam's, in the first epochs.", _TRAINING)] = None,
+    weight_decay: Annotated[Optional[float], _field("L2 penalty.", _TRAINING)] = None,
+    first_decay: Annotated[Optional[int], _field("Epochs at the first learning rate.", _TRAINING)] = None,
+    decay_every: Annotated[Optional[int], _field("Epochs at each later one.", _TRAINING)] = None,
+    decay_factor: Annotated[Optional[float], _field("What each is of the one before.", _TRAINING)] = None,
+    seed: Annotated[Optional[int], _field("Of parameters, order and dropout.", _TRAINING)] = None,
+    precision: Annotated[Optional[str], _field("32-true, 64-true or bf16-mixed.", _TRAINING)] = None,
+    accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...", _TRAINING)] = None,
+) -> None:
+    """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.
+
+    The fields of the model and the training are the preset's unless given. The test set is read once, after the epoch
+    was chosen.
+    """
+    given = dict(locals())
+    for name in ("dataset", "run", "resume", "preset"):
+        given.pop(name)
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if resume is not None:
+        if run is not None or overrides or preset != "clean":
+            raise ValueError("--resume: expected no other options, a run goes on with the configuration it has")
+        finish(*_reopen(resume, dataset))
+        return
+    if dataset is None or run is None:
+        raise ValueError("train: expected DATASET and --run, or --resume")
+    finish(*start(read_dataset(dataset), dataset, run, preset, overrides))
+
+
+def start(
+    dataset: Dataset, source: Path, folder: Path, preset: str, overrides: Mapping[str, Any]
+) -> tuple[Run, Dataset]:
+    """Make the folder of a new run."""
+    from tagnn_fast.training.options import resolve
+    from tagnn_fast.training.protocols import make_protocol
+    from tagnn_fast.training.run import create_run
+
+    longest = int(PrefixExamples(dataset.train).prefix_lengths().max())
+    model, training = resolve(preset, overrides, len(dataset.vocabulary), longest)
+    make_protocol(training.protocol, dataset, training.seed)  # refuses a data set that is too small
+    return create_run(folder, model, training, dataset, source), dataset
+
+
+def _reopen(folder: Path, source: Path | None) -> tuple[Run, Dataset]:
+    from tagnn_fast.training.run import open_run
+
+    run = open_run(folder)
+    return run, read_dataset(source if source is not None else Path(run.dataset["path"]))
+
+
+def finish(run: Run, dataset: Dataset) -> dict[str, Any]:
+    """Train to the end, showing it, and print the result."""
+    from tagnn_fast.training.loop import Interrupted, train
+
+    with progress_bar() as progress, _stop_on_signal() as stop:
+        try:
+            result = train(run, dataset, ProgressObserver(progress), stop)
+        except Interrupted as interrupted:
+            progress.stop()
+            errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {run.folder}", highlight=False)
+            raise typer.Exit(130) from None
+    if "best_of_each_metric" in result:
+        best = result["best_of_each_metric"]
+        rows = {"best of each metric": {name: entry["value"] for name, entry in best.items()}}
+        console.print(figures_table({name: main_figures(row) for name, row in rows.items()}, "in percent"))
+    else:
+        rows = {split: main_figures(result[split]) for split in ("validation", "test") if split in result}
+        if rows:
+            console.print(figures_table(rows, f"epoch {result['epoch']}, in percent"))
+    if result["caution"]:
+        console.print(f"Beware: {result['caution']}", style="yellow", highlight=False)
+    console.print(f"wrote {run.folder}", highlight=False)
+    return result
+
+
+class _stop_on_signal:  # noqa: N801
+    """Asks for a stop at the first Ctrl-C or SIGTERM; the second Ctrl-C breaks off at once."""
+
+    def __enter__(self) -> Callable[[], bool]:
+        self._asked = False
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return lambda: self._asked
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+        errors.print("stopping after this step; press Ctrl-C again to stop without a checkpoint", style="yellow")

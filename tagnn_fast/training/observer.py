@@ -1,0 +1,18 @@
+"""How a run tells what it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Observer:
+    """What a run tells while it goes on. Does nothing; subclasses show it."""
+
+    def begin(self, what: str, examples: int, done: int = 0) -> None:
+        """An epoch or an evaluation begins, with so many of its examples done already."""
+
+    def advance(self, examples: int, loss: float | None = None) -> None:
+        """Some more examples are done; the mean loss of the epoch so far, now and then."""
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """An epoch has ended; its record, as in ``history.json``."""
