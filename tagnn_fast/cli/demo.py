@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def _recommend(folder: Path, dataset: Dataset) -> None:
 
     recommender = open_run(folder).load_recommender()
     bounds = dataset.test.offsets.tolist()
-    for begin, end in zip(bounds[:3], bounds[1:4], strict=True):
+    for begin, end in pairwise(bounds[:4]):
         clicked = dataset.test.clicks[begin:end]
         items = dataset.vocabulary.decode(clicked[clicked > 0].numpy()).to_pylist()
         console.print(recommendation_table(recommender.recommend([items], k=5), [str(item) for item in items]))
