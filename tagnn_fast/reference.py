@@ -311,10 +311,10 @@ def _scores(
 
 
 def _chunk_items(slots: int, items: int) -> int:
-    """Items per chunk: the largest temporary, (slots, items of a chunk), is a few MB and stays near the caches."""
+    """Items per chunk: the largest temporary, (slots, items of a chunk), is 2 MB in float32: near the caches."""
     if not torch.jit.is_scripting() and torch.compiler.is_compiling():
         return items  # a number of chunks that depends on the number of clicks cannot be traced
-    return max(1, (1 << 20) // max(1, slots))
+    return max(1, (1 << 19) // max(1, slots))
 
 
 def target_attention_scores(

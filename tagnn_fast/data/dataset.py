@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,13 @@ class Dataset:
                     f"{split}: expected item indices in {lowest}..{len(self.vocabulary)}, "
                     f"got {low if low < lowest else high}"
                 )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the training sessions: the same for the same examples in the same order."""
+        digest = hashlib.sha256()
+        for part in (self.train.clicks, self.train.offsets, self.train.examples):
+            digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()
 
     def statistics(self) -> dict[str, dict[str, float]]:
         """Counts that tell whether this is the data set one thinks it is."""

@@ -32,7 +32,7 @@ class Run:
         folder: where it is.
         model: the model's configuration.
         training: the training's.
-        dataset: name, path and statistics of the data set trained on.
+        dataset: name, path, fingerprint and statistics of the data set trained on.
         vocabulary: the items.
     """
 
@@ -59,10 +59,10 @@ class Run:
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Raise ValueError unless this is the data set the run was made with."""
-        if dataset.statistics() != self.dataset["statistics"]:
+        if dataset.fingerprint() != self.dataset["fingerprint"]:
             raise ValueError(
-                f"dataset: expected the one of the run, with {json.dumps(self.dataset['statistics'])}, "
-                f"got {json.dumps(dataset.statistics())}"
+                f"dataset: expected the training sessions of the run's, {self.dataset['name']!r}, "
+                f"got others, of {dataset.name!r}"
             )
 
     def keep_model(self, parameters: Mapping[str, torch.Tensor], epoch: int) -> None:
@@ -107,7 +107,12 @@ def create_run(folder: Path, model: ModelConfig, training: TrainingConfig, datas
     Raises:
         FileExistsError: where it exists.
     """
-    described = {"name": dataset.name, "path": str(source.resolve()), "statistics": dataset.statistics()}
+    described = {
+        "name": dataset.name,
+        "path": str(source.resolve()),
+        "fingerprint": dataset.fingerprint(),
+        "statistics": dataset.statistics(),
+    }
     environment = {
         "tagnn_fast": tagnn_fast.__version__,
         "torch": torch.__version__,
@@ -136,7 +141,10 @@ def open_run(folder: str | Path) -> Run:
         raise FileNotFoundError(f"{folder}: expected a run folder with a config.json in it")
     content = read_json(path, FORMAT, VERSION)
     model, training = configuration_from_json(content, path)
-    return Run(folder, model, training, content["dataset"], read_items(folder / "items.parquet"))
+    dataset = content.get("dataset")
+    if not isinstance(dataset, dict) or not {"name", "path", "fingerprint", "statistics"} <= dataset.keys():
+        raise ValueError(f"{path}: expected the run's data set, got {dataset!r}")
+    return Run(folder, model, training, dataset, read_items(folder / "items.parquet"))
 
 
 def _now() -> str:

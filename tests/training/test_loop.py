@@ -1,0 +1,239 @@
+"""Training: what a run leaves, that it can stop anywhere and go on to the bit, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
+from tagnn_fast.training import loop
+from tagnn_fast.training.checkpoints import list_checkpoints
+from tagnn_fast.training.evaluation import evaluate_model
+from tagnn_fast.training.loop import Interrupted, choose_epoch, train
+from tagnn_fast.training.observer import Observer
+from tagnn_fast.training.options import PROTOCOLS, resolve
+from tagnn_fast.training.run import Run, create_run, open_run
+
+DATASET = synthetic_dataset(clicks=700, items=50)
+SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64, "accelerator": "cpu"}
+
+
+def new_run(folder: Path, preset: str = "clean", dataset: Dataset = DATASET, **overrides: Any) -> Run:
+    longest = int(PrefixExamples(dataset.train).prefix_lengths().max())
+    configurations = resolve(preset, {**SMALL, **overrides}, len(dataset.vocabulary), longest)
+    return create_run(folder, *configurations, dataset, folder / "data")
+
+
+def outcome(run: Run) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, torch.Tensor]]:
+    """Everything that must be the same in every run of a configuration."""
+    history = json.loads((run.folder / "history.json").read_text())
+    for record in history:
+        del record["training_seconds"]
+    return history, json.loads((run.folder / "result.json").read_text()), load_file(run.weights)
+
+
+def assert_same_outcome(run: Run, other: Run) -> None:
+    (history, result, weights), (other_history, other_result, other_weights) = outcome(run), outcome(other)
+    assert history == other_history
+    assert result == other_result
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(value, other_weights[name]) for name, value in weights.items())
+
+
+class StopAfter:
+    """Says stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+@pytest.mark.parametrize("preset", ["clean", "published-diginetica"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_a_run_leaves(protocol: str, preset: str, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", preset, protocol=protocol)
+    result = train(run, DATASET)
+    names = {path.name for path in run.folder.iterdir()}
+    expected = {"config.json", "items.parquet", "checkpoints", "tensorboard", "history.json", "result.json"}
+    expected |= {"curves.png", "model.safetensors"}
+    assert names == expected | (set() if protocol == "published" else {"test_reads.jsonl"})
+    assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run.folder / "tensorboard").iterdir())
+    assert [path.name for path in list_checkpoints(run.checkpoints)] == ["epoch-002-step-000000"]
+    reads = [read["epoch"] for read in run.test_reads()]
+    assert reads == {"held-out": [result["epoch"]], "all": [2], "published": [], "published-test": [1, 2]}[protocol]
+    assert ("test" in result) == (protocol in ("held-out", "all"))
+    assert ("best_of_each_metric" in result) == protocol.startswith("published")
+    assert bool(result["caution"]) == protocol.startswith("published")
+    assert json.loads((run.folder / "result.json").read_text()) == result
+
+
+def test_test_figures_are_those_of_the_kept_weights(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    result = train(run, DATASET)
+    examples = PrefixExamples(DATASET.test)
+    assert evaluate_model(open_run(run.folder).load_recommender(), examples) == result["test"]
+
+
+def test_learns(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", epochs=6, learning_rate=0.01, first_decay=6)
+    train(run, DATASET)
+    losses = [record["training_loss"] for record in outcome(run)[0]]
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_stops_anywhere_and_goes_on_to_the_bit(tmp_path: Path) -> None:
+    """After any step, in the validation and in the test, alone and again and again."""
+    whole = new_run(tmp_path / "whole")
+    questions = StopAfter(0)
+    train(whole, DATASET, stop=questions)
+    asked = -questions.left
+    assert asked > 12
+    for number in range(1, asked + 1):
+        run = new_run(tmp_path / f"after {number}")
+        with pytest.raises(Interrupted):
+            train(run, DATASET, stop=StopAfter(number))
+        train(open_run(run.folder), DATASET)
+        assert_same_outcome(run, whole)
+    run = new_run(tmp_path / "again and again")
+    for _ in range(asked):
+        try:
+            train(run, DATASET, stop=StopAfter(3))
+        except Interrupted:
+            continue
+        break
+    assert_same_outcome(run, whole)
+    assert len(run.test_reads()) == 1
+
+
+def test_finished_run_stays(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    result = train(run, DATASET)
+    assert train(run, DATASET) == result
+    assert len(run.test_reads()) == 1
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_precisions(precision: str, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", precision=precision)
+    result = train(run, DATASET)
+    dtype = torch.float64 if precision == "64-true" else torch.float32
+    assert all(value.dtype == dtype for value in load_file(run.weights).values())
+    assert evaluate_model(run.load_recommender(), PrefixExamples(DATASET.test)).keys() == result["test"].keys()
+
+
+@pytest.mark.parametrize("architecture", ["tagnn", "sr_gnn"])
+def test_architectures(architecture: str, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", architecture=architecture)
+    train(run, DATASET)
+    assert type(run.load_recommender().model).__name__.lower() == architecture.replace("_", "")
+
+
+def test_without_a_test_set(tmp_path: Path) -> None:
+    dataset = Dataset("no test", DATASET.train, Sessions.from_lists([]), DATASET.vocabulary)
+    run = new_run(tmp_path / "run", dataset=dataset)
+    assert "test" not in train(run, dataset)
+
+
+def test_observer_sees_every_example(tmp_path: Path) -> None:
+    class Counter(Observer):
+        def __init__(self) -> None:
+            self.expected: list[tuple[str, int]] = []
+            self.seen: list[int] = []
+            self.epochs: list[int] = []
+
+        def begin(self, what: str, examples: int, done: int = 0) -> None:
+            self.expected.append((what, examples))
+            self.seen.append(done)
+
+        def advance(self, examples: int, loss: float | None = None) -> None:
+            self.seen[-1] += examples
+
+        def end_epoch(self, record: dict[str, Any]) -> None:
+            self.epochs.append(record["epoch"])
+
+    counter = Counter()
+    train(new_run(tmp_path / "run"), DATASET, counter)
+    assert [what for what, _ in counter.expected] == ["epoch 1", "validation", "epoch 2", "validation", "test"]
+    assert counter.seen == [examples for _, examples in counter.expected]
+    assert counter.epochs == [1, 2]
+
+
+def test_divergence(tmp_path: Path) -> None:
+    """A loss that is not finite ends the run; the checkpoint before it stays."""
+    run = new_run(tmp_path / "run", learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match=r"loss: expected finite numbers, got (nan|inf) in epoch [12]"):
+        train(run, DATASET)
+
+
+def test_another_data_set(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    other = Dataset("other", DATASET.train.slice(0, len(DATASET.train) - 1), DATASET.test, DATASET.vocabulary)
+    with pytest.raises(ValueError, match="dataset: expected the training sessions of the run's"):
+        train(run, other)
+
+
+def test_checkpoint_of_another_configuration(tmp_path: Path) -> None:
+    run, other = new_run(tmp_path / "run"), new_run(tmp_path / "other", hidden_size=16, seed=3)
+    train(other, DATASET)
+    list_checkpoints(other.checkpoints)[-1].rename(run.checkpoints / "epoch-002-step-000000")
+    with pytest.raises(ValueError, match=r"model.hidden_size: 16 instead of 8; training.seed: 3 instead of 0"):
+        train(run, DATASET)
+
+
+def test_damaged_checkpoint(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(run, DATASET, stop=StopAfter(2))
+    for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"):
+        path = list_checkpoints(run.checkpoints)[-1] / name
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=name):
+            train(run, DATASET)
+        path.write_bytes(content)
+    train(run, DATASET)
+
+
+def test_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before stays, nothing half-written does, and the run goes on from it to the bit."""
+    whole, run = new_run(tmp_path / "whole"), new_run(tmp_path / "run")
+    train(whole, DATASET)
+    with pytest.raises(Interrupted):
+        train(run, DATASET, stop=StopAfter(2))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tagnn_fast.training.checkpoints.write_json", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            train(run, DATASET)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["epoch-000-step-000002"]
+    train(run, DATASET)
+    assert_same_outcome(run, whole)
+
+
+def test_choose_epoch() -> None:
+    def record(epoch: int, value: float) -> dict[str, Any]:
+        return {"epoch": epoch, "validation": {"HR@20": -epoch, "MRR@5": -epoch, "MRR@20": value}}
+
+    assert choose_epoch([record(1, 2.0), record(2, 3.0), record(3, 3.0)]) == 2
+    assert choose_epoch([{"epoch": 1}, {"epoch": 2}]) == 2
+
+
+def test_logs_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at the loss more often changes nothing."""
+    whole, often = new_run(tmp_path / "whole"), new_run(tmp_path / "often")
+    train(whole, DATASET)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    train(often, DATASET)
+    assert_same_outcome(whole, often)

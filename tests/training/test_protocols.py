@@ -1,0 +1,73 @@
+"""Protocols: who is trained on, who is scored, and that the sound ones keep them apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
+from tagnn_fast.training.options import PROTOCOLS
+from tagnn_fast.training.protocols import make_protocol
+
+DATASET = synthetic_dataset(clicks=600, items=40)
+
+
+def as_set(examples: PrefixExamples) -> set[tuple[tuple[int, ...], int]]:
+    items, offsets, targets = examples.cut(torch.arange(len(examples)))
+    bounds = offsets.tolist()
+    return {
+        (tuple(items[begin:end].tolist()), target)
+        for begin, end, target in zip(bounds[:-1], bounds[1:], targets.tolist(), strict=True)
+    }
+
+
+def test_held_out_is_the_last_tenth_of_the_sessions() -> None:
+    protocol = make_protocol("held-out", DATASET, seed=0)
+    assert protocol.validation is not None
+    kept = len(DATASET.train) - len(DATASET.train) // 10
+    bound = int(DATASET.train.offsets[kept])
+    assert torch.equal(protocol.train.sessions.clicks, DATASET.train.clicks[:bound])
+    assert torch.equal(protocol.validation.sessions.clicks, DATASET.train.clicks[bound:])
+    assert protocol.caution == ""
+    assert not protocol.best_per_metric
+
+
+def test_all_has_no_validation() -> None:
+    protocol = make_protocol("all", DATASET, seed=0)
+    assert protocol.validation is None
+    assert as_set(protocol.train) == as_set(PrefixExamples(DATASET.train))
+
+
+def test_published_splits_prefixes() -> None:
+    """A random tenth of the prefixes, by the seed; its siblings are trained on, and the caution says so."""
+    protocol = make_protocol("published", DATASET, seed=0)
+    assert protocol.validation is not None
+    everything = len(PrefixExamples(DATASET.train))
+    assert len(protocol.train) == round(0.9 * everything)
+    numbers = torch.cat([protocol.train.subset, protocol.validation.subset])
+    assert torch.equal(numbers.sort().values, torch.arange(everything))
+    again, other = (make_protocol("published", DATASET, seed).train.subset for seed in (0, 1))
+    assert torch.equal(again, protocol.train.subset)
+    assert not torch.equal(other, protocol.train.subset)
+    assert "siblings" in protocol.caution
+    assert protocol.best_per_metric
+
+
+def test_published_test_scores_the_test_set() -> None:
+    protocol = make_protocol("published-test", DATASET, seed=0)
+    assert protocol.validation is not None
+    assert as_set(protocol.validation) == as_set(PrefixExamples(DATASET.test))
+    assert protocol.validates_on_test
+    assert "test set was scored after every epoch" in protocol.caution
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_too_small(name: str) -> None:
+    sessions = Sessions.from_lists([[1], [2]])
+    with pytest.raises(ValueError, match="expected at least one session of two clicks, got none"):
+        make_protocol(name, Dataset("tiny", sessions, sessions, DATASET.vocabulary), seed=0)
+
+
+def test_unknown() -> None:
+    with pytest.raises(ValueError, match="protocol: expected held-out, all, published or published-test, got 'x'"):
+        make_protocol("x", DATASET, seed=0)
