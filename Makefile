@@ -1,3 +1,4 @@
+# make demo        the package in .venv; then trains about a minute on synthetic clicks, evaluates, recommends
 # make test        the package in .venv, with PyTorch's CPU build, and the test suite
 # make lint        ruff, mypy, clang-format
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
@@ -10,7 +11,11 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized
 
-.PHONY: test lint sanitize test-install benchmark clean
+.PHONY: demo test lint sanitize test-install benchmark clean
+
+demo: .venv/installed
+	rm -rf demo
+	$(BIN)/tagnn-fast demo demo
 
 test: .venv/installed lint
 	$(BIN)/pytest tests --ignore=tests/install
@@ -43,4 +48,4 @@ benchmark: .venv/installed
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
 
 clean:
-	rm -rf .venv build dist *.egg-info tagnn_fast/*.so
+	rm -rf .venv build demo dist *.egg-info tagnn_fast/*.so
