@@ -52,25 +52,43 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def load_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON, got {error}") from None
+
+
 def read_json(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:
     """A JSON object that says which format and version it has.
 
     Raises:
         ValueError: on anything else, and on a version this package does not know yet.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected JSON, got {error}") from None
+    value = load_json(path)
     if not isinstance(value, dict) or value.get("format") != expected_format:
         found = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise ValueError(f"{path}: expected format {expected_format!r}, got {found!r}")
     version = value.get("version")
-    if not isinstance(version, int) or not 1 <= version <= newest_version:
-        raise ValueError(
-            f"{path}: expected version 1 to {newest_version}, got {version!r}: it was written by a newer tagnn_fast"
-        )
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"{path}: expected a version, got {version!r}")
+    if version > newest_version:
+        raise ValueError(f"{path}: expected version {newest_version}, got {version}: a newer tagnn_fast wrote it")
     return value
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of their temporary files and folders."""
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _flush(path: Path) -> None:

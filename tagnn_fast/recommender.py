@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ class Recommender:
 
         Raises:
             ValueError: on a k outside 1..number of items.
-            FloatingPointError: where a score is not finite.
+            FloatingPointError: where a score is NaN, or one of the best k infinite.
         """
         check_k(k, len(self.vocabulary))
         device = self.model.item_embedding.weight.device
@@ -93,23 +94,24 @@ class Recommender:
         Raises:
             ValueError: on a k outside 1..number of items, or ids of another type than the data set's.
         """
-        lists = sessions if isinstance(sessions, pa.ListArray) else pa.array(sessions, pa.list_(_id_type(sessions)))
-        offsets = lists.offsets.to_numpy().astype(np.int64)
-        items = torch.from_numpy(self.vocabulary.encode(lists.values[offsets[0] : offsets[-1]])).long()
+        if isinstance(sessions, pa.ListArray):
+            offsets = sessions.offsets.to_numpy().astype(np.int64)
+            raw_ids = sessions.values[offsets[0] : offsets[-1]]
+        else:
+            offsets = np.fromiter(accumulate(map(len, sessions), initial=0), np.int64, len(sessions) + 1)
+            raw_ids = chain.from_iterable(sessions)
+        items = torch.from_numpy(self.vocabulary.encode(raw_ids)).long()
         bounds = torch.from_numpy(offsets - offsets[0])
         best, scores, known = (value.cpu() for value in self.topk(items, bounds, k))
+        sessions_count = len(offsets) - 1
+        answers = np.where(known.numpy() > 0, "model", "popularity").repeat(k)
         return pa.table(
             {
-                "session": np.arange(len(lists)).repeat(k),
-                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(lists)),
+                "session": np.arange(sessions_count).repeat(k),
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), sessions_count),
                 "item": self.vocabulary.decode(best.flatten().numpy()),
                 "score": scores.double().flatten().numpy(),
-                "answer": pa.array(np.where(known.numpy() > 0, "model", "popularity").repeat(k).astype(object)),
+                "answer": pa.array(answers.astype(object), pa.string()),
                 "skipped": (bounds.diff() - known).numpy().repeat(k),
             }
         )
-
-
-def _id_type(sessions: Sequence[Sequence[object]]) -> pa.DataType:
-    first = next((item for session in sessions for item in session), 0)
-    return pa.string() if isinstance(first, str) else pa.int64()

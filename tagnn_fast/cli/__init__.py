@@ -36,10 +36,12 @@ def main() -> None:
     try:
         app()
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("lightning_fabric", "tensorboard", "matplotlib"):
             raise
-        errors.print(f"error: training needs {error.name}: pip install 'tagnn_fast\\[train]'", style="red")
+        errors.print(
+            f"error: training needs {error.name}: pip install 'tagnn_fast[train]'", style="red", soft_wrap=True
+        )
         sys.exit(1)

@@ -12,8 +12,13 @@ from rich.text import Text
 
 from tagnn_fast.training.observer import Observer
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False, emoji=False, highlight=False)  # names and paths are printed as they are
+errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def say(line: str, style: str | None = None) -> None:
+    """Print a line as one, however narrow the terminal: paths and commands are there to be copied."""
+    console.print(line, style=style, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
@@ -64,7 +69,7 @@ class ProgressObserver(Observer):
         for name, value in record.get("validation", {}).items():
             if name in ("HR@20", "MRR@20"):
                 line += f", validation {name} {value:.2f}"
-        self._progress.console.print(line, highlight=False)
+        self._progress.console.print(line, soft_wrap=True)
 
 
 def figures_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from tagnn_fast.cli.console import console, figures_table
+from tagnn_fast.cli.console import console, figures_table, say
 from tagnn_fast.cli.evaluate import test_figures
 from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.cli.recommend import recommendation_table
-from tagnn_fast.cli.train import finish, start
+from tagnn_fast.cli.train import finish, plan
 from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.training.run import create_run, open_run
 
 
 def demo(
@@ -25,20 +26,19 @@ def demo(
     if folder.exists():
         raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
     dataset = synthetic_dataset(clicks)
+    configurations = plan(dataset, "clean", {"hidden_size": 64, "epochs": epochs})
     write_dataset(dataset, folder / "data")
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    finish(*start(dataset, folder / "data", folder / "run", "clean", {"hidden_size": 64, "epochs": epochs}))
+    finish(create_run(folder / "run", *configurations, dataset, folder / "data"), dataset)
     console.print(figures_table(test_figures(folder / "run", dataset), "test sessions, in percent"))
     _recommend(folder / "run", dataset)
 
 
 def _recommend(folder: Path, dataset: Dataset) -> None:
-    from tagnn_fast.training.run import open_run
-
     recommender = open_run(folder).load_recommender()
     bounds = dataset.test.offsets.tolist()
     for begin, end in pairwise(bounds[:4]):
         clicked = dataset.test.clicks[begin:end]
         items = dataset.vocabulary.decode(clicked[clicked > 0].numpy()).to_pylist()
         console.print(recommendation_table(recommender.recommend([items], k=5), [str(item) for item in items]))
-    console.print(f"\ntry: tagnn-fast recommend {folder / 'run'} {' '.join(map(str, items))}", highlight=False)
+    say(f"\ntry: tagnn-fast recommend {folder} {' '.join(map(str, items))}")

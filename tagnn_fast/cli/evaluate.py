@@ -7,8 +7,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from tagnn_fast.cli.console import ProgressObserver, console, figures_table, main_figures, progress_bar
+from tagnn_fast.cli.console import ProgressObserver, console, figures_table, main_figures, progress_bar, say
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
+from tagnn_fast.training.evaluation import evaluate as score
+from tagnn_fast.training.evaluation import evaluate_model, popularity, session_popularity
+from tagnn_fast.training.run import open_run
 
 
 def evaluate(
@@ -21,21 +24,16 @@ def evaluate(
 
     Each call is a look at the test set, and is added to test_reads.jsonl in the run folder.
     """
-    from tagnn_fast.training.run import open_run
-
     opened = open_run(run)
     data = read_dataset(dataset if dataset is not None else Path(opened.dataset["path"]))
     if not opened.vocabulary.equals(data.vocabulary):
         raise ValueError(f"dataset: expected the items of the run ({len(opened.vocabulary)}), got others")
     console.print(figures_table(test_figures(run, data), f"{data.name}, test sessions, in percent"))
-    console.print(f"looks at a test set so far: {len(opened.test_reads())}", highlight=False)
+    say(f"looks at a test set so far: {len(opened.test_reads())}")
 
 
 def test_figures(folder: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
     """Figures of the model and the baselines at the longest cutoff."""
-    from tagnn_fast.training.evaluation import evaluate, evaluate_model, popularity, session_popularity
-    from tagnn_fast.training.run import open_run
-
     run = open_run(folder)
     examples, vocabulary = PrefixExamples(dataset.test), run.vocabulary
     if len(examples) == 0:
@@ -49,6 +47,6 @@ def test_figures(folder: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
         rows[run.training.architecture] = main_figures(figures)
         for name, baseline in (("session popularity", session_popularity), ("popularity", popularity)):
             observer.begin(name, len(examples))
-            baseline_figures = evaluate(baseline(vocabulary), examples, len(vocabulary), advance=observer.advance)
+            baseline_figures = score(baseline(vocabulary), examples, len(vocabulary), advance=observer.advance)
             rows[name] = main_figures(baseline_figures)
     return rows

@@ -12,6 +12,9 @@ from rich.table import Table
 
 from tagnn_fast.cli.console import console
 from tagnn_fast.data import read_dataset
+from tagnn_fast.files import load_json
+from tagnn_fast.training.checkpoints import list_checkpoints
+from tagnn_fast.training.run import open_run
 
 
 def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run folder.")]) -> None:
@@ -38,15 +41,12 @@ def dataset_table(name: str, statistics: Mapping[str, Mapping[str, float]]) -> T
 
 
 def _describe_run(path: Path) -> None:
-    from tagnn_fast.training.checkpoints import list_checkpoints
-    from tagnn_fast.training.run import open_run
-
     run = open_run(path)
     console.print(dataset_table(str(run.dataset["name"]), run.dataset["statistics"]))
     content: dict[str, Any] = dict(run.configuration)
     checkpoints = list_checkpoints(run.checkpoints)
     content["newest_checkpoint"] = checkpoints[-1].name if checkpoints else None
     result = path / "result.json"
-    content["result"] = json.loads(result.read_text(encoding="utf-8")) if result.exists() else "not finished"
+    content["result"] = load_json(result) if result.exists() else "not finished"
     content["looks_at_a_test_set"] = len(run.test_reads())
     console.print_json(json.dumps(content))

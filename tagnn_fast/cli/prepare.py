@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from tagnn_fast.cli.console import console
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.data import Dataset, read_exchange, synthetic_dataset, write_dataset
 
@@ -40,4 +40,4 @@ def synthetic(
 def _write(dataset: Dataset, output: Path) -> None:
     write_dataset(dataset, output)
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    console.print(f"wrote {output}", highlight=False)
+    say(f"wrote {output}")

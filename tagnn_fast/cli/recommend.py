@@ -9,8 +9,9 @@ import pyarrow as pa
 import typer
 from rich.table import Table
 
-from tagnn_fast.cli.console import console
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.data.session_files import TableWriter, read_session_file
+from tagnn_fast.training.run import open_run
 
 BATCH = 512  # sessions scored at once
 
@@ -34,8 +35,6 @@ def recommend(
     Items that the model does not know are skipped; a session of which it knows nothing gets the most popular items, and
     the answer says so.
     """
-    from tagnn_fast.training.run import open_run
-
     if bool(items) == bool(input) or bool(input) != bool(output):
         raise ValueError("recommend: expected item ids, or --input and --output")
     recommender = open_run(run).load_recommender()
@@ -47,7 +46,7 @@ def recommend(
             for begin in range(0, max(1, len(sessions)), BATCH):  # an empty table for no sessions
                 part = recommender.recommend(sessions.slice(begin, BATCH), k)
                 writer.write(part.set_column(0, "session", names.slice(begin).take(part["session"])))
-        console.print(f"wrote {output}: {k} items for each of {len(sessions):,} sessions", highlight=False)
+        say(f"wrote {output}: {k} items for each of {len(sessions):,} sessions")
 
 
 def recommendation_table(answer: pa.Table, items: list[str]) -> Table:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from tagnn_fast.cli.console import ProgressObserver, console, errors, figures_table, main_figures, progress_bar
+from tagnn_fast.cli.console import ProgressObserver, console, errors, figures_table, main_figures, progress_bar, say
+from tagnn_fast.config import ModelConfig
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
-
-if TYPE_CHECKING:
-    from tagnn_fast.training.run import Run
+from tagnn_fast.training.options import TrainingConfig, make_model, resolve
+from tagnn_fast.training.protocols import make_protocol
+from tagnn_fast.training.run import Run, create_run, open_run
 
 _MODEL, _TRAINING = "Model", "Training"
 
@@ -71,26 +73,23 @@ def train(
         return
     if dataset is None or run is None:
         raise ValueError("train: expected DATASET and --run, or --resume")
-    finish(*start(read_dataset(dataset), dataset, run, preset, overrides))
+    data = read_dataset(dataset)
+    finish(create_run(run, *plan(data, preset, overrides), data, dataset), data)
 
 
-def start(
-    dataset: Dataset, source: Path, folder: Path, preset: str, overrides: Mapping[str, Any]
-) -> tuple[Run, Dataset]:
-    """Make the folder of a new run."""
-    from tagnn_fast.training.options import resolve
-    from tagnn_fast.training.protocols import make_protocol
-    from tagnn_fast.training.run import create_run
+def plan(dataset: Dataset, preset: str, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig]:
+    """The configuration of a run; refuses what would fail later, before anything is written."""
+    from tagnn_fast.training.loop import make_fabric
 
-    longest = int(PrefixExamples(dataset.train).prefix_lengths().max())
+    longest = PrefixExamples(dataset.train).longest_prefix()
     model, training = resolve(preset, overrides, len(dataset.vocabulary), longest)
-    make_protocol(training.protocol, dataset, training.seed)  # refuses a data set that is too small
-    return create_run(folder, model, training, dataset, source), dataset
+    make_protocol(training.protocol, dataset, training.seed)
+    make_model(model, training)
+    make_fabric(training)
+    return model, training
 
 
 def _reopen(folder: Path, source: Path | None) -> tuple[Run, Dataset]:
-    from tagnn_fast.training.run import open_run
-
     run = open_run(folder)
     return run, read_dataset(source if source is not None else Path(run.dataset["path"]))
 
@@ -104,7 +103,7 @@ def finish(run: Run, dataset: Dataset) -> dict[str, Any]:
             result = train(run, dataset, ProgressObserver(progress), stop)
         except Interrupted as interrupted:
             progress.stop()
-            errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {run.folder}", highlight=False)
+            errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {run.folder}", soft_wrap=True)
             raise typer.Exit(130) from None
     if "best_of_each_metric" in result:
         best = result["best_of_each_metric"]
@@ -115,8 +114,8 @@ def finish(run: Run, dataset: Dataset) -> dict[str, Any]:
         if rows:
             console.print(figures_table(rows, f"epoch {result['epoch']}, in percent"))
     if result["caution"]:
-        console.print(f"Beware: {result['caution']}", style="yellow", highlight=False)
-    console.print(f"wrote {run.folder}", highlight=False)
+        console.print(f"Beware: {result['caution']}", style="yellow")
+    say(f"wrote {run.folder}")
     return result
 
 
@@ -136,4 +135,5 @@ class _stop_on_signal:  # noqa: N801
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked = True
-        errors.print("stopping after this step; press Ctrl-C again to stop without a checkpoint", style="yellow")
+        # Nothing that may be in use where the signal came.
+        os.write(2, b"\nstopping after this step; press Ctrl-C again to stop without a checkpoint\n")

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from tagnn_fast.data.arrow import one_chunk
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
@@ -52,10 +54,11 @@ class Dataset:
                 )
 
     def fingerprint(self) -> str:
-        """SHA-256 of the training sessions: the same for the same examples in the same order."""
-        digest = hashlib.sha256()
-        for part in (self.train.clicks, self.train.offsets, self.train.examples):
-            digest.update(part.contiguous().numpy().data)
+        """SHA-256 of sessions and items: the same for the same content in the same order."""
+        digest = hashlib.sha256("\n".join(map(str, self.vocabulary.raw_ids.to_pylist())).encode())
+        for sessions in (self.train, self.test):
+            for part in (sessions.clicks, sessions.offsets, sessions.examples):
+                digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()
 
     def statistics(self) -> dict[str, dict[str, float]]:
@@ -78,7 +81,7 @@ def _statistics(sessions: Sessions) -> dict[str, float]:
         "examples": len(examples),
         "mean_clicks": round(float(lengths.double().mean()), 3) if len(sessions) else 0.0,
         "longest_session": int(lengths.max()) if len(sessions) else 0,
-        "longest_prefix": int(prefixes.max()) if len(examples) else 0,
+        "longest_prefix": examples.longest_prefix(),
         "targets_without_a_row": int((targets == 0).sum()),
         "clicks_without_a_row": int((sessions.clicks == 0).sum()),
     }
@@ -127,7 +130,7 @@ def read_dataset(folder: str | Path) -> Dataset:
             train=_sessions(folder / "train.parquet"),
             test=_sessions(folder / "test.parquet"),
             vocabulary=read_items(folder / "items.parquet"),
-            source=information.get("source", {}),
+            source=dict(information.get("source", {})),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: damaged data set: {error}") from None
@@ -150,7 +153,7 @@ def read_items(path: Path) -> Vocabulary:
     if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
         raise ValueError(f"{path}: expected index to count from 1")
     try:
-        return Vocabulary(_one_chunk(items["raw_id"]), items["count"].to_numpy())
+        return Vocabulary(one_chunk(items["raw_id"]), items["count"].to_numpy())
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -163,7 +166,7 @@ def _session_table(sessions: Sessions) -> pa.Table:
 
 def _sessions(path: Path) -> Sessions:
     table = _read_table(path, {"items": pa.list_(pa.int32()), "examples": pa.int64()})
-    lists = _one_chunk(table["items"])
+    lists = one_chunk(table["items"])
     # A list array may be a window of a longer one: its offsets say where it begins.
     offsets = lists.offsets.to_numpy().astype(np.int64)
     clicks = lists.values.to_numpy()[offsets[0] : offsets[-1]]
@@ -171,13 +174,6 @@ def _sessions(path: Path) -> Sessions:
     return Sessions(
         *(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples))
     )
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        combined = combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
-    return combined
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
@@ -189,12 +185,15 @@ def _read_table(path: Path, types: Mapping[str, pa.DataType | None]) -> pa.Table
         raise FileNotFoundError(f"{path}: expected this file of the data set")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: damaged Parquet file: {error}") from None
     for name, expected in types.items():
         if name not in table.column_names or expected not in (None, table.schema.field(name).type):
             found = table.schema.field(name).type if name in table.column_names else "none"
             raise ValueError(f"{path}: expected a column {name!r} of {expected or 'ids'}, got {found}")
-        if table[name].null_count:
-            raise ValueError(f"{path}: expected no nulls in {name!r}, got {table[name].null_count}")
+        nulls = table[name].null_count
+        if not nulls and pa.types.is_list(table[name].type):
+            nulls = pc.list_flatten(table[name]).null_count
+        if nulls:
+            raise ValueError(f"{path}: expected no nulls in {name!r}, got {nulls}")
     return table

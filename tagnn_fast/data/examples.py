@@ -32,8 +32,12 @@ class PrefixExamples:
         self.sessions = sessions
         self.first_example = torch.cat([sessions.examples.new_zeros(1), sessions.examples.cumsum(0)])
         self._total = int(self.first_example[-1])
-        if subset is not None and subset.numel() and not 0 <= int(subset.min()) <= int(subset.max()) < self._total:
-            raise ValueError(f"subset: expected example numbers below {self._total}, got {subset.max()}")
+        if subset is not None and subset.numel():
+            low, high = (int(bound) for bound in subset.aminmax())
+            if low < 0 or high >= self._total:
+                raise ValueError(
+                    f"subset: expected example numbers in 0..{self._total - 1}, got {low if low < 0 else high}"
+                )
         self.subset = subset
 
     def __len__(self) -> int:
@@ -46,6 +50,10 @@ class PrefixExamples:
         first = self.first_example[:-1].repeat_interleave(sessions.examples)
         lengths = longest - (torch.arange(self._total) - first)
         return lengths if self.subset is None else lengths[self.subset]
+
+    def longest_prefix(self) -> int:
+        """Clicks of the longest prefix, which the published code pads a data split to; 0 without examples."""
+        return int(self.prefix_lengths().max()) if len(self) else 0
 
     def cut(self, places: Tensor) -> ExampleBatch:
         """The examples at these places of the view, int64 (examples,), as one batch."""

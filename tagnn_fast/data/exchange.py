@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
-from collections.abc import Sequence
+import pickletools
+import reprlib
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -48,6 +51,8 @@ def read_exchange(folder: str | Path, name: str | None = None) -> Dataset:
 
     train = _whole_sessions(train_path) if whole else _example_sessions(train_path)
     test = _example_sessions(test_path)
+    if len(train[0]) == 0:
+        raise ValueError(f"{train_path}: expected at least one training session, got none")
     ids, counts = np.unique(train[0], return_counts=True)
     vocabulary = Vocabulary(pa.array(ids), counts)
     return Dataset(
@@ -79,7 +84,9 @@ def _example_sessions(path: Path) -> _Raw:
     previous: list[int] | None = None
     for number, (prefix, target) in enumerate(zip(*value, strict=True)):
         if not isinstance(prefix, (list, tuple)) or len(prefix) == 0:
-            raise ValueError(f"{path}: expected a prefix of one click or more, got {prefix!r} at example {number}")
+            found = reprlib.repr(prefix)
+            raise ValueError(f"{path}: expected a prefix of one click or more, got {found} at example {number}")
+        _check_integers(path, chain(prefix, (target,)))  # 1.0 and True equal 1
         clicks = [*prefix, target]
         if clicks == previous:
             examples[-1] += 1
@@ -93,29 +100,42 @@ def _example_sessions(path: Path) -> _Raw:
 
 def _load(path: Path) -> Sequence[object]:
     try:
-        with path.open("rb") as file:
-            value = _ListUnpickler(file).load()
+        content = path.read_bytes()
+        _check_memo(content)
+        value = _ListUnpickler(io.BytesIO(content)).load()
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(
-            f"{path}: expected a pickle of lists of integers, got {error or type(error).__name__}"
+            f"{path}: expected a pickle of lists of integers, got {str(error) or type(error).__name__}"
         ) from None
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{path}: expected a list, got {type(value).__name__}")
     return value
 
 
+def _check_memo(content: bytes) -> None:
+    """Refuse a memo index that no pickle of this size needs: the unpickler would allocate up to it."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise pickle.UnpicklingError(f"memo index {argument} in a file of {len(content)} bytes")
+
+
+def _check_integers(path: Path, values: Iterable[object]) -> None:
+    kinds = set(map(type, values)) - {int}
+    if kinds:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"{path}: expected integer item ids, got {names}")
+
+
 def _flatten(path: Path, sessions: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.empty(len(sessions), np.int64)
     for number, session in enumerate(sessions):
         if not isinstance(session, (list, tuple)) or len(session) == 0:
-            raise ValueError(f"{path}: expected lists of at least one click, got {session!r} at session {number}")
+            found = reprlib.repr(session)
+            raise ValueError(f"{path}: expected lists of at least one click, got {found} at session {number}")
         lengths[number] = len(session)
-    kinds = set(map(type, chain.from_iterable(sessions)))  # type: ignore[arg-type]
-    if kinds - {int}:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds - {int}))
-        raise ValueError(f"{path}: expected integer item ids, got {names}")
+    _check_integers(path, chain.from_iterable(sessions))  # type: ignore[arg-type]
     try:
         ids = np.fromiter(chain.from_iterable(sessions), np.int64, int(lengths.sum()))  # type: ignore[arg-type]
     except OverflowError:

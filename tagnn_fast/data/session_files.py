@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from tagnn_fast.data.arrow import one_chunk
+
 
 def read_session_file(path: Path) -> tuple[pa.Array, pa.ListArray]:
     """Names and raw item ids of sessions.
@@ -35,18 +37,19 @@ def read_session_file(path: Path) -> tuple[pa.Array, pa.ListArray]:
         else:
             options = pyarrow.csv.ConvertOptions(column_types={"items": pa.string()})
             table = pyarrow.csv.read_csv(path, convert_options=options)
-    except (pa.ArrowInvalid, OSError) as error:
+        columns = table.column_names
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path}: expected sessions, got a damaged file: {error}") from None
-    if "items" not in table.column_names:
-        raise ValueError(f"{path}: expected a column 'items', got {', '.join(table.column_names) or 'none'}")
-    items = table["items"].combine_chunks()
-    if isinstance(items, pa.ChunkedArray):
-        items = items.chunk(0) if items.num_chunks else pa.array([], items.type)
+    if columns.count("items") != 1 or columns.count("session") > 1:
+        raise ValueError(f"{path}: expected a column 'items', got {', '.join(columns) or 'none'}")
+    items = one_chunk(table["items"])
     if not parquet:
         items = pa.array([line.split() for line in items.to_pylist()], pa.list_(pa.string()))
+    if isinstance(items, pa.LargeListArray):
+        items = items.cast(pa.list_(items.type.value_type))
     if not isinstance(items, pa.ListArray) or items.null_count or items.values.null_count:
         raise ValueError(f"{path}: expected a list of ids in every row of 'items', got {items.type} or nulls")
-    names = table["session"] if "session" in table.column_names else pa.array(np.arange(len(items)))
+    names = one_chunk(table["session"]) if "session" in table.column_names else pa.array(np.arange(len(items)))
     return names, items
 
 

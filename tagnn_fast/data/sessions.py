@@ -59,6 +59,8 @@ class Sessions:
     @classmethod
     def from_lists(cls, sessions: Sequence[Sequence[int]]) -> Sessions:
         """Sessions given as lists of item indices, every proper prefix an example."""
+        if not all(hasattr(item, "__index__") for session in sessions for item in session):
+            raise TypeError("sessions: expected integer item indices, got something else")
         lengths = np.fromiter((len(session) for session in sessions), np.int64, len(sessions))
         total = int(lengths.sum())
         clicks = np.fromiter((item for session in sessions for item in session), np.int32, total)

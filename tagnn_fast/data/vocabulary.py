@@ -49,7 +49,7 @@ class Vocabulary:
         try:
             ids = pa.array(values)
             ids = ids if ids.type == self.raw_ids.type else ids.cast(self.raw_ids.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowException, OverflowError) as error:
             kind = "integers" if self.integers else "strings"
             raise ValueError(f"item ids: expected {kind} as in the data set, got {error}") from None
         found = pc.index_in(ids, value_set=self.raw_ids)

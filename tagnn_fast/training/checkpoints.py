@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -133,23 +133,48 @@ def load_checkpoint(
     ]
     if differing:
         raise ValueError(f"{path}: expected a checkpoint of this configuration, got {'; '.join(differing)}")
+    progress = _progress(content, path / "state.json")
     load_parameters(model, path / "model.safetensors")
-    names = {name: index for index, (name, _) in enumerate(model.named_parameters())}
+    _load_optimizer(model, optimizer, path / "optimizer.safetensors", begun=progress.epoch + progress.step > 0)
+    _load_random_states(path / "random.safetensors")
+    return progress
+
+
+def _progress(content: Mapping[str, Any], path: Path) -> Progress:
+    saved = content.get("progress")
+    expected = {field.name: field.type for field in fields(Progress)}
+    if not isinstance(saved, dict) or saved.keys() != expected.keys() or len(saved["history"]) != saved["epoch"]:
+        raise ValueError(f"{path}: expected where the run stands ({', '.join(expected)}), got {saved!r}")
+    return Progress(**saved)
+
+
+def _load_optimizer(model: SessionRecommender, optimizer: torch.optim.Optimizer, path: Path, begun: bool) -> None:
+    tensors = load_tensors(path)
+    expected = {
+        f"{kind}.{name}": () if kind == "step" else tuple(value.shape)
+        for name, value in model.named_parameters()
+        for kind in ("step", "exp_avg", "exp_avg_sq")
+        if begun
+    }
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if found != expected:
+        differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        raise ValueError(f"{path}: expected the optimiser's state of this model, got another for {differing[0]}")
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_tensors(path / "optimizer.safetensors").items():
-        kind, name = key.split(".", 1)
-        if name not in names:
-            raise ValueError(f"{path}: expected optimiser state of the model's parameters, got {name!r}")
-        state.setdefault(names[name], {})[kind] = value
+    for index, (name, _) in enumerate(model.named_parameters()):
+        if begun:
+            state[index] = {kind: tensors[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    random_states = load_tensors(path / "random.safetensors")
-    torch.set_rng_state(random_states["cpu"])
-    if "cuda" in random_states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random_states["cuda"])
+
+
+def _load_random_states(path: Path) -> None:
+    states = load_tensors(path)
     try:
-        return Progress(**content["progress"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path / 'state.json'}: expected where the run stands, got {error}") from None
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and torch.cuda.is_available():
+            torch.cuda.set_rng_state(states["cuda"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: expected states of random generators, got {error}") from None
 
 
 def _random_states() -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ def evaluate(
     batch_size: int = 512,
     advance: Callable[[int], None] = lambda examples: None,
 ) -> dict[str, float]:
-    """HR, MRR, NDCG and coverage at 5, 10 and 20 (as far as there are items), in percent, ranking the full catalogue.
+    """HR, MRR, NDCG and coverage at 5, 10 and 20 (or all items, if fewer), in percent, ranking the full catalogue.
 
     Args:
         topk: the recommender.
@@ -33,12 +33,13 @@ def evaluate(
         batch_size: examples scored at once.
         advance: called with the number of examples after each batch.
     """
-    longest = min(CUTOFFS[-1], num_items)
+    cutoffs = sorted({min(cutoff, num_items) for cutoff in CUTOFFS})
+    longest = cutoffs[-1]
     metrics = RankingMetrics(num_items, longest)
     for batch in examples.batches(batch_size):
         metrics.update(topk(batch, longest), batch.targets)
         advance(batch.targets.numel())
-    return metrics.compute(tuple(cutoff for cutoff in CUTOFFS if cutoff <= longest))
+    return metrics.compute(tuple(cutoffs))
 
 
 def evaluate_model(
@@ -51,7 +52,7 @@ def evaluate_model(
     In "original" semantics, prefixes are padded to the longest of the examples, as the published code does.
     """
     original = recommender.model.config.semantics == "original"
-    padded_length = int(examples.prefix_lengths().max()) if original else None
+    padded_length = examples.longest_prefix() if original else None
 
     def topk(batch: ExampleBatch, k: int) -> Tensor:
         return recommender.topk(batch.items, batch.offsets, k, padded_length).items

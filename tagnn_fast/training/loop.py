@@ -13,13 +13,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
-from tagnn_fast.files import write_json
+from tagnn_fast.files import remove_leftovers, write_json
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import Progress, list_checkpoints, load_checkpoint, save_checkpoint
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.evaluation import evaluate_model
 from tagnn_fast.training.observer import Observer
-from tagnn_fast.training.options import make_model
+from tagnn_fast.training.options import TrainingConfig, make_model
 from tagnn_fast.training.protocols import Protocol, make_protocol
 from tagnn_fast.training.run import Run
 
@@ -47,10 +47,13 @@ def train(
     Raises:
         Interrupted: after `stop` said so.
         FloatingPointError: where the loss is not finite; checkpoints are from before.
-        OSError: where a checkpoint cannot be written; the one before stays.
+        OSError: where a checkpoint cannot be written; the one before stays. Where another process trains the run.
         ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
     """
-    return _Training(run, dataset, observer or Observer(), stop).run_to_end()
+    with run.lock():
+        remove_leftovers(run.folder)
+        remove_leftovers(run.checkpoints)
+        return _Training(run, dataset, observer or Observer(), stop).run_to_end()
 
 
 class _Training:
@@ -60,7 +63,7 @@ class _Training:
         options = run.training
         self.protocol: Protocol = make_protocol(options.protocol, dataset, options.seed)
         torch.manual_seed(options.seed)
-        self.fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)  # type: ignore[arg-type]
+        self.fabric = make_fabric(options)
         self.model = make_model(run.model, options)
         self.optimizer = torch.optim.Adam(self.model.parameters(), weight_decay=options.weight_decay, fused=True)
         self.fabric_model, self.fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
@@ -159,6 +162,7 @@ class _Training:
             result["best_of_each_metric"] = {name: {"value": v, "epoch": -e} for name, (v, e) in best.items()}
         elif len(PrefixExamples(self.dataset.test)) > 0:
             result["test"] = self._test(chosen)
+        write_json(self.run.folder / "history.json", history)
         write_json(self.run.folder / "result.json", result)
         plot_curves(history, self.run.folder / "curves.png")
         return result
@@ -185,12 +189,28 @@ class _Training:
 
     def _interrupt(self) -> NoReturn:
         path = self._save()
-        raise Interrupted(f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; saved {path}")
+        progress = self.progress
+        where = f"in epoch {progress.epoch + 1} after step {progress.step}"
+        if progress.epoch == self.run.training.epochs:
+            where = "while scoring the test set"
+        raise Interrupted(f"stopped {where}; saved {path}")
 
     def _save(self) -> str:
         path = save_checkpoint(self.run.checkpoints, self.model, self.optimizer, self.progress, self.run.configuration)
         write_json(self.run.folder / "history.json", self.progress.history)
         return path.name
+
+
+def make_fabric(options: TrainingConfig) -> Fabric:
+    """One device, with its precision.
+
+    Raises:
+        ValueError: on an accelerator that is unknown or not here.
+    """
+    try:
+        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)  # type: ignore[arg-type]
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"accelerator: expected one that is here, got {options.accelerator!r}: {error}") from None
 
 
 def choose_epoch(history: list[dict[str, Any]]) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +18,7 @@ import tagnn_fast
 from tagnn_fast.config import ModelConfig
 from tagnn_fast.data.dataset import Dataset, read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import new_folder, read_json, write_json
+from tagnn_fast.files import new_folder, read_json, write_json, write_text
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import load_parameters, save_tensors
 from tagnn_fast.training.options import TrainingConfig, configuration_from_json, configuration_json, make_model
@@ -57,11 +59,21 @@ class Run:
         """File of the chosen epoch's weights so far."""
         return self.folder / "model.safetensors"
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training this run; raises BlockingIOError where one does."""
+        with (self.folder / "config.json").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f"{self.folder}: expected a run that no other process trains") from None
+            yield
+
     def check_dataset(self, dataset: Dataset) -> None:
         """Raise ValueError unless this is the data set the run was made with."""
         if dataset.fingerprint() != self.dataset["fingerprint"]:
             raise ValueError(
-                f"dataset: expected the training sessions of the run's, {self.dataset['name']!r}, "
+                f"dataset: expected the sessions and items of the run's, {self.dataset['name']!r}, "
                 f"got others, of {dataset.name!r}"
             )
 
@@ -92,13 +104,18 @@ class Run:
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""
         record = {"time": _now(), "reader": reader, "dataset": dataset, **more, "figures": dict(figures)}
-        with (self.folder / "test_reads.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        lines = [json.dumps(line) for line in [*self.test_reads(), record]]
+        write_text(self.folder / "test_reads.jsonl", "\n".join(lines) + "\n")
 
     def test_reads(self) -> list[dict[str, Any]]:
         """All looks at test sets so far."""
         path = self.folder / "test_reads.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: expected a JSON object in each line, got {error}") from None
 
 
 def create_run(folder: Path, model: ModelConfig, training: TrainingConfig, dataset: Dataset, source: Path) -> Run:

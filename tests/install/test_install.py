@@ -131,6 +131,21 @@ def test_without_isolation(with_torch: Environment, sources: Path) -> None:
     with_torch.check(with_torch.packages / "tagnn_fast")
 
 
+def test_command_line(tmp_path: Path, with_torch: Environment, sources: Path) -> None:
+    """The core install prepares data; training says which extra it needs, and has it with that."""
+    with_torch.install("--no-build-isolation", sources)
+    data, run = tmp_path / "data", tmp_path / "run"
+    with_torch.run("tagnn-fast", "prepare", "synthetic", data, "--clicks", "300", "--items", "20")
+    train = ("tagnn-fast", "train", data, "--run", run, "--hidden-size", "4", "--epochs", "1")
+    assert "error: training needs lightning_fabric: pip install 'tagnn_fast[train]'" in with_torch.run(
+        *train, fails=True
+    )
+    assert not run.exists()
+    with_torch.install("--no-build-isolation", f"{sources}[train]")
+    with_torch.run(*train)
+    with_torch.run("tagnn-fast", "recommend", run, "10001")
+
+
 def test_editable(with_torch: Environment, sources: Path) -> None:
     with_torch.install("--no-build-isolation", "--editable", sources)
     with_torch.check(sources / "tagnn_fast")

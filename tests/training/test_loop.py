@@ -24,7 +24,7 @@ SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64, "accelerator": "cpu"}
 
 
 def new_run(folder: Path, preset: str = "clean", dataset: Dataset = DATASET, **overrides: Any) -> Run:
-    longest = int(PrefixExamples(dataset.train).prefix_lengths().max())
+    longest = PrefixExamples(dataset.train).longest_prefix()
     configurations = resolve(preset, {**SMALL, **overrides}, len(dataset.vocabulary), longest)
     return create_run(folder, *configurations, dataset, folder / "data")
 
@@ -177,7 +177,7 @@ def test_divergence(tmp_path: Path) -> None:
 def test_another_data_set(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     other = Dataset("other", DATASET.train.slice(0, len(DATASET.train) - 1), DATASET.test, DATASET.vocabulary)
-    with pytest.raises(ValueError, match="dataset: expected the training sessions of the run's"):
+    with pytest.raises(ValueError, match="dataset: expected the sessions and items of the run's"):
         train(run, other)
 
 

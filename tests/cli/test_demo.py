@@ -1,0 +1,79 @@
+"""`tagnn-fast demo`: everything once, as a process of its own would do it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli.commands import finish, looks_at_test_set, refused, run, start, succeed, words
+
+Outcome = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is started."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> Outcome:
+    """What it prints, and nothing else."""
+    return finish(start("demo", "--clicks", 3000, "--epochs", 1, cwd=folder))
+
+
+def test_demo(demo: Outcome, folder: Path) -> None:
+    assert (demo.returncode, demo.stderr) == (0, "")
+    printed = words(demo.stdout)
+    for part in (
+        "synthetic-3000-1000-0: ",
+        "epoch 1: training loss ",
+        "epoch 1, in percent",
+        "test sessions, in percent",
+        "tagnn_pp",
+        "session popularity",
+        "wrote demo/run",
+    ):
+        assert part in printed
+    assert printed.count("┃ rank ┃ item ┃ score ┃") == 3
+    assert [look["reader"] for look in looks_at_test_set(folder / "demo" / "run")] == ["train", "evaluate"]
+
+
+def test_what_to_try_next(demo: Outcome, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last line is a command that works."""
+    monkeypatch.chdir(folder)
+    line = demo.stdout.splitlines()[-1]
+    assert line.startswith("try: tagnn-fast recommend demo/run ")
+    arguments = shlex.split(line)[2:]
+    assert f"after {' '.join(arguments[2:])} ┏" in words(succeed(*arguments))
+
+
+def test_what_it_made_can_be_used(demo: Outcome, folder: Path) -> None:
+    made = folder / "demo"
+    assert "synthetic-3000-1000-0" in succeed("info", made / "data")
+    assert '"hidden_size": 64' in succeed("info", made / "run")
+    assert "looks at a test set so far: 3" in succeed("evaluate", made / "run")
+
+
+def test_folder_that_exists(tmp_path: Path) -> None:
+    assert refused("demo", tmp_path) == f"{tmp_path}: expected a folder that does not exist yet"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--clicks", 1, "clicks: expected 2 or more, got 1"),
+        ("--clicks", 30, "validation (the last tenth of the sessions): expected at least one session of two clicks"),
+        ("--epochs", 0, "epochs: expected 1 or more, got 0"),
+    ],
+)
+def test_values_that_are_refused(option: str, value: int, expected: str, tmp_path: Path) -> None:
+    """Without a folder that would be in the way of the next try."""
+    outcome = run("demo", tmp_path / "demo", "--clicks", 300, option, value)
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith(f"error: {expected}")
+    assert list(tmp_path.iterdir()) == []

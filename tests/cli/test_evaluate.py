@@ -1,0 +1,110 @@
+"""`tagnn-fast evaluate`: the model beside its baselines, and the log of looks at the test set."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, words
+
+
+def row(printed: str, name: str) -> list[float]:
+    """The figures of a row of the printed table."""
+    line = next(line for line in printed.splitlines() if line.startswith(f"│ {name} "))
+    return [float(cell) for cell in line.strip("│").split("│")[1:]]
+
+
+def test_model_and_baselines(copied: Path) -> None:
+    """What training printed of its one look, and two baselines; each call is another look."""
+    result, before = read(copied / "result.json")["test"], contents(copied)
+    for looks in (2, 3):
+        printed = succeed("evaluate", copied)
+        assert "synthetic-900-200-0, test sessions, in percent" in words(printed)
+        assert "HR@20 ┃ MRR@20 ┃ NDCG@20 ┃ coverage@20" in printed
+        figures = [result[name] for name in ("HR@20", "MRR@20", "NDCG@20", "coverage@20")]
+        assert row(printed, "tagnn_pp") == [round(value, 2) for value in figures]
+        popularity, in_session = row(printed, "popularity"), row(printed, "session popularity")
+        assert 0 < popularity[0] <= 100
+        assert in_session[0] > popularity[0]  # a fifth of the synthetic clicks goes back to an item of the session
+        assert f"looks at a test set so far: {looks}" in printed
+        first, *others = looks_at_test_set(copied)
+        assert first["reader"] == "train"
+        assert len(others) == looks - 1
+        assert all(look["reader"] == "evaluate" and look["figures"] == result for look in others)
+    after = contents(copied)
+    assert {name for name in after if after[name] != before.get(name)} == {"test_reads.jsonl"}
+    assert after["test_reads.jsonl"].startswith(before["test_reads.jsonl"])
+
+
+@pytest.mark.parametrize("architecture", ["tagnn", "sr_gnn"])
+@pytest.mark.parametrize("semantics", ["clean", "original"])
+def test_other_models(architecture: str, semantics: str, data: Path, tmp_path: Path) -> None:
+    options = ("--epochs", 1, "--architecture", architecture, "--semantics", semantics)
+    succeed("train", data, "--run", tmp_path / "run", *TINY, *options)
+    result = read(tmp_path / "run" / "result.json")["test"]
+    assert row(succeed("evaluate", tmp_path / "run"), architecture)[0] == round(result["HR@20"], 2)
+
+
+def test_published_run(data: Path, tmp_path: Path) -> None:
+    """Training did not look; this is the first look."""
+    succeed("train", data, "--run", tmp_path / "run", *TINY, "--protocol", "published")
+    assert "looks at a test set so far: 1" in succeed("evaluate", tmp_path / "run")
+
+
+def test_another_data_set_of_the_same_items(data: Path, copied: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    pq.write_table(pq.read_table(data / "test.parquet").slice(0, 5), other / "test.parquet")
+    succeed("evaluate", copied, "--dataset", other)
+    first, second = looks_at_test_set(copied)
+    assert first["figures"] != second["figures"]
+
+
+def test_data_set_that_is_refused(data: Path, copied: Path, tmp_path: Path) -> None:
+    before = contents(copied)
+    succeed("prepare", "synthetic", tmp_path / "others", "--clicks", 300, "--items", 30)
+    assert refused("evaluate", copied, "--dataset", tmp_path / "others").startswith(
+        "dataset: expected the items of the run (148), got others"
+    )
+    renamed = Path(shutil.copytree(data, tmp_path / "renamed"))
+    items = pq.read_table(data / "items.parquet")
+    names = pa.array(range(7, 7 + items.num_rows), pa.int64())
+    pq.write_table(items.set_column(0, "raw_id", names), renamed / "items.parquet")
+    assert refused("evaluate", copied, "--dataset", renamed).startswith("dataset: expected the items of the run")
+    nowhere = tmp_path / "nowhere"
+    assert refused("evaluate", copied, "--dataset", nowhere) == (
+        f"{nowhere}: expected a data set folder with a dataset.json in it"
+    )
+    empty = Path(shutil.copytree(data, tmp_path / "empty"))
+    pq.write_table(pq.read_table(data / "test.parquet").slice(0, 0), empty / "test.parquet")
+    assert refused("evaluate", copied, "--dataset", empty) == (
+        "synthetic-900-200-0: expected test sessions of two clicks or more, got none"
+    )
+    assert contents(copied) == before
+
+
+def test_run_that_is_refused(copied: Path, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert refused("evaluate", nowhere) == f"{nowhere}: expected a run folder with a config.json in it"
+    weights = copied / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert refused("evaluate", copied).startswith(f"{weights}: expected a safetensors file, got a damaged one")
+    weights.unlink()
+    assert refused("evaluate", copied) == f"{weights}: expected weights; the run has not finished an epoch"
+    assert len(looks_at_test_set(copied)) == 1
+
+
+def test_weights_of_another_run(data: Path, copied: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    succeed("train", data, "--run", other, *TINY, "--epochs", 1, "--hidden-size", 6)
+    shutil.copy(other / "model.safetensors", copied)
+    printed = refused("evaluate", copied)
+    assert printed.startswith(f"{copied / 'model.safetensors'}: expected ")
+    assert printed.endswith(": it belongs to another configuration")
+
+
+def test_missing_arguments() -> None:
+    assert run("evaluate").returncode == 2

@@ -1,0 +1,270 @@
+"""`tagnn-fast recommend`: a session on the command line, and files of sessions in both formats."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from cli.commands import contents, refused, run, succeed, words
+from tagnn_fast.data.session_files import TableWriter
+from tagnn_fast.training.run import open_run
+
+KINDS = [".parquet", ".csv"]
+COLUMNS = ["session", "rank", "item", "score", "answer", "skipped"]
+UNKNOWN = 7
+
+
+@pytest.fixture(scope="session")
+def known(data: Path) -> list[int]:
+    """Item ids that the model knows."""
+    ids: list[int] = pq.read_table(data / "items.parquet")["raw_id"].to_pylist()
+    return ids
+
+
+@pytest.fixture(scope="session")
+def popular(data: Path) -> list[tuple[int, int]]:
+    """Item ids and their clicks, most clicked first."""
+    items = pq.read_table(data / "items.parquet").to_pylist()
+    items.sort(key=lambda item: (-item["count"], item["index"]))
+    return [(item["raw_id"], item["count"]) for item in items]
+
+
+def rows(printed: str) -> list[list[str]]:
+    """The rows of the printed table."""
+    lines = [line for line in printed.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+
+
+def write_sessions(path: Path, sessions: Sequence[Sequence[int]], names: Sequence[object] | None = None) -> Path:
+    lists = pa.array(sessions, pa.list_(pa.int64()))
+    texts = pa.array([" ".join(map(str, session)) for session in sessions], pa.string())
+    columns = {} if names is None else {"session": pa.array(names)}
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({**columns, "items": lists}), path)
+    else:
+        pyarrow.csv.write_csv(pa.table({**columns, "items": texts}), path)
+    return path
+
+
+def read_table(path: Path) -> pa.Table:
+    return pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
+
+
+def test_session(trained: Path, known: list[int]) -> None:
+    session = known[3:6]
+    printed = succeed("recommend", trained, *session, "-k", 5)
+    expected = open_run(trained).load_recommender().recommend([session], 5).to_pylist()
+    assert f"after {' '.join(map(str, session))} ┏" in words(printed)
+    assert rows(printed) == [[str(row["rank"]), str(row["item"]), f"{row['score']:.4f}"] for row in expected]
+    assert len(rows(succeed("recommend", trained, *session))) == 20
+
+
+def test_unknown_items_are_skipped(trained: Path, known: list[int]) -> None:
+    with_unknown = succeed("recommend", trained, UNKNOWN, known[0], UNKNOWN + 1, known[1])
+    assert f"after 7 {known[0]} 8 {known[1]} (2 unknown, skipped)" in words(with_unknown)
+    assert rows(with_unknown) == rows(succeed("recommend", trained, known[0], known[1]))
+
+
+def test_nothing_known(trained: Path, popular: list[tuple[int, int]]) -> None:
+    printed = succeed("recommend", trained, UNKNOWN, UNKNOWN + 1, "--k", 3)
+    assert "after 7 8: no item of it is known, so the most popular ones" in words(printed)
+    assert "clicks in training" in printed
+    assert rows(printed) == [[str(rank), str(item), str(count)] for rank, (item, count) in enumerate(popular[:3], 1)]
+
+
+@pytest.mark.parametrize("item", ["shoe", "1.5", "", "9" * 30, "[/x]"])
+def test_ids_of_another_type(item: str, trained: Path, known: list[int]) -> None:
+    printed = refused("recommend", trained, known[0], item)
+    assert printed.startswith("item ids: expected integers as in the data set, got ")
+
+
+@pytest.mark.parametrize("k", [0, -3, 149])
+def test_k(k: int, trained: Path, known: list[int], tmp_path: Path) -> None:
+    assert refused("recommend", trained, known[0], "-k", k) == f"k: expected 1..148, got {k}"
+    sessions = write_sessions(tmp_path / "in.csv", [known[:2]])
+    output = tmp_path / "out.csv"
+    assert refused("recommend", trained, "-k", k, "--input", sessions, "--output", output).startswith("k: expected 1..")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    assert len(rows(succeed("recommend", trained, known[0], "-k", 148))) == 148
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(KINDS, KINDS)))
+@pytest.mark.parametrize("names", [None, ["b", "a", "b", 'long [name], "quoted"'], [9, 8, 7, -1]])
+def test_files(
+    source: str, target: str, names: Sequence[object] | None, trained: Path, known: list[int], tmp_path: Path
+) -> None:
+    """The same answers as for lists, whatever the formats."""
+    sessions = [known[:3], [UNKNOWN], [known[5], UNKNOWN, known[5]], known[90:120]]
+    path, output = write_sessions(tmp_path / f"in{source}", sessions, names), tmp_path / f"out{target}"
+    printed = succeed("recommend", trained, "-k", 4, "--input", path, "--output", output)
+    assert f"wrote {output}: 4 items for each of 4 sessions" in words(printed)
+
+    expected = open_run(trained).load_recommender().recommend(sessions, 4).to_pydict()
+    expected["session"] = [(names or range(4))[session] for session in expected["session"]]
+    table = read_table(output)
+    assert table.column_names == COLUMNS
+    actual = table.to_pydict()
+    assert actual.pop("score") == pytest.approx(expected.pop("score"))
+    assert actual == expected
+    assert actual["answer"] == ["model"] * 4 + ["popularity"] * 4 + ["model"] * 8
+    assert actual["skipped"] == [0] * 4 + [1] * 8 + [0] * 4
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([path.name, output.name])
+
+
+@pytest.mark.parametrize("source", KINDS)
+@pytest.mark.parametrize("target", KINDS)
+def test_no_sessions(source: str, target: str, trained: Path, tmp_path: Path) -> None:
+    """An empty answer, with its columns."""
+    path, output = write_sessions(tmp_path / f"in{source}", []), tmp_path / f"out{target}"
+    printed = succeed("recommend", trained, "--input", path, "--output", output)
+    assert "for each of 0 sessions" in words(printed)
+    assert (read_table(output).num_rows, read_table(output).column_names) == (0, COLUMNS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sessions_without_clicks(
+    kind: str, trained: Path, known: list[int], popular: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    path = write_sessions(tmp_path / f"in{kind}", [[], known[:2], []], ["x", "y", "z"])
+    succeed("recommend", trained, "-k", 2, "--input", path, "--output", tmp_path / "out.parquet")
+    answers = read_table(tmp_path / "out.parquet").to_pydict()
+    assert answers["answer"] == ["popularity"] * 2 + ["model"] * 2 + ["popularity"] * 2
+    assert answers["item"][:2] == answers["item"][4:] == [item for item, _ in popular[:2]]
+    assert answers["skipped"] == [0] * 6
+
+
+def test_many_sessions(trained: Path, known: list[int], tmp_path: Path) -> None:
+    """More than are scored at once: names and answers stay together."""
+    sessions = [[known[number % 148], known[number * 7 % 148]] for number in range(1100)]
+    path = write_sessions(tmp_path / "in.parquet", sessions, [f"s{number}" for number in range(1100)])
+    succeed("recommend", trained, "-k", 3, "--input", path, "--output", tmp_path / "out.parquet")
+    answers = read_table(tmp_path / "out.parquet").to_pydict()
+    assert answers["session"] == [f"s{number}" for number in range(1100) for _ in range(3)]
+    assert answers["rank"] == [1, 2, 3] * 1100
+    recommender = open_run(trained).load_recommender()
+    for number in (0, 511, 512, 1024, 1099):
+        expected = recommender.recommend([sessions[number]], 3)["item"].to_pylist()
+        assert answers["item"][3 * number : 3 * number + 3] == expected
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_answers_replace_those_before(target: str, trained: Path, known: list[int], tmp_path: Path) -> None:
+    """At once, or not at all."""
+    output = tmp_path / f"out{target}"
+    output.write_text("before")
+    path = tmp_path / "in.csv"
+    path.write_text("items\n" + f"{known[0]}\n" * 600 + "shoe\n")
+    assert "expected integers" in refused("recommend", trained, "--input", path, "--output", output)
+    assert output.read_text() == "before"
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["in.csv", output.name])
+    write_sessions(path, [known[:1]])
+    succeed("recommend", trained, "--input", path, "--output", output)
+    assert read_table(output).num_rows == 20
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_output_that_fails(
+    target: str, trained: Path, known: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves nothing."""
+    path = write_sessions(tmp_path / "in.csv", [known[:2]] * 600)
+    write, left = TableWriter.write, iter([False])
+
+    def full(self: TableWriter, table: pa.Table) -> None:
+        if next(left, True):
+            raise OSError(28, "No space left on device", "out")
+        write(self, table)
+
+    monkeypatch.setattr(TableWriter, "write", full)
+    printed = refused("recommend", trained, "--input", path, "--output", tmp_path / f"out{target}")
+    assert "No space left on device" in printed
+    assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_output_that_cannot_be_made(trained: Path, known: list[int], tmp_path: Path) -> None:
+    path = write_sessions(tmp_path / "in.csv", [known[:2]])
+    before = contents(tmp_path)
+    for output in (tmp_path / "nowhere" / "out.csv", path / "out.parquet", tmp_path / "out.txt", tmp_path / "out"):
+        assert str(output.parent) in refused("recommend", trained, "--input", path, "--output", output)
+    assert refused("recommend", trained, "--input", path, "--output", tmp_path / "out.txt") == (
+        f"{tmp_path / 'out.txt'}: expected a name that ends in .parquet or .csv"
+    )
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("in.csv", None, "expected a file of sessions"),
+        ("in.parquet", None, "expected a file of sessions"),
+        ("in.txt", "items\n1\n", "expected a name that ends in .parquet or .csv"),
+        ("in.csv", "clicks\n1 2\n", "expected a column 'items', got clicks"),
+        ("in.csv", "", "expected sessions, got a damaged file: "),
+        ("in.csv", "items,session\n1\n", "expected sessions, got a damaged file: "),
+        ("in.parquet", "PAR1 but not really PAR1", "expected sessions, got a damaged file: "),
+    ],
+)
+def test_input_that_is_refused(name: str, content: str | None, expected: str, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    before = contents(tmp_path)
+    printed = refused("recommend", trained, "--input", path, "--output", tmp_path / "out.csv")
+    assert printed.startswith(f"{path}: {expected}")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (pa.array([1, 2]), "expected a list of ids in every row of 'items', got int64"),
+        (pa.array([[1], None]), "expected a list of ids in every row of 'items', got "),
+        (pa.array([[1], [None]], pa.list_(pa.int64())), "expected a list of ids in every row of 'items', got "),
+    ],
+)
+def test_lists_that_are_refused(items: pa.Array, expected: str, trained: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"items": items}), tmp_path / "in.parquet")
+    options: list[Any] = ["--input", tmp_path / "in.parquet", "--output", tmp_path / "out.csv"]
+    assert refused("recommend", trained, *options).startswith(f"{tmp_path / 'in.parquet'}: {expected}")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+@pytest.mark.parametrize("kind", [pa.large_list(pa.int64()), pa.list_(pa.int32()), pa.list_(pa.string())], ids=str)
+def test_lists_of_other_types(kind: pa.DataType, trained: Path, known: list[int], tmp_path: Path) -> None:
+    """As other libraries write them."""
+    session = list(map(str, known[:2])) if kind.value_type == pa.string() else known[:2]
+    pq.write_table(pa.table({"items": pa.array([session], kind)}), tmp_path / "in.parquet")
+    succeed("recommend", trained, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out.parquet")
+    expected = open_run(trained).load_recommender().recommend([known[:2]])["item"].to_pylist()
+    assert read_table(tmp_path / "out.parquet")["item"].to_pylist() == expected
+
+
+def test_what_goes_together(trained: Path, known: list[int], tmp_path: Path) -> None:
+    path = write_sessions(tmp_path / "in.csv", [known[:2]])
+    for arguments in (
+        [],
+        ["--input", path],
+        ["--output", tmp_path / "out.csv"],
+        [known[0], "--input", path, "--output", tmp_path / "out.csv"],
+        [known[0], "--output", tmp_path / "out.csv"],
+    ):
+        assert refused("recommend", trained, *arguments) == "recommend: expected item ids, or --input and --output"
+    assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
+    assert run("recommend").returncode == 2
+
+
+def test_run_that_is_refused(copied: Path, known: list[int], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert refused("recommend", nowhere, known[0]) == f"{nowhere}: expected a run folder with a config.json in it"
+    weights = copied / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert refused("recommend", copied, known[0]).startswith(f"{weights}: expected a safetensors file, got a damaged")
+    weights.unlink()
+    assert refused("recommend", copied, known[0]) == (f"{weights}: expected weights; the run has not finished an epoch")

@@ -1,0 +1,448 @@
+"""Data sets on disk: what is written is read, as documented, whole or not at all; damage is named."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from support import SHARED
+from tagnn_fast.data import (
+    Dataset,
+    Sessions,
+    Vocabulary,
+    read_dataset,
+    read_exchange,
+    synthetic_dataset,
+    write_dataset,
+)
+from tagnn_fast.data.dataset import read_items, write_items
+
+FILES = ["dataset.json", "items.parquet", "test.parquet", "train.parquet"]
+
+
+def make(raw_ids: list[int] | list[str] | None = None) -> Dataset:
+    """Three items; a leave-one-out session; clicks without a row in the test set."""
+    train = Sessions.from_lists([[1, 2, 1], [3], [2, 3]])
+    return Dataset(
+        name="three items",
+        train=Sessions(train.clicks, train.offsets, torch.tensor([1, 0, 1])),
+        test=Sessions.from_lists([[2, 0, 3], [1, 0]]),
+        vocabulary=Vocabulary(pa.array(raw_ids or [70, 5, 2**62]), np.array([2, 2, 2])),
+        source={"kind": "by hand", "files": ["ä", 1, None]},
+    )
+
+
+def assert_equal(actual: Dataset, expected: Dataset) -> None:
+    assert actual.name == expected.name
+    assert actual.source == expected.source
+    assert actual.statistics() == expected.statistics()
+    assert actual.vocabulary.equals(expected.vocabulary)
+    assert np.array_equal(actual.vocabulary.counts, expected.vocabulary.counts)
+    for split in ("train", "test"):
+        for name in ("clicks", "offsets", "examples"):
+            value, other = getattr(getattr(actual, split), name), getattr(getattr(expected, split), name)
+            assert torch.equal(value, other), (split, name)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that is full after so many bytes of a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("raw_ids", [[70, 5, 2**62], ["a", "", "ä b"]], ids=["integers", "strings"])
+def test_round_trip(tmp_path: Path, raw_ids: list[int] | list[str]) -> None:
+    dataset = make(raw_ids)
+    write_dataset(dataset, tmp_path / "data")
+    again = read_dataset(str(tmp_path / "data"))
+    assert_equal(again, dataset)
+    again.train.clicks[0] = 3  # a user's own copy: neither read-only nor shared with the file
+    assert_equal(read_dataset(tmp_path / "data"), dataset)
+
+
+def test_round_trip_of_synthetic_data(tmp_path: Path) -> None:
+    dataset = synthetic_dataset(5_000, 100)
+    write_dataset(dataset, tmp_path / "new" / "folder" / "data")
+    assert_equal(read_dataset(tmp_path / "new" / "folder" / "data"), dataset)
+
+
+def test_round_trip_of_nothing(tmp_path: Path) -> None:
+    none = Sessions.from_lists([])
+    dataset = Dataset("nothing", none, none, Vocabulary(pa.array([], pa.int64()), np.array([])))
+    write_dataset(dataset, tmp_path / "data")
+    assert_equal(read_dataset(tmp_path / "data"), dataset)
+
+
+def test_round_trip_of_a_slice(tmp_path: Path) -> None:
+    """Sessions that are a window of longer ones are written as such."""
+    whole = synthetic_dataset(1_000, 50)
+    dataset = Dataset("slice", whole.train.slice(7, 40), whole.test.slice(2, 3), whole.vocabulary)
+    write_dataset(dataset, tmp_path / "data")
+    assert pq.read_table(tmp_path / "data" / "train.parquet").num_rows == 33
+    assert_equal(read_dataset(tmp_path / "data"), dataset)
+
+
+def test_round_trip_of_real_data(tmp_path: Path) -> None:
+    name = "yoochoose1_64"
+    if not (SHARED / "data" / name).exists():
+        pytest.skip(f"{SHARED / 'data' / name} is not there")
+    dataset = read_exchange(SHARED / "data" / name)
+    write_dataset(dataset, tmp_path / name)
+    assert_equal(read_dataset(tmp_path / name), dataset)
+
+
+def test_layout(tmp_path: Path) -> None:
+    """Columns and types as documented, readable by anything that reads Parquet and JSON."""
+    dataset = make()
+    write_dataset(dataset, tmp_path / "data")
+    assert [file.name for file in sorted(tmp_path.rglob("*"))] == ["data", *FILES]
+    train, test, items = (pq.read_table(tmp_path / "data" / f"{name}.parquet") for name in ("train", "test", "items"))
+    for table in (train, test):
+        assert table.column_names == ["items", "examples"]
+        assert table.schema.types == [pa.list_(pa.int32()), pa.int64()]
+    assert train.to_pydict() == {"items": [[1, 2, 1], [3], [2, 3]], "examples": [1, 0, 1]}
+    assert test.to_pydict() == {"items": [[2, 0, 3], [1, 0]], "examples": [2, 1]}
+    assert items.column_names == ["raw_id", "index", "count"]
+    assert items.schema.types == [pa.int64(), pa.int32(), pa.int64()]
+    assert items.to_pydict() == {"raw_id": [70, 5, 2**62], "index": [1, 2, 3], "count": [2, 2, 2]}
+    assert json.loads((tmp_path / "data" / "dataset.json").read_text(encoding="utf-8")) == {
+        "format": "tagnn_fast.dataset",
+        "version": 1,
+        "name": "three items",
+        "source": {"kind": "by hand", "files": ["ä", 1, None]},
+        "statistics": dataset.statistics(),
+    }
+
+
+def test_statistics() -> None:
+    assert make().statistics() == {
+        "items": {"count": 3},
+        "train": {
+            "sessions": 3,
+            "clicks": 6,
+            "examples": 2,
+            "mean_clicks": 2.0,
+            "longest_session": 3,
+            "longest_prefix": 2,
+            "targets_without_a_row": 0,
+            "clicks_without_a_row": 0,
+        },
+        "test": {
+            "sessions": 2,
+            "clicks": 5,
+            "examples": 3,
+            "mean_clicks": 2.5,
+            "longest_session": 3,
+            "longest_prefix": 2,
+            "targets_without_a_row": 2,
+            "clicks_without_a_row": 2,
+        },
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_row_groups(tmp_path: Path, rows: int) -> None:
+    """Files that another program wrote in small pieces."""
+    dataset = make()
+    write_dataset(dataset, tmp_path / "data")
+    for file in FILES[1:]:
+        path = tmp_path / "data" / file
+        pq.write_table(pq.read_table(path), path, row_group_size=rows, compression="snappy")
+    assert_equal(read_dataset(tmp_path / "data"), dataset)
+
+
+def test_windows_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow may hand over windows of longer lists, in several chunks or in none."""
+    write_dataset(make(), tmp_path / "data")
+    whole = pa.table({"items": pa.array([[9], [1, 2], [3], [2, 1, 1], [9, 9]], pa.list_(pa.int32()))})
+    whole = whole.append_column("examples", pa.array([0, 1, 0, 1, 1]))
+    read = pq.read_table
+    for table, expected in (
+        (whole.slice(1, 3), [[1, 2], [3], [2, 1, 1]]),
+        (pa.concat_tables([whole.slice(3, 1), whole.slice(1, 2)]), [[2, 1, 1], [1, 2], [3]]),
+        (whole.slice(2, 0), []),
+        (whole.schema.empty_table(), []),
+        (pa.Table.from_batches([], whole.schema), []),
+    ):
+        monkeypatch.setattr(
+            pq,
+            "read_table",
+            lambda path, table=table, **options: table if path.stem == "train" else read(path, **options),
+        )
+        train = read_dataset(tmp_path / "data").train
+        assert [part.tolist() for part in train.clicks.split(train.offsets.diff().tolist())] == expected
+        assert train.examples.tolist() == table["examples"].to_pylist()
+
+
+def test_existing_folder_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "folder", tmp_path / "file"):
+        path.mkdir() if path.name == "folder" else path.write_text("mine")
+        with pytest.raises(FileExistsError) as error:
+            write_dataset(make(), path)
+        assert str(error.value) == f"{path}: expected a folder that does not exist yet"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("size", [0, 100, 4_000])
+def test_full_disk(tmp_path: Path, size: int) -> None:
+    """Neither the folder nor a temporary one is left."""
+    dataset = synthetic_dataset(5_000, 1_000)
+    with largest_file(size), pytest.raises(OSError, match="File too large"):
+        write_dataset(dataset, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+    write_dataset(dataset, tmp_path / "data")
+
+
+def test_source_that_is_no_json(tmp_path: Path) -> None:
+    """The last file to be written fails, and takes the others with it."""
+    dataset = make()
+    with pytest.raises(TypeError):
+        write_dataset(
+            Dataset("x", dataset.train, dataset.test, dataset.vocabulary, {"made": object()}), tmp_path / "data"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("split", "sessions", "message"),
+    [
+        ("train", [[1, 0]], "train: expected item indices in 1..3, got 0"),
+        ("train", [[1, 4]], "train: expected item indices in 1..3, got 4"),
+        ("test", [[1], [0, 7]], "test: expected item indices in 0..3, got 7"),
+    ],
+)
+def test_items_without_a_row(split: str, sessions: list[list[int]], message: str) -> None:
+    parts = {"train": make().train, "test": make().test, split: Sessions.from_lists(sessions)}
+    with pytest.raises(ValueError) as error:
+        Dataset(name="x", vocabulary=make().vocabulary, **parts)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("file", [None, *FILES])
+def test_missing_file(tmp_path: Path, file: str | None) -> None:
+    folder = tmp_path / "data"
+    if file is not None:
+        write_dataset(make(), folder)
+        (folder / file).unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        read_dataset(folder)
+    if file in (None, "dataset.json"):
+        assert str(error.value) == f"{folder}: expected a data set folder with a dataset.json in it"
+    else:
+        assert str(error.value) == f"{folder / file}: expected this file of the data set"
+
+
+def lists(*values: list[int | None] | None) -> pa.Array:
+    return pa.array(values, pa.list_(pa.int32()))
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "message"),
+    [
+        ("train", {"items": lists([1])}, "expected a column 'examples' of int64, got none"),
+        ("test", {"examples": [0]}, "expected a column 'items' of list<item: int32>, got none"),
+        (
+            "train",
+            {"items": [[1]], "examples": [0]},
+            "expected a column 'items' of list<item: int32>, got list<element: int64>",
+        ),
+        (
+            "train",
+            {"items": lists([1]), "examples": [0.0]},
+            "expected a column 'examples' of int64, got double",
+        ),
+        ("train", {"items": lists([1], None), "examples": [0, 0]}, "expected no nulls in 'items', got 1"),
+        ("train", {"items": lists([1], [None, 2]), "examples": [0, 0]}, "expected no nulls in 'items', got 1"),
+        (
+            "test",
+            {"items": lists([1, 2]), "examples": pa.array([None], pa.int64())},
+            "expected no nulls in 'examples', got 1",
+        ),
+        ("items", {"raw_id": [1]}, "expected a column 'index' of int32, got none"),
+        (
+            "items",
+            {"index": pa.array([1], pa.int32()), "count": [1]},
+            "expected a column 'raw_id' of ids, got none",
+        ),
+        (
+            "items",
+            {"raw_id": [1.5], "index": pa.array([1], pa.int32()), "count": [1]},
+            "raw_ids: expected int64 or string, got double",
+        ),
+        (
+            "items",
+            {"raw_id": [1, 1], "index": pa.array([1, 2], pa.int32()), "count": [1, 1]},
+            "raw_ids: expected distinct ids, got one twice or a null",
+        ),
+        (
+            "items",
+            {"raw_id": [1, None], "index": pa.array([1, 2], pa.int32()), "count": [1, 1]},
+            "expected no nulls in 'raw_id', got 1",
+        ),
+        (
+            "items",
+            {"raw_id": [1, 2], "index": pa.array([2, 1], pa.int32()), "count": [1, 1]},
+            "expected index to count from 1",
+        ),
+    ],
+)
+def test_wrong_tables(tmp_path: Path, file: str, table: dict[str, object], message: str) -> None:
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+    path = folder / f"{file}.parquet"
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(ValueError) as error:
+        read_dataset(folder)
+    assert str(error.value) == f"{folder}: damaged data set: {path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "message"),
+    [
+        ("train", {"items": lists([4, 1]), "examples": [1]}, "train: expected item indices in 1..3, got 4"),
+        ("train", {"items": lists([0, 1]), "examples": [1]}, "train: expected item indices in 1..3, got 0"),
+        ("test", {"items": lists([4, 1]), "examples": [1]}, "test: expected item indices in 0..3, got 4"),
+        ("test", {"items": lists([-1]), "examples": [0]}, "clicks: expected item indices of 0 and more, got -1"),
+        (
+            "train",
+            {"items": lists([1], []), "examples": [0, 0]},
+            "sessions: expected at least one click in each, got none in session 1",
+        ),
+        (
+            "test",
+            {"items": lists([1, 2]), "examples": [2]},
+            "examples: expected one number per session, less than its clicks",
+        ),
+    ],
+)
+def test_values_that_do_not_fit(tmp_path: Path, file: str, table: dict[str, object], message: str) -> None:
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+    pq.write_table(pa.table(table), folder / f"{file}.parquet")
+    with pytest.raises(ValueError) as error:
+        read_dataset(folder)
+    assert str(error.value) == f"{folder}: damaged data set: {message}"
+
+
+@pytest.mark.parametrize("file", ["train", "test", "items"])
+def test_truncated_parquet(tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+    path = folder / f"{file}.parquet"
+    content = path.read_bytes()
+    for length in (*range(0, len(content), 97), len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError) as error:
+            read_dataset(folder)
+        assert str(error.value).startswith(f"{folder}: damaged data set: {path}: damaged Parquet file: ")
+
+
+def test_damaged_pages(tmp_path: Path) -> None:
+    """Checksums notice every wrong byte of the values."""
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+    path = folder / "train.parquet"
+    content = path.read_bytes()
+    column = pq.read_metadata(path).row_group(0).column(0)
+    end = column.data_page_offset + column.total_compressed_size
+    refused = 0
+    for position in range(4, end, 3):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :])
+        try:
+            read = read_dataset(folder)
+        except ValueError:
+            refused += 1
+        else:
+            assert torch.equal(read.train.clicks, make().train.clicks)
+    assert refused > 5
+
+
+def test_damaged_bytes(tmp_path: Path) -> None:
+    """A few wrong bytes anywhere give other values or a ValueError, and nothing else."""
+    folder = tmp_path / "data"
+    write_dataset(synthetic_dataset(300, 30), folder)
+    generator = random.Random(0)
+    messages = []
+    for file in FILES:
+        content = (folder / file).read_bytes()
+        for _ in range(25):
+            damaged = bytearray(content)
+            for _ in range(generator.choice((1, 1, 4))):
+                damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+            (folder / file).write_bytes(damaged)
+            try:
+                read_dataset(folder)
+            except ValueError as error:
+                messages.append(str(error))
+        (folder / file).write_bytes(content)
+    assert len(messages) > 25
+    assert all(message.startswith(str(folder)) for message in messages)
+
+
+@pytest.mark.parametrize("error", [pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, pa.ArrowKeyError])
+def test_whatever_arrow_raises(tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged footer can ask for types and codecs that do not exist."""
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+
+    def read_table(path: Path, **options: object) -> pa.Table:
+        raise error("broken")
+
+    monkeypatch.setattr(pq, "read_table", read_table)
+    with pytest.raises(ValueError) as caught:
+        read_dataset(folder)
+    assert f"{folder}: damaged data set: {folder / 'train.parquet'}: damaged Parquet file: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": "tagnn_fast.dataset", "version": 2}', "expected version 1, got 2: "),
+        ('{"format": "tagnn_fast.dataset"}', "expected a version, got None"),
+        ('{"format": "tagnn_fast.run", "version": 1}', "expected format 'tagnn_fast.dataset', got 'tagnn_fast.run'"),
+        ('{"format": "tagnn_fast.dataset", "ver', "expected JSON, got "),
+        ("", "expected JSON, got "),
+    ],
+)
+def test_dataset_json(tmp_path: Path, content: str, message: str) -> None:
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+    (folder / "dataset.json").write_text(content)
+    with pytest.raises(ValueError) as error:
+        read_dataset(folder)
+    assert str(error.value).startswith(f"{folder / 'dataset.json'}: {message}")
+
+
+def test_optional_information(tmp_path: Path) -> None:
+    """A dataset.json of another hand may say nothing but its format."""
+    folder = tmp_path / "data"
+    write_dataset(make(), folder)
+    (folder / "dataset.json").write_text('{"format": "tagnn_fast.dataset", "version": 1}')
+    dataset = read_dataset(folder)
+    assert (dataset.name, dataset.source) == ("data", {})
+
+
+def test_items(tmp_path: Path) -> None:
+    for vocabulary in (make().vocabulary, make(["x", "y", "z"]).vocabulary):
+        write_items(vocabulary, tmp_path / "items.parquet")
+        again = read_items(tmp_path / "items.parquet")
+        assert again.equals(vocabulary)
+        assert again.counts.tolist() == [2, 2, 2]
+    with pytest.raises(FileNotFoundError):
+        read_items(tmp_path / "none.parquet")

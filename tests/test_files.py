@@ -1,0 +1,151 @@
+"""Files and folders that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tagnn_fast.files import new_folder, read_json, write_json, write_text
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_new_folder(tmp_path: Path) -> None:
+    """The folder appears with all its files when the block ends; missing parents are made."""
+    path = tmp_path / "some" / "where"
+    with new_folder(path) as temporary:
+        (temporary / "a").write_text("1")
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "b").write_text("2")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert names_in(tmp_path) == ["some", "some/where", "some/where/a", "some/where/sub", "some/where/sub/b"]
+    assert (path / "sub" / "b").read_text() == "2"
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_failing_block_leaves_nothing(tmp_path: Path, kind: type[BaseException]) -> None:
+    def fill() -> None:
+        with new_folder(tmp_path / "data") as temporary:
+            (temporary / "sub").mkdir()
+            (temporary / "sub" / "a").write_text("1")
+            raise kind
+
+    with pytest.raises(kind):
+        fill()
+    assert names_in(tmp_path) == []
+
+
+def fail(*arguments: object) -> None:
+    raise OSError("disk full")
+
+
+@pytest.mark.parametrize("function", ["fsync", "rename"])
+def test_failing_disk_leaves_nothing(tmp_path: Path, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, function, fail)
+    if function == "rename":
+        monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="disk full"), new_folder(tmp_path / "data") as temporary:
+        (temporary / "a").write_text("1")
+    assert names_in(tmp_path) == []
+
+
+def test_existing_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "folder", tmp_path / "file"):
+        with pytest.raises(FileExistsError) as error, new_folder(path):
+            pytest.fail("the block must not run")
+        assert str(error.value) == f"{path}: expected a folder that does not exist yet"
+    assert names_in(tmp_path) == ["file", "folder"]
+
+
+def test_folder_that_appears_meanwhile(tmp_path: Path) -> None:
+    """What somebody else wrote there in the meantime is not replaced."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "theirs").write_text("1")
+    with pytest.raises(OSError), new_folder(tmp_path / "data"):
+        (tmp_path / "other").rename(tmp_path / "data")
+    assert names_in(tmp_path) == ["data", "data/theirs"]
+
+
+def test_leftover_of_a_crash(tmp_path: Path) -> None:
+    """A temporary folder of a dead process with the same number is not mixed in."""
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "data") as temporary:
+        raise RuntimeError
+    temporary.mkdir()
+    (temporary / "old").write_text("1")
+    with new_folder(tmp_path / "data") as again:
+        assert again == temporary
+    assert names_in(tmp_path) == ["data"]
+
+
+def test_write_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text in ("first ä\n", "second\r\n", ""):
+        write_text(path, text)
+        assert path.read_bytes() == text.encode()
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_failing_write_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "after \ud800")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_text(path, "after")
+    with pytest.raises(OSError, match="disk full"):
+        write_text(tmp_path / "new.txt", "after")
+    assert path.read_text() == "before"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_json(tmp_path: Path) -> None:
+    path, value = tmp_path / "a.json", {"format": "x", "version": 2, "deep": [1, None, {"ä": 0.1}]}
+    write_json(path, value)
+    assert read_json(path, "x", 2) == read_json(path, "x", 3) == value
+    assert path.read_text(encoding="utf-8") == json.dumps(value, indent=2) + "\n"
+    with pytest.raises(TypeError):
+        write_json(path, {"format": object()})
+    assert read_json(path, "x", 2) == value
+    assert names_in(tmp_path) == ["a.json"]
+
+
+def test_missing_json(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "a.json", "x", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected JSON, got Expecting value: line 1 column 1 (char 0)"),
+        (b'{"format": "x", "version": 1', "expected JSON, got Expecting ',' delimiter: line 1 column 29 (char 28)"),
+        (b'{"format": "\xff"}', "expected JSON, got 'utf-8' codec can't decode byte 0xff in position 12: "),
+        (b"[" * 100_000, "expected JSON, got "),
+        (b"[1]", "expected format 'x', got 'list'"),
+        (b"null", "expected format 'x', got 'NoneType'"),
+        (b"{}", "expected format 'x', got None"),
+        (b'{"format": "y", "version": 1}', "expected format 'x', got 'y'"),
+        (b'{"format": "x", "version": 3}', "expected version 2, got 3: a newer tagnn_fast wrote it"),
+        (b'{"format": "x", "version": 0}', "expected a version, got 0"),
+        (b'{"format": "x", "version": "1"}', "expected a version, got '1'"),
+        (b'{"format": "x", "version": true}', "expected a version, got True"),
+        (b'{"format": "x", "version": 1.0}', "expected a version, got 1.0"),
+        (b'{"format": "x"}', "expected a version, got None"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_json_errors(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        read_json(path, "x", 2)
+    assert str(error.value).startswith(f"{path}: {message}")

@@ -1,0 +1,231 @@
+"""Recommender: the model's top-k where it knows a click, the most popular items where it knows none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import batch, random_sessions
+from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig
+from tagnn_fast.data import Vocabulary
+from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.recommender import Recommender
+
+ITEMS = 30
+MODELS: list[type[SessionRecommender]] = [TAGNNPP, TAGNN, SRGNN]
+COUNTS = np.array([3 + item % 5 for item in range(ITEMS)])
+POPULAR = [5, 10, 15, 20, 25, 30, 4, 9]  # of item indices, equal ones by index
+SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2), ITEMS)]
+
+
+def make(model: type[SessionRecommender] = TAGNNPP, semantics: str = "clean", strings: bool = False) -> Recommender:
+    """A model in float64; raw ids are 100 more than the index, or that as text."""
+    torch.manual_seed(0)
+    config = ModelConfig(ITEMS, hidden_size=8, semantics=semantics, padded_length=None if semantics == "clean" else 12)
+    ids = [str(100 + item) if strings else 100 + item for item in range(1, ITEMS + 1)]
+    return Recommender(model(config).double(), Vocabulary(pa.array(ids), COUNTS))
+
+
+def raw(sessions: list[list[int]]) -> list[list[int]]:
+    return [[100 + item for item in session] for session in sessions]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("semantics", ["clean", "original"])
+def test_known_sessions(model: type[SessionRecommender], semantics: str) -> None:
+    """What the model's own topk says."""
+    recommender = make(model, semantics)
+    inputs = batch(SESSIONS)
+    for k in (1, 7, ITEMS):
+        scores, items = recommender.model.topk(*inputs, k)
+        best = recommender.topk(*inputs, k)
+        assert torch.equal(best.items, items)
+        assert torch.equal(best.scores, scores)
+        assert best.known_clicks.tolist() == [len(session) for session in SESSIONS]
+        assert (best.items.dtype, best.known_clicks.dtype) == (torch.int64, torch.int64)
+
+
+def test_padded_length() -> None:
+    recommender = make(semantics="original")
+    inputs = batch(SESSIONS)
+    assert torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.model.topk(*inputs, 5, 40)[0])
+    assert not torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.topk(*inputs, 5).scores)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.lists(st.one_of(st.just(0), st.integers(1, ITEMS)), max_size=8), max_size=5),
+    st.sampled_from(["clean", "original"]),
+)
+def test_unknown_items_are_skipped(sessions: list[list[int]], semantics: str) -> None:
+    recommender = make(semantics=semantics)
+    known = [[item for item in session if item] for session in sessions]
+    best, without = recommender.topk(*batch(sessions), 6), recommender.topk(*batch(known), 6)
+    torch.testing.assert_close(best.scores, without.scores, rtol=1e-10, atol=1e-14)
+    assert torch.equal(best.items, without.items)
+    assert torch.equal(best.known_clicks, without.known_clicks)
+    assert best.known_clicks.tolist() == [len(session) for session in known]
+    for session, items, scores in zip(known, best.items.tolist(), best.scores.tolist(), strict=True):
+        if not session:
+            assert items == POPULAR[:6]
+            assert scores == [7.0] * 6
+        else:
+            assert items == recommender.model.topk(*batch([session]), 6)[1][0].tolist()
+
+
+def test_nothing_known() -> None:
+    """The most popular items, with their clicks in training."""
+    best = make().topk(*batch([[], [0, 0], [2, 0]]), 8)
+    assert best.items[:2].tolist() == [POPULAR] * 2
+    assert best.scores[:2].tolist() == [[7.0] * 6 + [6.0] * 2] * 2
+    assert best.known_clicks.tolist() == [0, 0, 1]
+    assert best.items[2].tolist() != POPULAR
+
+
+def test_evaluation_mode() -> None:
+    """Dropout is off, whatever mode the model came in, and no graph is kept."""
+    network = TAGNNPP(ModelConfig(ITEMS, hidden_size=8, attention_dropout=0.9)).train()
+    recommender = Recommender(network, make().vocabulary)
+    assert not recommender.model.training
+    first, second = (recommender.topk(*batch(SESSIONS), 5).scores for _ in range(2))
+    assert torch.equal(first, second)
+    assert not first.requires_grad
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_recommend(strings: bool) -> None:
+    recommender = make(strings=strings)
+    sessions: list[list[object]] = [[103, 999, 109], [998, 999], [], [105]]
+    if strings:
+        sessions = [[str(item) for item in session] for session in sessions]
+    table = recommender.recommend(sessions, 3)
+    raw_id = pa.string() if strings else pa.int64()
+    assert table.schema == pa.schema(
+        {
+            "session": pa.int64(),
+            "rank": pa.int32(),
+            "item": raw_id,
+            "score": pa.float64(),
+            "answer": pa.string(),
+            "skipped": pa.int64(),
+        }
+    )
+    best = recommender.topk(*batch([[3, 0, 9], [0, 0], [], [5]]), 3)
+    columns = table.to_pydict()
+    assert columns["session"] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert columns["rank"] == [1, 2, 3] * 4
+    ids = recommender.vocabulary.raw_ids.to_pylist()
+    assert columns["item"] == [ids[item - 1] for item in best.items.flatten().tolist()]
+    assert columns["score"] == best.scores.double().flatten().tolist()
+    assert columns["answer"] == ["model"] * 3 + ["popularity"] * 6 + ["model"] * 3
+    assert columns["skipped"] == [1] * 3 + [2] * 3 + [0] * 3 + [0] * 3
+
+
+def test_default_k() -> None:
+    assert make().recommend([[101]]).num_rows == 20
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_no_sessions(strings: bool) -> None:
+    """An empty table, of the same columns and types as any other."""
+    recommender = make(strings=strings)
+    for sessions in ([], pa.array([], pa.list_(pa.int64()))):
+        table = recommender.recommend(sessions, 3)
+        assert table.num_rows == 0
+        assert table.schema == recommender.recommend([[]], 3).schema
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_arrow_lists(strings: bool) -> None:
+    """Arrow lists, also windows of longer ones, give what Python lists give; a null is a session without clicks."""
+    recommender = make(strings=strings)
+    sessions: list[list[object]] = [[103], [104, 999], [], [105, 106], [107]]
+    if strings:
+        sessions = [[str(item) for item in session] for session in sessions]
+    lists = pa.array(sessions)
+    expected = recommender.recommend(sessions, 4)
+    assert recommender.recommend(lists, 4).equals(expected)
+    assert recommender.recommend(lists.slice(1, 3), 4).equals(recommender.recommend(sessions[1:4], 4))
+    with_null = pa.array([sessions[0], None, *sessions[3:]])
+    assert recommender.recommend(with_null, 4).equals(recommender.recommend([sessions[0], [], *sessions[3:]], 4))
+
+
+def test_other_sequences() -> None:
+    """Tuples, NumPy arrays, and text that reads as an id."""
+    recommender = make()
+    expected = recommender.recommend(raw(SESSIONS), 5)
+    for kind in (tuple, np.array):
+        assert recommender.recommend([kind(session) for session in raw(SESSIONS)], 5).equals(expected)
+    as_text = [[str(item) for item in session] for session in raw(SESSIONS)]
+    assert recommender.recommend(as_text, 5).equals(expected)
+    assert make(strings=True).recommend(raw(SESSIONS), 5)["score"].equals(expected["score"])
+
+
+@pytest.mark.parametrize(
+    "session", [["a"], [103, "a"], ["a", 103], [103.5], [object()], [[103]], [2**63], [2**70]], ids=str
+)
+def test_ids_of_another_type(session: list[object]) -> None:
+    with pytest.raises(ValueError):
+        make().recommend([[103], session], 3)
+
+
+@pytest.mark.parametrize("session", [["a", 103], [103, "a"], [object()], [["a"]]], ids=str)
+def test_ids_that_are_no_text(session: list[object]) -> None:
+    with pytest.raises(ValueError):
+        make(strings=True).recommend([session], 3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_scores_that_are_no_number(model: type[SessionRecommender]) -> None:
+    """Wherever the NaN is, it is noticed as soon as a score has it, also behind the best k."""
+    inputs = batch([[1, 2, 1], [3]])
+    noticed = 0
+    for name, _ in model(ModelConfig(ITEMS, hidden_size=8)).named_parameters():
+        recommender = make(model)
+        with torch.no_grad():
+            recommender.model.get_parameter(name)[-1] = float("nan")
+        if torch.isfinite(recommender.model(*inputs)).all():
+            continue
+        noticed += 1
+        for k in (1, ITEMS):
+            with pytest.raises(FloatingPointError) as error:
+                recommender.topk(*inputs, k)
+            assert str(error.value) == "scores: expected finite numbers, got NaN or infinity: training diverged"
+        with pytest.raises(FloatingPointError):
+            recommender.recommend([[101, 102, 101], [103]], 1)
+    assert noticed > 5
+
+
+def test_diverged_model_without_a_known_click() -> None:
+    recommender = make()
+    with torch.no_grad():
+        for parameter in recommender.model.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(FloatingPointError):
+        recommender.recommend([[999]], 1)
+
+
+@pytest.mark.parametrize(
+    ("k", "kind", "message"),
+    [
+        (0, ValueError, "k: expected 1..30, got 0"),
+        (31, ValueError, "k: expected 1..30, got 31"),
+        (2.0, TypeError, "k: expected an int, got 2.0"),
+        (True, TypeError, "k: expected an int, got True"),
+    ],
+)
+def test_k_errors(k: int, kind: type[Exception], message: str) -> None:
+    for call in (lambda: make().topk(*batch([[1]]), k), lambda: make().recommend([[101]], k)):
+        with pytest.raises(kind) as error:
+            call()
+        assert str(error.value) == message
+
+
+def test_vocabulary_of_another_size() -> None:
+    with pytest.raises(ValueError) as error:
+        Recommender(TAGNNPP(ModelConfig(ITEMS + 1, hidden_size=8)), make().vocabulary)
+    assert str(error.value) == "vocabulary: expected 31 items, got 30"
