@@ -42,8 +42,11 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> 
     Raises:
         OSError: where it cannot be written, such as on a full disk.
     """
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path, metadata)
+        path.chmod(mode)  # save_file leaves it to its owner alone
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from None
 

@@ -83,6 +83,27 @@ def test_test_figures_are_those_of_the_kept_weights(tmp_path: Path) -> None:
     assert evaluate_model(open_run(run.folder).load_recommender(), examples) == result["test"]
 
 
+def test_weights_are_for_whoever_may_read_the_folder(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    train(run, DATASET)
+    assert run.weights.stat().st_mode == (run.folder / "result.json").stat().st_mode
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    with run.lock(), pytest.raises(BlockingIOError, match="expected a run that no other process trains"):
+        train(run, DATASET)
+    train(run, DATASET)
+
+
+def test_leftovers_of_a_killed_process(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    (run.checkpoints / ".epoch-000-step-000003.77.tmp").mkdir()
+    (run.folder / ".history.json.77.tmp").write_text("[")
+    train(run, DATASET)
+    assert list(run.folder.rglob(".*.tmp")) == []
+
+
 def test_learns(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", epochs=6, learning_rate=0.01, first_decay=6)
     train(run, DATASET)
