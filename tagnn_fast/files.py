@@ -35,16 +35,24 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's content, at once or not at all."""
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, which becomes `path` when the block ends well and is removed when it does not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         _flush(temporary)
         temporary.replace(path)
+        _flush(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content, at once or not at all."""
+    with replaced_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -83,8 +91,11 @@ def read_json(path: Path, expected_format: str, newest_version: int) -> dict[str
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of their temporary files and folders."""
+    """Remove the temporary files and folders of processes that are no more."""
     for path in folder.glob(".*.tmp"):
+        process = path.name.split(".")[-2]
+        if process.isdigit() and Path(f"/proc/{process}").exists():
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         else:

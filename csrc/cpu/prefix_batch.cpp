@@ -17,13 +17,21 @@ struct Prefix {
 // Example `example` is number j of its session: the prefix that leaves the last 1 + j clicks out. Nothing for examples
 // that no session has.
 Prefix find_prefix(int64_t example, const std::vector<int64_t>& offsets, const int64_t* first, int64_t sessions) {
-  const int64_t session = std::upper_bound(first, first + sessions + 1, example) - first - 1;
+  // By hand: std::upper_bound wants rising values, and these may be any.
+  int64_t low = 0, high = sessions + 1;
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    if (first[middle] <= example) low = middle + 1;
+    else high = middle;
+  }
+  const int64_t session = low - 1;
   if (session < 0 || session >= sessions) return {0, 0};
   const int64_t begin = offsets[static_cast<size_t>(session)], end = offsets[static_cast<size_t>(session) + 1];
   // Unsigned, so that values which are no counts wrap around instead of overflowing.
   const uint64_t number = static_cast<uint64_t>(example) - static_cast<uint64_t>(first[session]);
   const uint64_t clicks = static_cast<uint64_t>(end - begin);
-  return number + 1 < clicks ? Prefix{begin, static_cast<int64_t>(clicks - number - 1)} : Prefix{0, 0};
+  if (clicks == 0 || number >= clicks - 1) return {0, 0};
+  return {begin, static_cast<int64_t>(clicks - number - 1)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> prefix_batch(
@@ -43,8 +51,9 @@ std::tuple<Tensor, Tensor, Tensor> prefix_batch(
   Tensor batch_offsets = torch::stable::empty({count + 1}, ScalarType::Long);
   int64_t* first_click = mutable_data<int64_t>(batch_offsets);
   first_click[0] = 0;
+  const int64_t *example = data<int64_t>(examples_in), *first = data<int64_t>(first_in);
   for (int64_t i = 0; i < count; ++i) {
-    const Prefix prefix = find_prefix(data<int64_t>(examples_in)[i], ranges, data<int64_t>(first_in), sessions);
+    const Prefix prefix = find_prefix(example[i], ranges, first, sessions);
     prefixes[static_cast<size_t>(i)] = prefix;
     first_click[i + 1] = first_click[i] + prefix.length;
   }

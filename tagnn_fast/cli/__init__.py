@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -32,7 +33,10 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Run a command; what a user can mend is printed in a line, without a traceback."""
+    """Run a command; errors are printed in a line, with a traceback only where TAGNN_FAST_TRACEBACK is set."""
+    if os.environ.get("TAGNN_FAST_TRACEBACK"):
+        app()
+        return
     try:
         app()
     except (ValueError, TypeError, OSError, FloatingPointError) as error:

@@ -53,6 +53,7 @@ class ProgressObserver(Observer):
         """See the base class."""
         if self._task is not None:
             self._progress.remove_task(self._task)
+        self._scored = what  # by the end of an epoch, what was scored after it
         self._task = self._progress.add_task(what, total=examples, completed=done, note="")
 
     def advance(self, examples: int, loss: float | None = None) -> None:
@@ -68,7 +69,7 @@ class ProgressObserver(Observer):
         line = f"epoch {record['epoch']}: training loss {record['training_loss']:.4f}, {seconds:,.0f} s"
         for name, value in record.get("validation", {}).items():
             if name in ("HR@20", "MRR@20"):
-                line += f", validation {name} {value:.2f}"
+                line += f", {self._scored} {name} {value:.2f}"
         self._progress.console.print(line, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from tagnn_fast.training.run import open_run
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     dataset: Annotated[
-        Optional[Path], typer.Option(help="Data set folder, prepared with the run's items; the run's own if not given.")
+        Optional[Path], typer.Option(help="Another data set folder with the same items; the run's own if not given.")
     ] = None,
 ) -> None:
     """Score a run's model on the test sessions of its data set, beside popularity and session popularity.
@@ -26,6 +26,8 @@ def evaluate(
     """
     opened = open_run(run)
     data = read_dataset(dataset if dataset is not None else Path(opened.dataset["path"]))
+    if dataset is None:
+        opened.check_dataset(data)
     if not opened.vocabulary.equals(data.vocabulary):
         raise ValueError(f"dataset: expected the items of the run ({len(opened.vocabulary)}), got others")
     console.print(figures_table(test_figures(run, data), f"{data.name}, test sessions, in percent"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Optional
 
+import torch
 import typer
 
 from tagnn_fast.cli.console import ProgressObserver, console, errors, figures_table, main_figures, progress_bar, say
@@ -59,8 +60,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.
 
-    The fields of the model and the training are the preset's unless given. The test set is read once, after the epoch
-    was chosen.
+    The fields of the model and the training are the preset's unless given. With held-out and all, the
+    test set is read once, after the epoch was chosen.
     """
     given = dict(locals())
     for name in ("dataset", "run", "resume", "preset"):
@@ -84,7 +85,8 @@ def plan(dataset: Dataset, preset: str, overrides: Mapping[str, Any]) -> tuple[M
     longest = PrefixExamples(dataset.train).longest_prefix()
     model, training = resolve(preset, overrides, len(dataset.vocabulary), longest)
     make_protocol(training.protocol, dataset, training.seed)
-    make_model(model, training)
+    with torch.device("meta"):
+        make_model(model, training)
     make_fabric(training)
     return model, training
 

@@ -35,7 +35,7 @@ def read_session_file(path: Path) -> tuple[pa.Array, pa.ListArray]:
         if parquet:
             table = pq.read_table(path)
         else:
-            options = pyarrow.csv.ConvertOptions(column_types={"items": pa.string()})
+            options = pyarrow.csv.ConvertOptions(column_types={"items": pa.string(), "session": pa.string()})
             table = pyarrow.csv.read_csv(path, convert_options=options)
         columns = table.column_names
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:

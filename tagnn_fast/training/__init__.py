@@ -1,1 +1,1 @@
-"""Training and evaluation. Needs the extra: ``pip install tagnn_fast[train]``."""
+"""Training and evaluation. The loop needs the extra: ``pip install tagnn_fast[train]``."""

@@ -27,12 +27,14 @@ class Progress:
         epoch: the current epoch, from 0.
         step: batches of it that are done.
         loss_sum: sum of the losses of the examples of those.
+        seconds: what they took.
         history: one record per finished epoch.
     """
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -108,14 +110,16 @@ def save_checkpoint(
         save_tensors(_random_states(), temporary / "random.safetensors")
         content = {"format": FORMAT, "version": VERSION, "progress": asdict(progress), "configuration": configuration}
         write_json(temporary / "state.json", content)
-    for older in list_checkpoints(folder)[:-1]:
-        shutil.rmtree(older)
+    for other in list_checkpoints(folder):
+        if other != path:
+            shutil.rmtree(other)
     return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("epoch-*") if (path / "state.json").exists())
+    whole = [path for path in folder.glob("epoch-*-step-*") if (path / "state.json").exists()]
+    return sorted(whole, key=lambda path: [int(part) for part in path.name.split("-")[1::2]])
 
 
 def load_checkpoint(
@@ -127,7 +131,9 @@ def load_checkpoint(
         ValueError: on a damaged checkpoint, or one of another configuration or a newer version.
     """
     content = read_json(path / "state.json", FORMAT, VERSION)
-    saved = content.get("configuration", {})
+    saved = content.get("configuration")
+    if not isinstance(saved, dict) or not all(isinstance(part, dict) for part in saved.values()):
+        raise ValueError(f"{path / 'state.json'}: expected a configuration, got {saved!r}")
     differing = [
         f"{part}.{name}: {saved.get(part, {}).get(name)!r} instead of {value!r}"
         for part, values in configuration.items()

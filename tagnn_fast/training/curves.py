@@ -7,18 +7,22 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from tagnn_fast.files import replaced_file
 
-def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """Training loss and, where there are any, validation HR@20 and MRR@20 by epoch, as PNG."""
+
+def plot_curves(history: list[dict[str, Any]], validation_name: str, path: Path) -> None:
+    """Training loss and, where something was scored after each epoch, its HR@20 and MRR@20, as PNG."""
     epochs = [record["epoch"] for record in history]
-    validated = [name for name in ("HR@20", "MRR@20") if name in history[-1].get("validation", {})]
-    panels = ["training loss", *(f"validation {name}, %" for name in validated)]
+    panels = [("training loss", [record["training_loss"] for record in history])]
+    for metric in ("HR@20", "MRR@20"):
+        if metric in history[-1].get("validation", {}):
+            values = [record["validation"][metric] for record in history]
+            panels.append((f"{validation_name} {metric}, %", values))
     figure = Figure(figsize=(4 * len(panels), 3), layout="constrained")
-    for index, title in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), index + 1)
-        name = title.split()[1].rstrip(",")
-        values = [record["training_loss"] if index == 0 else record["validation"][name] for record in history]
+    for number, (title, values) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
         axes.plot(epochs, values, marker="o")
         axes.set(title=title, xlabel="epoch", xticks=epochs)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with replaced_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

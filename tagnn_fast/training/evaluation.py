@@ -68,17 +68,28 @@ def popularity(vocabulary: Vocabulary) -> TopK:
 
 def session_popularity(vocabulary: Vocabulary) -> TopK:
     """Items of the prefix by how often they were clicked in it, then all others; equal ones by training clicks."""
-    order = torch.from_numpy(vocabulary.by_popularity())
-    place = torch.empty_like(order)
-    place[order - 1] = torch.arange(order.numel())
-    tie_breaker = 1 - (place.double() + 1) / (order.numel() + 1)  # (items,), in (0, 1)
+    popular = torch.from_numpy(vocabulary.by_popularity())
+    place = torch.empty(len(popular) + 1, dtype=torch.int64)  # of each item in that order
+    place[popular] = torch.arange(len(popular))
 
     def topk(batch: ExampleBatch, k: int) -> Tensor:
-        session = torch.arange(batch.targets.numel()).repeat_interleave(batch.offsets.diff())
+        examples, ids = batch.targets.numel(), len(popular) + 1
+        example = torch.arange(examples).repeat_interleave(batch.offsets.diff())
         known = batch.items != 0
-        scores = tie_breaker.repeat(batch.targets.numel(), 1)  # (examples, items)
-        ones = torch.ones(int(known.sum()), dtype=torch.float64)
-        scores.index_put_((session[known], batch.items[known] - 1), ones, accumulate=True)
-        return scores.topk(k, dim=1).indices + 1
+        keys, clicks = torch.unique(example[known] * ids + batch.items[known], return_counts=True)
+        order = place[keys % ids].argsort()
+        order = order[clicks[order].argsort(descending=True, stable=True)]
+        order = order[(keys[order] // ids).argsort(stable=True)]
+        example, items = keys[order] // ids, keys[order] % ids  # distinct items of each prefix, best first
+        distinct = torch.bincount(example, minlength=examples)
+        rank = torch.arange(items.numel()) - (distinct.cumsum(0) - distinct)[example]
+        longest = int(distinct.max())
+        own = torch.zeros(examples, longest, dtype=torch.int64)
+        own[example, rank] = items
+        others = popular[: k + longest].expand(examples, -1)
+        is_own = torch.isin(torch.arange(examples).unsqueeze(1) * ids + others, keys)
+        candidates = torch.cat([own, others.masked_fill(is_own, 0)], 1)  # 0: nothing
+        first = (candidates == 0).byte().argsort(dim=1, stable=True)[:, :k]
+        return candidates.gather(1, first)
 
     return topk

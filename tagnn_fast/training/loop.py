@@ -15,7 +15,13 @@ from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
 from tagnn_fast.files import remove_leftovers, write_json
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.training.checkpoints import Progress, list_checkpoints, load_checkpoint, save_checkpoint
+from tagnn_fast.training.checkpoints import (
+    Progress,
+    list_checkpoints,
+    load_checkpoint,
+    load_parameters,
+    save_checkpoint,
+)
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.evaluation import evaluate_model
 from tagnn_fast.training.observer import Observer
@@ -81,11 +87,11 @@ class _Training:
         done = self.progress.epoch * steps_per_epoch + self.progress.step
         with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=done) as self.writer:
             while self.progress.epoch < epochs:
-                seconds = self._train_epoch(steps_per_epoch)
-                self._finish_epoch(seconds, steps_per_epoch)
+                self._train_epoch(steps_per_epoch)
+                self._finish_epoch(steps_per_epoch)
             return self._finish_run()
 
-    def _train_epoch(self, steps_per_epoch: int) -> float:
+    def _train_epoch(self, steps_per_epoch: int) -> None:
         options, progress, examples = self.run.training, self.progress, self.protocol.train
         size = options.batch_size
         for group in self.optimizer.param_groups:
@@ -93,7 +99,8 @@ class _Training:
         self.model.train()
         order = shuffled(len(examples), options.seed, progress.epoch)
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.fabric.device)
-        self.observer.begin(f"epoch {progress.epoch + 1}", len(examples), progress.step * size)
+        done = min(progress.step * size, len(examples))
+        self.observer.begin(f"epoch {progress.epoch + 1}", len(examples), done)
         start = time.perf_counter()
         for batch in examples.batches(size, order, progress.step):
             items, offsets, targets = self.fabric.to_device(batch)
@@ -110,11 +117,13 @@ class _Training:
                 self.writer.add_scalar("training/loss of the last step", float(loss.detach()), step)
             self.observer.advance(targets.numel(), mean)
             if self.stop():
+                self._mean_loss(loss_sum, min(progress.step * size, len(examples)))  # nothing diverged is ever saved
                 progress.loss_sum = float(loss_sum)
+                progress.seconds += time.perf_counter() - start
                 self._interrupt()
         self._mean_loss(loss_sum, len(examples))
         progress.loss_sum = float(loss_sum)
-        return time.perf_counter() - start
+        progress.seconds += time.perf_counter() - start
 
     def _mean_loss(self, loss_sum: torch.Tensor, examples: int) -> float:
         mean = float(loss_sum) / examples
@@ -125,30 +134,36 @@ class _Training:
             )
         return mean
 
-    def _finish_epoch(self, seconds: float, steps_per_epoch: int) -> None:
+    def _finish_epoch(self, steps_per_epoch: int) -> None:
         progress, protocol = self.progress, self.protocol
+        self._check_parameters()
         record: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "training_loss": progress.loss_sum / len(protocol.train),
-            "training_seconds": round(seconds, 2),
+            "training_seconds": round(progress.seconds, 2),
         }
         if protocol.validation is not None:
-            record["validation"] = self._evaluate(protocol.validation, "validation")
+            record["validation"] = self._evaluate(protocol.validation, protocol.validation_name)
             if protocol.validates_on_test:
                 self.run.log_test_read("train", self.dataset.name, record["validation"], epoch=record["epoch"])
         progress.history.append(record)
         chosen = choose_epoch(progress.history)
         if chosen == record["epoch"]:
             self.run.keep_model(self.model.state_dict(), chosen)
-        progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        progress.epoch, progress.step, progress.loss_sum, progress.seconds = progress.epoch + 1, 0, 0.0, 0.0
         self._save()
         step = progress.epoch * steps_per_epoch
         self.writer.add_scalar("training/loss", record["training_loss"], step)
         self.writer.add_scalar("training/learning rate", record["learning_rate"], step)
         for name, value in record.get("validation", {}).items():
-            self.writer.add_scalar(f"validation/{name}", value, step)
+            self.writer.add_scalar(f"{protocol.validation_name}/{name}", value, step)
         self.observer.end_epoch(record)
+
+    def _check_parameters(self) -> None:
+        for name, value in self.model.named_parameters():
+            if not bool(value.isfinite().all()):
+                raise FloatingPointError(f"{name}: expected finite parameters, got others: training diverged")
 
     def _finish_run(self) -> dict[str, Any]:
         history, protocol = self.progress.history, self.protocol
@@ -164,7 +179,7 @@ class _Training:
             result["test"] = self._test(chosen)
         write_json(self.run.folder / "history.json", history)
         write_json(self.run.folder / "result.json", result)
-        plot_curves(history, self.run.folder / "curves.png")
+        plot_curves(history, protocol.validation_name, self.run.folder / "curves.png")
         return result
 
     def _test(self, epoch: int) -> dict[str, float]:
@@ -172,8 +187,9 @@ class _Training:
         for read in self.run.test_reads():
             if read["reader"] == "train" and read.get("epoch") == epoch:
                 return dict(read["figures"])
-        recommender = self.run.load_recommender()
-        self.model.load_state_dict(recommender.model.state_dict())
+        load_parameters(self.model, self.run.weights)
+        if self.run.kept_epoch() != epoch:
+            raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
         figures = self._evaluate(PrefixExamples(self.dataset.test), "test")
         self.run.log_test_read("train", self.dataset.name, figures, epoch=epoch)
         return figures

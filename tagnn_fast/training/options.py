@@ -77,7 +77,21 @@ class TrainingConfig:
 
 
 # The published code advances its schedule before each epoch, so that the first learning rate lasts two epochs of three.
-_PUBLISHED = {"semantics": "original", "protocol": "published", "epochs": 10}
+_PUBLISHED = {
+    "architecture": "tagnn_pp",
+    "semantics": "original",
+    "steps": 1,
+    "heads": 2,
+    "attention_dropout": 0.1,
+    "hybrid": False,
+    "protocol": "published",
+    "epochs": 10,
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-5,
+    "first_decay": 2,
+    "decay_every": 3,
+    "decay_factor": 0.1,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "clean": {},

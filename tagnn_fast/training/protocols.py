@@ -15,7 +15,8 @@ class Protocol:
     Attributes:
         train: what is trained on.
         validation: what is scored after each epoch; None where the number of epochs was fixed beforehand.
-        validates_on_test: whether that is the test set.
+        validation_name: what they are, for people.
+        validates_on_test: whether they are the test set.
         best_per_metric: whether the best epoch of each metric is reported, each from another epoch maybe, instead of
             one epoch chosen on the validation examples and then scored once on the test set.
         caution: what a reader of the figures must know; empty for sound protocols.
@@ -23,6 +24,7 @@ class Protocol:
 
     train: PrefixExamples
     validation: PrefixExamples | None
+    validation_name: str = "validation"
     validates_on_test: bool = False
     best_per_metric: bool = False
     caution: str = ""
@@ -57,6 +59,7 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
         return Protocol(
             _some(PrefixExamples(train, order[:kept].sort().values), "train"),
             _some(PrefixExamples(train, order[kept:].sort().values), "validation (a tenth of the prefixes)"),
+            validation_name="held-out prefixes",
             best_per_metric=True,
             caution=(
                 "The scored prefixes were drawn at random from the same sessions as those trained on: most have "
@@ -68,6 +71,7 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
         return Protocol(
             _some(PrefixExamples(train), "train"),
             _some(PrefixExamples(dataset.test), "test"),
+            validation_name="test set",
             validates_on_test=True,
             best_per_metric=True,
             caution=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 import tagnn_fast
 from tagnn_fast.config import ModelConfig
 from tagnn_fast.data.dataset import Dataset, read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import new_folder, read_json, write_json, write_text
+from tagnn_fast.files import new_folder, read_json, replaced_file, write_json
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import load_parameters, save_tensors
 from tagnn_fast.training.options import TrainingConfig, configuration_from_json, configuration_json, make_model
@@ -62,7 +64,7 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training this run; raises BlockingIOError where one does."""
-        with (self.folder / "config.json").open() as file:
+        with (self.folder / "config.json").open("r+") as file:  # network file systems lock what may be written
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -79,15 +81,19 @@ class Run:
 
     def keep_model(self, parameters: Mapping[str, torch.Tensor], epoch: int) -> None:
         """Make these the run's weights."""
-        temporary = self.folder / ".model.safetensors.tmp"
-        try:
+        with replaced_file(self.weights) as temporary:
             save_tensors(parameters, temporary, epoch=str(epoch))
-            temporary.replace(self.weights)
-        finally:
-            temporary.unlink(missing_ok=True)
 
-    def load_recommender(self, accelerator: str = "cpu") -> Recommender:
+    def kept_epoch(self) -> int:
+        """The epoch whose weights are kept."""
+        with safe_open(self.weights, "pt") as file:
+            return int((file.metadata() or {}).get("epoch", 0))
+
+    def load_recommender(self, device: str | torch.device = "cpu") -> Recommender:
         """The run's model, ready to recommend.
+
+        Args:
+            device: where it is to run.
 
         Raises:
             FileNotFoundError: before the first epoch has ended.
@@ -99,13 +105,15 @@ class Run:
         if self.training.precision == "64-true":
             model = model.double()
         load_parameters(model, self.weights)
-        return Recommender(model.to(accelerator), self.vocabulary)
+        return Recommender(model.to(device), self.vocabulary)
 
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""
         record = {"time": _now(), "reader": reader, "dataset": dataset, **more, "figures": dict(figures)}
-        lines = [json.dumps(line) for line in [*self.test_reads(), record]]
-        write_text(self.folder / "test_reads.jsonl", "\n".join(lines) + "\n")
+        with (self.folder / "test_reads.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def test_reads(self) -> list[dict[str, Any]]:
         """All looks at test sets so far."""

@@ -111,6 +111,9 @@ def test_files(
     table = read_table(output)
     assert table.column_names == COLUMNS
     actual = table.to_pydict()
+    if source == ".csv":  # where names are text; this test's own reader of CSV guesses
+        actual["session"] = list(map(str, actual["session"]))
+        expected["session"] = list(map(str, expected["session"]))
     assert actual.pop("score") == pytest.approx(expected.pop("score"))
     assert actual == expected
     assert actual["answer"] == ["model"] * 4 + ["popularity"] * 4 + ["model"] * 8

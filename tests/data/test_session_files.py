@@ -70,8 +70,8 @@ def test_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("items\n5 2\n7\n", [0, 1], [["5", "2"], ["7"]]),
         ("session,items\na,5 2\nb,\n", ["a", "b"], [["5", "2"], []]),
-        ('items,session\n"  5   2 ",7\r\n', [7], [["5", "2"]]),
-        ("session,other,items\n1,x,NA ä\n", [1], [["NA", "ä"]]),
+        ('items,session\n"  5   2 ",7\r\n', ["7"], [["5", "2"]]),
+        ("session,other,items\n007,x,NA ä\n", ["007"], [["NA", "ä"]]),
         ("items\n", [], []),
         ("items\n007", [0], [["007"]]),
     ],

@@ -60,7 +60,7 @@ def test_numbers_that_are_no_example() -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.lists(INT64, min_size=1, max_size=6), st.lists(INT64, max_size=8), st.integers(0, 12), st.data())
 def test_any_values(offsets: list[int], examples: list[int], clicks: int, data: st.DataObject) -> None:
-    """Nothing is read out of bounds, whatever the values; rising first examples give what the twin gives."""
+    """Nothing is read out of bounds, whatever the values."""
     first = data.draw(st.lists(INT64, min_size=len(offsets), max_size=len(offsets)))
     values = torch.arange(1, clicks + 1, dtype=torch.int32)
     items, bounds, targets = prefix_batch(
@@ -69,6 +69,8 @@ def test_any_values(offsets: list[int], examples: list[int], clicks: int, data: 
     assert bounds.shape[0] == len(examples) + 1
     assert items.numel() == bounds[-1]
     assert targets.shape[0] == len(examples)
+    assert bool(((items >= 1) & (items <= clicks)).all())
+    assert bool(((targets >= 0) & (targets <= clicks)).all())
 
 
 @settings(deadline=None, max_examples=200)

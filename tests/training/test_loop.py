@@ -98,8 +98,8 @@ def test_two_processes(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_process(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    (run.checkpoints / ".epoch-000-step-000003.77.tmp").mkdir()
-    (run.folder / ".history.json.77.tmp").write_text("[")
+    (run.checkpoints / ".epoch-000-step-000003.99999999.tmp").mkdir()
+    (run.folder / ".history.json.99999999.tmp").write_text("[")
     train(run, DATASET)
     assert list(run.folder.rglob(".*.tmp")) == []
 
@@ -191,7 +191,30 @@ def test_observer_sees_every_example(tmp_path: Path) -> None:
 def test_divergence(tmp_path: Path) -> None:
     """A loss that is not finite ends the run; the checkpoint before it stays."""
     run = new_run(tmp_path / "run", learning_rate=1e30)
-    with pytest.raises(FloatingPointError, match=r"loss: expected finite numbers, got (nan|inf) in epoch [12]"):
+    with pytest.raises(FloatingPointError, match=r"expected finite (numbers|parameters)"):
+        train(run, DATASET)
+    assert all(path.name.startswith("epoch-000") for path in list_checkpoints(run.checkpoints))
+    with pytest.raises(FloatingPointError):  # asked to stop, it does not save what has diverged
+        train(run, DATASET, stop=StopAfter(5))
+    for path in list_checkpoints(run.checkpoints):
+        assert all(bool(value.isfinite().all()) for value in load_file(path / "model.safetensors").values())
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:
+    names = ["epoch-999-step-999999", "epoch-999-step-1000000", "epoch-1000-step-000000"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").touch()
+    assert [path.name for path in list_checkpoints(tmp_path)] == names
+
+
+def test_weights_of_another_epoch(tmp_path: Path) -> None:
+    """Test figures are never those of weights that were not chosen."""
+    run = new_run(tmp_path / "run", protocol="all")
+    with pytest.raises(Interrupted):  # in the test, after the last epoch
+        train(run, DATASET, stop=lambda: (run.checkpoints / "epoch-002-step-000000").exists())
+    run.keep_model(load_file(run.weights), epoch=1)
+    with pytest.raises(ValueError, match="expected the weights of epoch 2, got 1"):
         train(run, DATASET)
 
 
