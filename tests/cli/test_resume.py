@@ -181,7 +181,7 @@ def test_second_ctrl_c(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_killed_at_random(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
     """SIGKILL asks nobody; what is on the disk is whole all the same."""
     folder = tmp_path / "run"
-    for kill in range(3):
+    for kill in range(5):
         arguments = ("--resume", folder) if kill else (data, "--run", folder, *LONG)
         before = len(list(folder.glob("tensorboard/*")))
         process = start("train", *arguments)
