@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.checks import check_k
+from tagnn_fast.checks import check_integer_vector, check_k
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.recommender import SessionRecommender
 
@@ -59,10 +59,13 @@ class Recommender:
             padded_length: see :class:`SessionRecommender`.
 
         Raises:
-            ValueError: on a k outside 1..number of items.
+            TypeError: on a wrong type or dtype.
+            ValueError: on a k outside 1..number of items, items outside 0..number of items, or offsets that do not
+                rise from 0 to the number of clicks.
             FloatingPointError: where a score is NaN, or one of the best k infinite.
         """
         check_k(k, len(self.vocabulary))
+        self._check(items, offsets)
         device = self.model.item_embedding.weight.device
         items, offsets = items.to(device), offsets.to(device)
         encoded = self.model.encode(items, offsets, padded_length)
@@ -78,6 +81,18 @@ class Recommender:
             torch.where(nothing_known, self._clicks[:k].to(device, scores.dtype), scores),
             known,
         )
+
+    def _check(self, items: Tensor, offsets: Tensor) -> None:
+        check_integer_vector(items, "items")
+        check_integer_vector(offsets, "offsets")
+        if items.numel():
+            low, high = (int(bound) for bound in items.aminmax())
+            if low < 0 or high > len(self.vocabulary):
+                found = low if low < 0 else high
+                raise ValueError(f"items: expected indices in 0..{len(self.vocabulary)}, got {found}")
+        rises = offsets.numel() > 0 and int(offsets[0]) == 0 and int(offsets[-1]) == items.numel()
+        if not rises or bool((offsets.diff() < 0).any()):
+            raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {items.numel()}, got others")
 
     def recommend(self, sessions: Sequence[Sequence[object]] | pa.ListArray, k: int = 20) -> pa.Table:
         """The best k items of each session, in raw ids.

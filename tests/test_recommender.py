@@ -229,3 +229,19 @@ def test_vocabulary_of_another_size() -> None:
     with pytest.raises(ValueError) as error:
         Recommender(TAGNNPP(ModelConfig(ITEMS + 1, hidden_size=8)), make().vocabulary)
     assert str(error.value) == "vocabulary: expected 31 items, got 30"
+
+
+@pytest.mark.parametrize(
+    ("items", "offsets", "error", "message"),
+    [
+        ([1, 31], [0, 2], ValueError, r"items: expected indices in 0..30, got 31"),
+        ([-1, 3], [0, 2], ValueError, r"items: expected indices in 0..30, got -1"),
+        ([1, 3], [0, 3], ValueError, "offsets: expected to rise from 0 to the number of clicks 2, got others"),
+        ([1, 3], [0, 2, 1, 2], ValueError, "offsets: expected to rise"),
+        ([1, 3], [], ValueError, "offsets: expected to rise"),
+        ([1.5], [0, 1], TypeError, "items: expected int64, got float32"),
+    ],
+)
+def test_wrong_batches(items: list[int], offsets: list[int], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make().topk(torch.tensor(items), torch.tensor(offsets, dtype=torch.int64), k=3)
