@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 
 from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.recommender import SessionRecommender
-from tagnn_fast.nn.sr_gnn import SRGNN
-from tagnn_fast.nn.tagnn import TAGNN
-from tagnn_fast.nn.tagnn_pp import TAGNNPP
-
-_MODELS = {"tagnn_pp": TAGNNPP, "tagnn": TAGNN, "sr_gnn": SRGNN}
 
 _EDGES = ("linear_edge_in.weight", "linear_edge_out.weight")
 _EDGE_BIASES = ("linear_edge_in.bias", "linear_edge_out.bias")
@@ -43,8 +39,8 @@ _TRANSFORMER = {
 
 def published_names(architecture: str, hybrid: bool = False) -> dict[str, tuple[str, ...]]:
     """For each parameter of our model, the published parameters that are stacked (along rows) into it."""
-    if architecture not in _MODELS:
-        raise ValueError(f"architecture: expected one of {', '.join(_MODELS)}, got {architecture!r}")
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
     gnn = "tagnn" if architecture == "tagnn_pp" else "gnn"
     names = {
         **_READOUT,
@@ -98,7 +94,7 @@ def from_published(
         semantics="original",
         padded_length=padded_length,
     )
-    model = _MODELS[architecture](config).to(table.dtype)
+    model = ARCHITECTURES[architecture](config).to(table.dtype)
     state = model.state_dict()
     for name, parts in names.items():
         expected = (1, *state[name].shape) if name == "readout.logit_weight" else tuple(state[name].shape)

@@ -14,7 +14,7 @@ from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.cli.recommend import recommendation_table
 from tagnn_fast.cli.train import finish, plan
 from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
-from tagnn_fast.training.run import create_run, open_run
+from tagnn_fast.training.run import Run, create_run
 
 
 def demo(
@@ -29,16 +29,17 @@ def demo(
     configurations = plan(dataset, "clean", {"hidden_size": 64, "epochs": epochs})
     write_dataset(dataset, folder / "data")
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    finish(create_run(folder / "run", *configurations, dataset, folder / "data"), dataset)
-    console.print(figures_table(test_figures(folder / "run", dataset), "test sessions, in percent"))
-    _recommend(folder / "run", dataset)
+    run = create_run(folder / "run", *configurations, dataset, folder / "data")
+    finish(run, dataset)
+    console.print(figures_table(test_figures(run, dataset), "test sessions, in percent"))
+    _recommend(run, dataset)
 
 
-def _recommend(folder: Path, dataset: Dataset) -> None:
-    recommender = open_run(folder).load_recommender()
+def _recommend(run: Run, dataset: Dataset) -> None:
+    recommender = run.load_recommender()
     bounds = dataset.test.offsets.tolist()
     for begin, end in pairwise(bounds[:4]):
         clicked = dataset.test.clicks[begin:end]
         items = dataset.vocabulary.decode(clicked[clicked > 0].numpy()).to_pylist()
         console.print(recommendation_table(recommender.recommend([items], k=5), [str(item) for item in items]))
-    say(f"\ntry: tagnn-fast recommend {folder} {' '.join(map(str, items))}")
+    say(f"\ntry: tagnn-fast recommend {run.folder} {' '.join(map(str, items))}")

@@ -11,7 +11,7 @@ from tagnn_fast.cli.console import ProgressObserver, console, figures_table, mai
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
 from tagnn_fast.training.evaluation import evaluate as score
 from tagnn_fast.training.evaluation import evaluate_model, popularity, session_popularity
-from tagnn_fast.training.run import open_run
+from tagnn_fast.training.run import Run, open_run
 
 
 def evaluate(
@@ -30,13 +30,12 @@ def evaluate(
         opened.check_dataset(data)
     if not opened.vocabulary.equals(data.vocabulary):
         raise ValueError(f"dataset: expected the items of the run ({len(opened.vocabulary)}), got others")
-    console.print(figures_table(test_figures(run, data), f"{data.name}, test sessions, in percent"))
+    console.print(figures_table(test_figures(opened, data), f"{data.name}, test sessions, in percent"))
     say(f"looks at a test set so far: {len(opened.test_reads())}")
 
 
-def test_figures(folder: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
+def test_figures(run: Run, dataset: Dataset) -> dict[str, dict[str, float]]:
     """Figures of the model and the baselines at the longest cutoff."""
-    run = open_run(folder)
     examples, vocabulary = PrefixExamples(dataset.test), run.vocabulary
     if len(examples) == 0:
         raise ValueError(f"{dataset.name}: expected test sessions of two clicks or more, got none")

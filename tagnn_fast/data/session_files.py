@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tagnn_fast.data.arrow import one_chunk
+from tagnn_fast.files import replaced_file
 
 
 def read_session_file(path: Path) -> tuple[pa.Array, pa.ListArray]:
@@ -57,10 +58,10 @@ class TableWriter:
     """Writes tables one after the other into a Parquet or CSV file, which is there when all are, and not before."""
 
     def __init__(self, path: Path) -> None:
-        self._parquet = _is_parquet(path)
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._kind = pq.ParquetWriter if _is_parquet(path) else pyarrow.csv.CSVWriter
         self._writer: pq.ParquetWriter | pyarrow.csv.CSVWriter | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> TableWriter:
         return self
@@ -68,18 +69,14 @@ class TableWriter:
     def write(self, table: pa.Table) -> None:
         """Append a table; all have the first one's columns."""
         if self._writer is None:
-            kind = pq.ParquetWriter if self._parquet else pyarrow.csv.CSVWriter
-            self._writer = kind(str(self._temporary), table.schema)
+            temporary = self._open.enter_context(replaced_file(self._path))
+            self._writer = self._open.enter_context(self._kind(str(temporary), table.schema))
         self._writer.write_table(table)
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        try:
-            if self._writer is not None:
-                self._writer.close()
-                if kind is None:
-                    self._temporary.replace(self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -9,12 +9,9 @@ from typing import Any
 import torch
 
 from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.recommender import SessionRecommender
-from tagnn_fast.nn.sr_gnn import SRGNN
-from tagnn_fast.nn.tagnn import TAGNN
-from tagnn_fast.nn.tagnn_pp import TAGNNPP
 
-ARCHITECTURES: dict[str, type[SessionRecommender]] = {"tagnn_pp": TAGNNPP, "tagnn": TAGNN, "sr_gnn": SRGNN}
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 PROTOCOLS = ("held-out", "all", "published", "published-test")
 
