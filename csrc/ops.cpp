@@ -48,4 +48,24 @@ STABLE_TORCH_LIBRARY(tagnn_fast, library) {
       "Tensor last_click, Tensor activations, Tensor coefficients) -> ("
       "Tensor nodes, Tensor query_weight, Tensor query_bias, Tensor key_weight, Tensor key_bias, "
       "Tensor logit_weight)");
+
+  library.def(
+      "target_attention_scores(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
+      "Tensor slot_offsets, Tensor table) -> Tensor scores");
+  library.def(
+      "target_attention_scores_backward(Tensor grad, Tensor session, Tensor keys, Tensor values, Tensor clicks, "
+      "Tensor padding, Tensor slot_offsets, Tensor table) -> ("
+      "Tensor session, Tensor keys, Tensor values, Tensor table)");
+  library.def(
+      "target_attention_topk(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
+      "Tensor slot_offsets, Tensor table, int k, Tensor? candidates=None, Tensor? excluded=None, "
+      "Tensor? excluded_offsets=None) -> ("
+      "Tensor scores, Tensor rows)");
+  library.def(
+      "target_attention_cross_entropy(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
+      "Tensor slot_offsets, Tensor table, Tensor targets) -> (Tensor losses, Tensor normalizer)");
+  library.def(
+      "target_attention_cross_entropy_backward(Tensor grad, Tensor session, Tensor keys, Tensor values, "
+      "Tensor clicks, Tensor padding, Tensor slot_offsets, Tensor table, Tensor targets, Tensor normalizer) -> ("
+      "Tensor session, Tensor keys, Tensor values, Tensor table)");
 }

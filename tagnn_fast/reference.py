@@ -288,6 +288,7 @@ def _scores(
 ) -> Tensor:
     """Scores of each session for all rows of `table`, (sessions, items); or, with own_item, for its own row (, 1)."""
     sessions, owner = session.shape[0], owners(slot_offsets, clicks.shape[0])
+    table = table.to(torch.promote_types(table.dtype, session.dtype))  # for bfloat16 tables
     if own_item:
         rows = torch.cat([table, table.new_zeros((1, table.shape[1]))]).index_select(0, owner)
         direct = (session * table).sum(1, keepdim=True)
@@ -326,22 +327,7 @@ def target_attention_scores(
     slot_offsets: Tensor,
     table: Tensor,
 ) -> Tensor:
-    """score_bj = session_b · v_j + Σ_p softmax_p(key_p · v_j) (value_p · v_j), over the clicks p of session b.
-
-    Padded positions take part in the softmax with logit 0 and value 0. In chunks of items.
-
-    Args:
-        session: session vectors, float (sessions, hidden).
-        keys: W_t h_p of each node, float (slots, hidden); an empty session scores by its session vector alone.
-        values: h_p of each node, float (slots, hidden).
-        clicks: clicks on each node, int64 (slots,); slots without any take no part.
-        padding: padded positions of each session, int64 (sessions,).
-        slot_offsets: first slot of each session, int64 (sessions + 1,).
-        table: item vectors v_j, float (items, hidden).
-
-    Returns:
-        float (sessions, items).
-    """
+    """See :func:`tagnn_fast.ops.target_attention_scores`; in chunks of items."""
     chunk = _chunk_items(keys.shape[0], table.shape[0])
     scores = []
     for part in table.split(chunk):
@@ -358,24 +344,33 @@ def target_attention_topk(
     slot_offsets: Tensor,
     table: Tensor,
     k: int,
+    candidates: Optional[Tensor] = None,
+    excluded: Optional[Tensor] = None,
+    excluded_offsets: Optional[Tensor] = None,
 ) -> tuple[Tensor, Tensor]:
-    """The best k rows of `table` for each session: scores float, rows int64, both (sessions, k).
-
-    Best first, equal scores by row; without gradient. Arguments as in :func:`target_attention_scores`. Never holds all
-    scores at once, except under torch.compile and torch.export.
-    """
-    session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
-    chunk = max(k, _chunk_items(keys.shape[0], table.shape[0]))
-    best = table.new_empty((session.shape[0], 0))
-    rows = torch.empty((session.shape[0], 0), dtype=torch.int64, device=session.device)
-    for start in range(0, table.shape[0], chunk):
-        part = table[start : start + chunk]
-        scores = torch.cat([best, _scores(session, keys, values, clicks, padding, slot_offsets, part, False)], 1)
-        part_rows = torch.arange(start, start + part.shape[0], device=session.device)
-        candidates = torch.cat([rows, part_rows.expand(session.shape[0], -1)], 1)
-        # Candidates stand in rising row order among equals, which a stable sort keeps.
-        order = torch.sort(scores, dim=1, descending=True, stable=True)[1][:, :k]
-        best, rows = scores.gather(1, order), candidates.gather(1, order)
+    """See :func:`tagnn_fast.ops.target_attention_topk`; never holds all scores at once, except under torch.compile."""
+    sessions, items = session.shape[0], table.shape[0]
+    if candidates is None:
+        candidates = torch.arange(items, device=session.device)
+    else:
+        candidates = candidates[(candidates >= 0) & (candidates < items)].unique()
+    if excluded is not None and excluded_offsets is not None:
+        owner = owners(rising_offsets(excluded_offsets, excluded.shape[0]), excluded.shape[0])
+        pairs = (owner * items + excluded)[(excluded >= 0) & (excluded < items)]
+    best = session.new_full((sessions, k), -torch.inf)
+    rows = torch.full((sessions, k), -1, device=session.device)
+    for part in candidates.split(max(k, _chunk_items(keys.shape[0], items), 1)):
+        scores = _scores(session, keys, values, clicks, padding, slot_offsets, table[part], False)
+        part_rows = part.expand(sessions, -1)
+        if excluded is not None:
+            session_rows = torch.arange(sessions, device=session.device).unsqueeze(1) * items + part_rows
+            left_out = torch.isin(session_rows, pairs)
+            scores, part_rows = scores.masked_fill(left_out, -torch.inf), part_rows.masked_fill(left_out, -1)
+        scores, candidate_rows = torch.cat([best, scores], 1), torch.cat([rows, part_rows], 1)
+        # Candidates stand in rising row order among equals, which stable sorts keep; those left out come last.
+        order = (candidate_rows < 0).byte().argsort(dim=1, stable=True)
+        order = order.gather(1, torch.sort(scores.gather(1, order), dim=1, descending=True, stable=True)[1][:, :k])
+        best, rows = scores.gather(1, order), candidate_rows.gather(1, order)
     return best, rows
 
 
@@ -389,10 +384,7 @@ def target_attention_cross_entropy(
     table: Tensor,
     targets: Tensor,
 ) -> Tensor:
-    """Cross-entropy of each session's scores against its target row of `table`, int64 (sessions,): float (sessions,).
-
-    Other arguments as in :func:`target_attention_scores`. Chunks are recomputed in backward, so that none is kept.
-    """
+    """See :func:`tagnn_fast.ops.target_attention_cross_entropy`; chunks are recomputed in backward, so none is kept."""
     chunk = _chunk_items(keys.shape[0], table.shape[0])
 
     def chunk_log_sum_exp(session: Tensor, keys: Tensor, values: Tensor, part: Tensor) -> Tensor:

@@ -1,12 +1,179 @@
-"""Scores of every item with attention that depends on the item (TAGNN, section 3.4).
+"""Scores of every item with attention that depends on the item (TAGNN, section 3.4; DESIGN of the kernels in csrc/cpu).
 
-Plain PyTorch so far: jagged and in chunks of items, so that nothing of size sessions x items x hidden is ever made.
+score_bj = session_b · v_j + Σ_p β_pj (value_p · v_j), β_pj the softmax of key_p · v_j over the clicks p of session b.
+Padded positions take part in the softmax with logit 0 and value 0. Nothing of size sessions x items is ever held but
+the scores themselves.
+
+Arguments that all three functions share:
+    session: session vectors, float (sessions, hidden).
+    keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
+    values: h_p of each node, float (slots, hidden).
+    clicks: clicks on each node, int64 (slots,); slots without any take no part.
+    padding: padded positions of each session, int64 (sessions,).
+    slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+    table: item vectors v_j, float (items, hidden).
 """
 
-from tagnn_fast.reference import (
-    target_attention_cross_entropy,
-    target_attention_scores,
-    target_attention_topk,
-)
+from __future__ import annotations
 
-__all__ = ["target_attention_cross_entropy", "target_attention_scores", "target_attention_topk"]
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from tagnn_fast import _library, reference
+from tagnn_fast.ops.autograd import register_gradient
+
+
+def target_attention_scores(
+    session: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    clicks: Tensor,
+    padding: Tensor,
+    slot_offsets: Tensor,
+    table: Tensor,
+) -> Tensor:
+    """Scores of all items.
+
+    Args:
+        session, keys, values, clicks, padding, slot_offsets: see the module.
+        table: item vectors, float (items, hidden); bfloat16 beside float32 sessions is exact in float32 arithmetic, and
+            without gradient.
+
+    Returns:
+        float (sessions, items).
+
+    Raises:
+        RuntimeError: on a wrong shape, dtype or device.
+    """
+    if not torch.jit.is_scripting():
+        if not _library.has_kernel(session):
+            return reference.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
+        if not torch.compiler.is_compiling():
+            return _eager_scores(session, keys, values, clicks, padding, slot_offsets, table)  # type: ignore[no-any-return]
+    return torch.ops.tagnn_fast.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
+
+
+def target_attention_topk(
+    session: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    clicks: Tensor,
+    padding: Tensor,
+    slot_offsets: Tensor,
+    table: Tensor,
+    k: int,
+    candidates: Optional[Tensor] = None,
+    excluded: Optional[Tensor] = None,
+    excluded_offsets: Optional[Tensor] = None,
+) -> tuple[Tensor, Tensor]:
+    """The best k items of each session, best first, equal scores by row; without gradient.
+
+    Args:
+        session, keys, values, clicks, padding, slot_offsets: see the module.
+        table: item vectors, float (items, hidden); bfloat16 as in :func:`target_attention_scores`.
+        k: length of the lists.
+        candidates: the only rows of `table` to choose from, int64 (any,), in any order; None for all.
+        excluded: rows that a session must not get, session after session, int64 (any,); needs `excluded_offsets`.
+        excluded_offsets: first of each session's and the end of the last, int64 (sessions + 1,).
+
+    Returns:
+        Scores, float, and rows, int64, both (sessions, k). Where fewer than k rows are left, the rest are -inf and -1.
+
+    Raises:
+        RuntimeError: on a wrong shape, dtype or device.
+    """
+    session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
+    if not torch.jit.is_scripting() and not _library.has_kernel(session):
+        return reference.target_attention_topk(
+            session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
+        )
+    scores, rows = torch.ops.tagnn_fast.target_attention_topk(
+        session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
+    )
+    return scores, rows
+
+
+def target_attention_cross_entropy(
+    session: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    clicks: Tensor,
+    padding: Tensor,
+    slot_offsets: Tensor,
+    table: Tensor,
+    targets: Tensor,
+) -> Tensor:
+    """Cross-entropy of each session's scores over the whole catalogue against its target.
+
+    Args:
+        session, keys, values, clicks, padding, slot_offsets, table: see the module.
+        targets: row of `table` that follows each session, int64 (sessions,).
+
+    Returns:
+        float (sessions,); NaN for a target outside the table.
+
+    Raises:
+        RuntimeError: on a wrong shape, dtype or device.
+    """
+    arguments = (session, keys, values, clicks, padding, slot_offsets, table, targets)
+    if not torch.jit.is_scripting():
+        if not _library.has_kernel(session):
+            return reference.target_attention_cross_entropy(*arguments)
+        if not torch.compiler.is_compiling():
+            return _eager_cross_entropy(*arguments)[0]  # type: ignore[no-any-return]
+    losses, _ = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments)
+    return losses
+
+
+@torch.library.register_fake("tagnn_fast::target_attention_scores")
+def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, padding: Tensor, *rest: Tensor) -> Tensor:
+    return session.new_empty((session.shape[0], rest[1].shape[0]))
+
+
+@torch.library.register_fake("tagnn_fast::target_attention_topk")
+def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    shape = (session.shape[0], rest[3])
+    return session.new_empty(shape), clicks.new_empty(shape)
+
+
+@torch.library.register_fake("tagnn_fast::target_attention_cross_entropy")
+def _(session: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    return session.new_empty((session.shape[0],)), session.new_empty((session.shape[0], 2))
+
+
+@torch.library.register_fake("tagnn_fast::target_attention_scores_backward")
+@torch.library.register_fake("tagnn_fast::target_attention_cross_entropy_backward")
+def _(grad: Tensor, session: Tensor, keys: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(value) for value in (session, keys, values, rest[3]))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.set_materialize_grads(False)
+    if isinstance(output, Tensor):
+        ctx.save_for_backward(*inputs)
+        return
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*inputs, output[1])
+
+
+def _scores_backward(ctx: Any, grad: Optional[Tensor]) -> tuple[Optional[Tensor], ...]:
+    if grad is None:
+        return (None,) * 7
+    gradients = torch.ops.tagnn_fast.target_attention_scores_backward(grad, *ctx.saved_tensors)
+    session, keys, values, table = gradients
+    return session, keys, values, None, None, None, table
+
+
+def _cross_entropy_backward(ctx: Any, grad: Optional[Tensor], _: None) -> tuple[Optional[Tensor], ...]:
+    if grad is None:
+        return (None,) * 8
+    gradients = torch.ops.tagnn_fast.target_attention_cross_entropy_backward(grad, *ctx.saved_tensors)
+    session, keys, values, table = gradients
+    return session, keys, values, None, None, None, table, None
+
+
+_eager_scores = register_gradient("target_attention_scores", _setup_context, _scores_backward)
+_eager_cross_entropy = register_gradient("target_attention_cross_entropy", _setup_context, _cross_entropy_backward)
+torch.library.register_autocast("tagnn_fast::target_attention_topk", "cpu", torch.float32)

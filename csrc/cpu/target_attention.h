@@ -1,0 +1,282 @@
+// What scores, top-k and cross-entropy share: checked inputs, sessions as rows, the walk over tiles and blocks.
+#pragma once
+
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <optional>
+
+#include "matmul.h"
+#include "sessions.h"
+#include "target_attention_kernel.h"
+
+namespace tagnn_fast {
+
+// Memory that vectors never straddle a cache line of.
+template <class T>
+class AlignedBuffer {
+ public:
+  explicit AlignedBuffer(int64_t size) {
+    const size_t bytes = (static_cast<size_t>(std::max<int64_t>(1, size)) * sizeof(T) + 63) / 64 * 64;
+    memory_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
+    if (memory_ == nullptr) throw std::bad_alloc();
+  }
+  T* data() const { return memory_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<T, Free> memory_;
+};
+
+inline const Tensor& check_attention_sessions(const Tensor& session) {
+  check_tensor(session, "session", check_floating(session, "session"), {kAnySize, kAnySize});
+  return session;
+}
+
+// The arguments that all ops begin with.
+struct AttentionInputs {
+  Tensor session, keys, values, clicks, padding, slot_offsets, table;
+  int64_t sessions, slots, hidden, items;
+  bool bfloat16_table;
+
+  AttentionInputs(
+      const Tensor& session_in, const Tensor& keys_in, const Tensor& values_in, const Tensor& clicks_in,
+      const Tensor& padding_in, const Tensor& slot_offsets_in, const Tensor& table_in, bool allow_bfloat16) {
+    const ScalarType dtype = check_attention_sessions(session_in).scalar_type();
+    sessions = session_in.size(0);
+    hidden = session_in.size(1);
+    check_value(hidden > 0, "session", "at least one hidden unit", hidden);
+    check_tensor(keys_in, "keys", dtype, {kAnySize, hidden});
+    slots = keys_in.size(0);
+    check_tensor(values_in, "values", dtype, {slots, hidden});
+    check_tensor(clicks_in, "clicks", ScalarType::Long, {slots});
+    check_tensor(padding_in, "padding", ScalarType::Long, {sessions});
+    check_tensor(slot_offsets_in, "slot_offsets", ScalarType::Long, {sessions + 1});
+    bfloat16_table = allow_bfloat16 && table_in.scalar_type() == ScalarType::BFloat16;
+    check_tensor(table_in, "table", bfloat16_table ? ScalarType::BFloat16 : dtype, {kAnySize, hidden});
+    items = table_in.size(0);
+    session = as_contiguous(session_in);
+    keys = as_contiguous(keys_in);
+    values = as_contiguous(values_in);
+    clicks = as_contiguous(clicks_in);
+    padding = as_contiguous(padding_in);
+    slot_offsets = as_contiguous(slot_offsets_in);
+    table = as_contiguous(table_in);
+  }
+};
+
+// The sessions as rows; see target_attention_kernel.h.
+template <class T>
+class AttentionRows {
+ public:
+  static constexpr int64_t kNoSlot = -1;
+
+  AttentionRows(const AttentionInputs& inputs, bool for_backward)
+      : inputs_(inputs), loops_(loops_for<T>(TAGNN_FAST_KERNELS(target_attention))) {
+    find_entries();
+    cut_blocks();
+    panels_.resize(static_cast<size_t>(rows() * inputs.hidden));
+    if (for_backward) row_major_.resize(panels_.size());
+    for_balanced_chunks(
+        num_chunks(rows() * inputs.hidden), static_cast<int64_t>(cuts_.size()) - 1,
+        [&](int64_t block) { return first_row_[static_cast<size_t>(cuts_[static_cast<size_t>(block)])]; },
+        [&](int64_t, int64_t begin, int64_t end) {
+          for (int64_t block = begin; block < end; ++block) fill_block(block);
+        });
+  }
+
+  const TargetAttentionLoops<T>& loops() const { return loops_; }
+  int64_t rows() const { return first_row_.back(); }
+  int64_t blocks() const { return static_cast<int64_t>(cuts_.size()) - 1; }
+  int64_t first_session(int64_t block) const { return cuts_[static_cast<size_t>(block)]; }
+  int64_t first_row(int64_t session) const { return first_row_[static_cast<size_t>(session)]; }
+  int64_t padded_hidden() const { return (inputs_.hidden + loops_.lanes - 1) / loops_.lanes * loops_.lanes; }
+  int64_t most_rows() const { return most_rows_; }
+  int64_t most_sessions() const { return most_sessions_; }
+
+  AttentionBlock<T> block(int64_t index) const {
+    const int64_t first = first_session(index), row = first_row(first);
+    const size_t start = static_cast<size_t>(row * inputs_.hidden);
+    return {
+        first_session(index + 1) - first,
+        first_row(first_session(index + 1)) - row,
+        block_rows_.data() + first + index,
+        multiplicities_.data() + first_entry(first),
+        panels_.data() + start,
+        row_major_.empty() ? nullptr : row_major_.data() + start};
+  }
+
+  // Takes the gradients of the rows, (rows, padded hidden), to those of the inputs they were made of.
+  void scatter(const T* grad_rows, T* grad_session, T* grad_keys, T* grad_values) const {
+    const int64_t hidden = inputs_.hidden, width = padded_hidden();
+    for (int64_t b = 0; b < inputs_.sessions; ++b) {
+      const int64_t* slots = slots_.data() + first_entry(b);
+      const int64_t others = entries(b) - 1;
+      const T* row = grad_rows + first_row(b) * width;
+      T* __restrict__ session = grad_session + b * hidden;
+      std::fill_n(session, hidden, T(0));
+      for (int64_t e = 0; e <= others; ++e, row += width) {
+        for (int64_t c = 0; c < hidden; ++c) session[c] += row[c];
+        if (slots[e] != kNoSlot) std::copy_n(row, hidden, grad_values + slots[e] * hidden);
+      }
+      for (int64_t e = 1; e <= others; ++e, row += width) {
+        std::copy_n(row, hidden, grad_keys + slots[e] * hidden);
+        if (slots[0] == kNoSlot) continue;
+        T* __restrict__ reference = grad_keys + slots[0] * hidden;
+        for (int64_t c = 0; c < hidden; ++c) reference[c] -= row[c];
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kBlockRows = 96;
+  static constexpr double kLog2E = 1.4426950408889634;
+
+  int64_t first_entry(int64_t session) const { return (first_row(session) + session) / 2; }  // E + 1 of 2E + 1 rows
+  int64_t entries(int64_t session) const { return first_entry(session + 1) - first_entry(session); }
+
+  void find_entries() {
+    const auto offsets = clamped_offsets(data<int64_t>(inputs_.slot_offsets), inputs_.sessions, inputs_.slots);
+    const int64_t *clicks = data<int64_t>(inputs_.clicks), *padding = data<int64_t>(inputs_.padding);
+    first_row_.reserve(static_cast<size_t>(inputs_.sessions) + 1);
+    first_row_.push_back(0);
+    for (int64_t b = 0; b < inputs_.sessions; ++b) {
+      const size_t before = slots_.size();
+      if (padding[b] > 0) add_entry(kNoSlot, padding[b]);
+      for (int64_t slot = offsets[static_cast<size_t>(b)]; slot < offsets[static_cast<size_t>(b) + 1]; ++slot) {
+        if (clicks[slot] > 0) add_entry(slot, clicks[slot]);
+      }
+      if (slots_.size() == before) add_entry(kNoSlot, 1);
+      first_row_.push_back(first_row_.back() + 2 * static_cast<int64_t>(slots_.size() - before) - 1);
+    }
+  }
+
+  void add_entry(int64_t slot, int64_t multiplicity) {
+    slots_.push_back(slot);
+    multiplicities_.push_back(static_cast<T>(multiplicity));
+  }
+
+  void cut_blocks() {
+    cuts_.push_back(0);
+    for (int64_t b = 1; b <= inputs_.sessions; ++b) {
+      const int64_t rows = first_row(b) - first_row(cuts_.back());
+      if (b < inputs_.sessions && first_row(b + 1) - first_row(cuts_.back()) <= kBlockRows) continue;
+      for (int64_t s = cuts_.back(); s <= b; ++s) block_rows_.push_back(first_row(s) - first_row(cuts_.back()));
+      most_rows_ = std::max(most_rows_, rows);
+      most_sessions_ = std::max(most_sessions_, b - cuts_.back());
+      cuts_.push_back(b);
+    }
+  }
+
+  void fill_block(int64_t index) {
+    const int64_t hidden = inputs_.hidden, first = first_session(index), end = first_session(index + 1);
+    const int64_t rows = first_row(end) - first_row(first);
+    T* panels = panels_.data() + first_row(first) * hidden;
+    int64_t row = 0;
+    const auto add = [&](const T* x, const T* y, T sign, T scale) {
+      const int64_t panel = row / loops_.panel_rows * loops_.panel_rows;
+      const int64_t width = std::min(loops_.panel_rows, rows - panel);
+      T* to = panels + panel * hidden + (row - panel);
+      T* plain = row_major_.empty() ? nullptr : row_major_.data() + (first_row(first) + row) * hidden;
+      for (int64_t c = 0; c < hidden; ++c) {
+        const T value = (x == nullptr ? T(0) : x[c]) + (y == nullptr ? T(0) : sign * y[c]);
+        to[c * width] = scale * value;
+        if (plain != nullptr) plain[c] = value;
+      }
+      ++row;
+    };
+    const auto vector = [&](const Tensor& rows_of, int64_t slot) {
+      return slot == kNoSlot ? nullptr : data<T>(rows_of) + slot * hidden;
+    };
+    for (int64_t b = first; b < end; ++b) {
+      const int64_t* slots = slots_.data() + first_entry(b);
+      const int64_t count = entries(b);
+      for (int64_t e = 0; e < count; ++e) add(vector(inputs_.values, slots[e]), vector(inputs_.session, b), 1, 1);
+      for (int64_t e = 1; e < count; ++e) {
+        add(vector(inputs_.keys, slots[e]), vector(inputs_.keys, slots[0]), -1, static_cast<T>(kLog2E));
+      }
+    }
+  }
+
+  const AttentionInputs& inputs_;
+  const TargetAttentionLoops<T>& loops_;
+  std::vector<int64_t> first_row_;   // of each session, and the end
+  std::vector<int64_t> slots_;       // of each entry; the reference comes first
+  std::vector<T> multiplicities_;    // of each entry
+  std::vector<int64_t> cuts_;        // first session of each block, and the end
+  std::vector<int64_t> block_rows_;  // first rows of a block's sessions, counted from the block's, and the end
+  std::vector<T> panels_, row_major_;
+  int64_t most_rows_ = 0, most_sessions_ = 0;
+};
+
+// One thread's memory for a tile, and where its item vectors lie.
+template <class T>
+class TileWork {
+ public:
+  TileWork(const AttentionInputs& inputs, const AttentionRows<T>& rows, bool for_backward)
+      : inputs_(inputs),
+        rows_(rows),
+        transposed_(kTileItems * inputs.hidden),
+        padded_(for_backward ? kTileItems * rows.padded_hidden() : 0),
+        grad_transposed_(for_backward ? kTileItems * inputs.hidden : 0),
+        products_(rows.most_rows() * kTileItems),
+        scores_(rows.most_sessions() * kTileItems),
+        zeros_(static_cast<size_t>(inputs.hidden)) {
+    tile = {
+        0,
+        0,
+        inputs.hidden,
+        transposed_.data(),
+        for_backward ? padded_.data() : nullptr,
+        grad_transposed_.data(),
+        products_.data(),
+        scores_.data()};
+  }
+
+  // Items `first` on, or those that `candidates` holds there.
+  void pack(int64_t first, int64_t end, const int64_t* candidates = nullptr) {
+    tile.first = first;
+    tile.items = std::min(kTileItems, end - first);
+    if (inputs_.bfloat16_table) pack_rows<uint16_t>(rows_.loops().pack_bfloat16, first, end, candidates);
+    else pack_rows<T>(rows_.loops().pack, first, end, candidates);
+  }
+
+  AttentionTile<T> tile;
+
+ private:
+  template <class Item, class Pack>
+  void pack_rows(const Pack& pack_vectors, int64_t first, int64_t end, const int64_t* candidates) {
+    const Item* vectors[2 * kTileItems];
+    const Item* table = data<Item>(inputs_.table);
+    for (int64_t i = 0; i < 2 * kTileItems; ++i) {
+      const int64_t row = first + i >= end ? -1 : candidates == nullptr ? first + i : candidates[first + i];
+      vectors[i] = row < 0 ? reinterpret_cast<const Item*>(zeros_.data()) : table + row * inputs_.hidden;
+    }
+    pack_vectors(vectors, tile);
+  }
+
+  const AttentionInputs& inputs_;
+  const AttentionRows<T>& rows_;
+  AlignedBuffer<T> transposed_, padded_, grad_transposed_, products_, scores_;
+  std::vector<T> zeros_;
+};
+
+// How many parts the items are cut into, and calls body(part, first item, end) for each; parts are whole tiles.
+template <class T>
+int64_t item_parts(const AttentionRows<T>& rows, int64_t items, int64_t hidden) {
+  return std::min(num_chunks(items * hidden * (rows.rows() + 1)), (items + kTileItems - 1) / kTileItems);
+}
+
+template <class Body>
+void for_item_parts(int64_t parts, int64_t items, const Body& body) {
+  for_balanced_chunks(
+      parts, (items + kTileItems - 1) / kTileItems, [](int64_t tile) { return tile; },
+      [&](int64_t part, int64_t begin, int64_t end) {
+        body(part, begin * kTileItems, std::min(items, end * kTileItems));
+      });
+}
+
+}  // namespace tagnn_fast

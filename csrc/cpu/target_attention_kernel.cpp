@@ -1,0 +1,369 @@
+// One register-blocked product serves scores and both gradients; between them, a pass over a tile turns products into
+// scores, and scores into the gradients of the products.
+
+#include "target_attention_kernel.h"
+
+#include "vectors.h"
+
+namespace tagnn_fast {
+namespace {
+
+// The register block: kRows rows by kWidth vectors.
+constexpr int kRows = kManyRegisters ? 8 : 4;
+constexpr int kWidth = 3;
+template <class T>
+constexpr int kPanelItems = kWidth * kLanes<T>;
+constexpr double kLog2E = 1.4426950408889634;
+
+// Terms below change nothing in sums that hold a 1; as zeros they and their products are never denormal.
+template <class T>
+struct Negligible;
+template <>
+struct Negligible<float> {
+  static constexpr float kWeight = -40, kProbability = -60;
+};
+template <>
+struct Negligible<double> {
+  static constexpr double kWeight = -1000, kProbability = -1000;
+};
+
+// c (M, V vectors) = Σ_k a_k b_k, or added to c. Row i of a lies i * kStride after the first, step k lies k * a_step
+// on.
+template <class T, int M, int V, int64_t kStride>
+inline void multiply(
+    int64_t depth, const T* __restrict__ a, int64_t a_step, const T* __restrict__ b, int64_t b_step, T* __restrict__ c,
+    int64_t c_step, bool add) {
+  Vector<T> sums[M][V];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sums[i][v] = add ? load(c + i * c_step + v * kLanes<T>) : Vector<T>{};
+  }
+  for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_step) {
+    Vector<T> right[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) right[v] = load(b + v * kLanes<T>);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) {
+      const Vector<T> left = broadcast(a[i * kStride]);
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) sums[i][v] += left * right[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) store(c + i * c_step + v * kLanes<T>, sums[i][v]);
+  }
+}
+
+// The same for 1 to kRows rows.
+template <class T, int V, int64_t kStride, int M = kRows>
+inline void multiply_rows(
+    int64_t rows, int64_t depth, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t c_step,
+    bool add) {
+  if constexpr (M > 1) {
+    if (rows < M) return multiply_rows<T, V, kStride, M - 1>(rows, depth, a, a_step, b, b_step, c, c_step, add);
+  }
+  multiply<T, M, V, kStride>(depth, a, a_step, b, b_step, c, c_step, add);
+}
+
+template <class T>
+int64_t padded_hidden(int64_t hidden) {
+  return (hidden + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// products (rows, kTileItems) = rows · item vectors.
+template <class T>
+void multiply_rows_by_items(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+  for (int64_t item = 0; item < tile.items; item += kPanelItems<T>) {
+    const T* items = tile.transposed + item * tile.hidden;
+    for (int64_t row = 0; row < block.rows; row += kRows) {
+      const int64_t rows = smaller(kRows, block.rows - row);
+      multiply_rows<T, kWidth, 1>(
+          rows, tile.hidden, block.panels + row * tile.hidden, rows, items, kPanelItems<T>,
+          tile.products + row * kTileItems + item, kTileItems, false);
+    }
+  }
+}
+
+// grad_transposed += gradients of products, transposed, · rows.
+template <class T>
+void add_item_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+  for (int64_t item = 0; item < tile.items; item += kPanelItems<T>) {
+    T* grad = tile.grad_transposed + item * tile.hidden;
+    for (int64_t unit = 0; unit < tile.hidden; unit += kRows) {
+      multiply_rows<T, kWidth, 1>(
+          smaller(kRows, tile.hidden - unit), block.rows, block.row_major + unit, tile.hidden, tile.products + item,
+          kTileItems, grad + unit * kPanelItems<T>, kPanelItems<T>, true);
+    }
+  }
+}
+
+// grad_rows += gradients of products · item vectors, for V vectors of units.
+template <class T, int V>
+void add_row_gradients_of_units(const AttentionBlock<T>& block, const AttentionTile<T>& tile, T* grad_rows) {
+  const int64_t width = padded_hidden<T>(tile.hidden);
+  for (int64_t row = 0; row < block.rows; row += kRows) {
+    multiply_rows<T, V, kTileItems>(
+        smaller(kRows, block.rows - row), tile.items, tile.products + row * kTileItems, 1, tile.padded, width,
+        grad_rows + row * width, width, true);
+  }
+}
+
+template <class T>
+void add_row_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& tile, T* grad_rows) {
+  int64_t vectors = padded_hidden<T>(tile.hidden) / kLanes<T>;
+  AttentionTile<T> part = tile;
+  while (vectors > 0) {
+    // No single vector is left over: products of one are bound by loads.
+    const int64_t width = vectors == 4 ? 2 : smaller(kWidth, vectors);
+    if (width == 3) add_row_gradients_of_units<T, 3>(block, part, grad_rows);
+    else if (width == 2) add_row_gradients_of_units<T, 2>(block, part, grad_rows);
+    else add_row_gradients_of_units<T, 1>(block, part, grad_rows);
+    part.padded += width * kLanes<T>;
+    grad_rows += width * kLanes<T>;
+    vectors -= width;
+  }
+}
+
+// Softmax over a session's entries for a vector of items, entries one after the other at `logits` and `values`.
+template <class T>
+struct EntrySums {
+  Vector<T> total, weighted, reference;
+
+  // Where kKeep, the terms replace the logits.
+  template <bool kKeep>
+  static inline EntrySums of(int64_t entries, const T* multiplicities, T* logits, const T* values) {
+    Vector<T> largest{};
+    for (int64_t e = 0; e < entries; ++e) largest = larger(load(logits + e * kTileItems), largest);
+    EntrySums sums;
+    sums.reference = multiplicities[0] * power_of_two_above<T>(-largest, Negligible<T>::kWeight);
+    sums.total = sums.reference;
+    sums.weighted = sums.reference * load(values);
+    for (int64_t e = 0; e < entries; ++e) {
+      const Vector<T> logit = load(logits + e * kTileItems) - largest;
+      const Vector<T> term = multiplicities[e + 1] * power_of_two_above<T>(logit, Negligible<T>::kWeight);
+      if (kKeep) store(logits + e * kTileItems, term);
+      sums.total += term;
+      sums.weighted += term * load(values + (e + 1) * kTileItems);
+    }
+    return sums;
+  }
+};
+
+// Calls visit(session, entries, multiplicities, values, logits); the last two point into the products.
+template <class T, class Visit>
+inline void for_sessions(const AttentionBlock<T>& block, T* products, const Visit& visit) {
+  const T* multiplicities = block.multiplicities;
+  for (int64_t b = 0; b < block.sessions; ++b) {
+    const int64_t row = block.first_row[b], entries = (block.first_row[b + 1] - row) / 2;
+    visit(b, entries, multiplicities, products + row * kTileItems, products + (row + entries + 1) * kTileItems);
+    multiplicities += entries + 1;
+  }
+}
+
+template <class T>
+void score(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+  multiply_rows_by_items(block, tile);
+  for_sessions(
+      block, tile.products, [&](int64_t b, int64_t entries, const T* multiplicities, const T* values, T* logits) {
+        T* scores = tile.scores + b * kTileItems;
+        if (entries == 0) {
+          std::memcpy(scores, values, kTileItems * sizeof(T));
+          return;
+        }
+        for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
+          const auto sums = EntrySums<T>::template of<false>(entries, multiplicities, logits + item, values + item);
+          store(scores + item, sums.weighted / sums.total);
+        }
+      });
+}
+
+// Vectors that cover the tile end beyond its items.
+template <class T>
+inline void fill_tail(const AttentionTile<T>& tile, T* scores, T value) {
+  for (int64_t item = tile.items; item % kLanes<T> != 0; ++item) scores[item] = value;
+}
+
+template <class T>
+void log_sum_exp(const AttentionTile<T>& tile, int64_t sessions, T* maxima, T* sums) {
+  for (int64_t b = 0; b < sessions; ++b) {
+    T* scores = tile.scores + b * kTileItems;
+    fill_tail(tile, scores, -static_cast<T>(__builtin_inf()));
+    const Vector<T> before = load(maxima + b * kLanes<T>);
+    Vector<T> largest = before;
+    for (int64_t item = 0; item < tile.items; item += kLanes<T>) largest = larger(load(scores + item), largest);
+    Vector<T> sum = load(sums + b * kLanes<T>) * power_of_two<T>((before - largest) * T(kLog2E));
+    for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
+      sum += power_of_two<T>((load(scores + item) - largest) * T(kLog2E));
+    }
+    store(maxima + b * kLanes<T>, largest);
+    store(sums + b * kLanes<T>, sum);
+  }
+}
+
+template <class T>
+void exceeds(const AttentionTile<T>& tile, int64_t sessions, const T* thresholds, bool* result) {
+  for (int64_t b = 0; b < sessions; ++b) {
+    T* scores = tile.scores + b * kTileItems;
+    fill_tail(tile, scores, -static_cast<T>(__builtin_inf()));
+    Bits<T> any{};
+    for (int64_t item = 0; item < tile.items; item += kLanes<T>) any |= ~(load(scores + item) <= thresholds[b]);
+    bool found = false;
+    for (int l = 0; l < kLanes<T>; ++l) found |= any[l] != 0;
+    result[b] = found;
+  }
+}
+
+// Gradients of the scores of one session, in place of the scores.
+template <class T>
+inline void cross_entropy_gradient(const AttentionTile<T>& tile, const CrossEntropyPart<T>& loss, int64_t b) {
+  T* scores = tile.scores + b * kTileItems;
+  const T scale = kLog2E, largest = loss.normalizer[2 * b], shift = -loss.normalizer[2 * b + 1] * scale;
+  for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
+    const Vector<T> logarithm = (load(scores + item) - largest) * scale + shift;
+    store(scores + item, loss.grads[b] * power_of_two_above<T>(logarithm, Negligible<T>::kProbability));
+  }
+  const int64_t target = loss.targets[b];
+  if (target >= tile.first && target < tile.first + tile.items) scores[target - tile.first] -= loss.grads[b];
+}
+
+template <class T>
+void backward(
+    const AttentionBlock<T>& block, const AttentionTile<T>& tile, const CrossEntropyPart<T>& loss, T* grad_rows) {
+  multiply_rows_by_items(block, tile);
+  for_sessions(block, tile.products, [&](int64_t b, int64_t entries, const T* multiplicities, T* values, T* logits) {
+    T* scores = tile.scores + b * kTileItems;
+    T inverses[kTileItems], means[kTileItems];
+    if (entries == 0) {
+      if (loss.grads != nullptr) std::memcpy(scores, values, kTileItems * sizeof(T));
+    } else {
+      for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
+        const auto sums = EntrySums<T>::template of<true>(entries, multiplicities, logits + item, values + item);
+        const Vector<T> inverse = T(1) / sums.total, mean = sums.weighted * inverse;
+        store(inverses + item, inverse * sums.reference);
+        store(means + item, mean);
+        for (int64_t e = 0; e < entries; ++e) {
+          T* term = logits + e * kTileItems + item;
+          store(term, load(term) * inverse);
+        }
+        if (loss.grads != nullptr) store(scores + item, mean);
+      }
+    }
+    if (loss.grads != nullptr) cross_entropy_gradient(tile, loss, b);
+    fill_tail(tile, scores, T(0));
+    if (entries == 0) {
+      std::memcpy(values, scores, kTileItems * sizeof(T));
+      return;
+    }
+    for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
+      const Vector<T> grad = load(scores + item), mean = load(means + item);
+      store(values + item, load(inverses + item) * grad);
+      for (int64_t e = 0; e < entries; ++e) {
+        T *logit = logits + e * kTileItems + item, *value = values + (e + 1) * kTileItems + item;
+        const Vector<T> grad_value = load(logit) * grad;
+        store(logit, grad_value * (load(value) - mean));
+        store(value, grad_value);
+      }
+    }
+  });
+  add_row_gradients(block, tile, grad_rows);
+  add_item_gradients(block, tile);
+}
+
+template <class T>
+inline Vector<T> load_item(const T* from) {
+  return load(from);
+}
+template <class T>
+inline Vector<T> load_item(const uint16_t* from) {
+  Vector<T> result;
+  for (int l = 0; l < kLanes<T>; ++l) {
+    const uint32_t bits = static_cast<uint32_t>(from[l]) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    result[l] = static_cast<T>(value);
+  }
+  return result;
+}
+
+// Items whose vectors are fetched before they are needed: their rows are too short for the processor to run ahead.
+constexpr int64_t kAhead = kTileItems;
+
+template <class T, class Item>
+void pack(const Item* const* vectors, const AttentionTile<T>& tile) {
+  constexpr int kSize = kLanes<T>;
+  const int64_t hidden = tile.hidden, width = padded_hidden<T>(hidden);
+  for (int64_t item = 0; item < kTileItems; item += kSize) {
+    T* to = tile.transposed + item / kPanelItems<T> * kPanelItems<T> * hidden + item % kPanelItems<T>;
+    int64_t unit = 0;
+    while (hidden >= kSize && unit < hidden) {
+      unit = smaller(unit, hidden - kSize);  // the last square may overlap the one before
+      Vector<T> square[kSize];
+#pragma GCC unroll 16
+      for (int i = 0; i < kSize; ++i) {
+        square[i] = load_item<T>(vectors[item + i] + unit);
+        __builtin_prefetch(vectors[item + kAhead + i] + unit);
+      }
+      transpose_square<T>(square);
+#pragma GCC unroll 16
+      for (int i = 0; i < kSize; ++i) store(to + (unit + i) * kPanelItems<T>, square[i]);
+      unit += kSize;
+    }
+    for (; unit < hidden; ++unit) {
+      for (int i = 0; i < kSize; ++i) {
+        T one[kSize] = {};
+        Item from[kSize] = {vectors[item + i][unit]};
+        store(one, load_item<T>(from));
+        to[unit * kPanelItems<T> + i] = one[0];
+      }
+    }
+  }
+  if (tile.padded == nullptr) return;
+  for (int64_t item = 0; item < tile.items; ++item) {
+    for (int64_t unit = 0; unit < hidden; ++unit) {
+      if constexpr (sizeof(Item) == sizeof(T)) tile.padded[item * width + unit] = vectors[item][unit];
+    }
+    for (int64_t unit = hidden; unit < width; ++unit) tile.padded[item * width + unit] = 0;
+  }
+}
+
+template <class T>
+void unpack(const AttentionTile<T>& tile, T* const* grads) {
+  constexpr int kSize = kLanes<T>;
+  for (int64_t item = 0; item < tile.items; item += kSize) {
+    const T* from = tile.grad_transposed + item / kPanelItems<T> * kPanelItems<T> * tile.hidden + item % kPanelItems<T>;
+    const int64_t items = smaller(kSize, tile.items - item);
+    int64_t unit = 0;
+    while (tile.hidden >= kSize && unit < tile.hidden) {
+      unit = smaller(unit, tile.hidden - kSize);
+      Vector<T> square[kSize];
+#pragma GCC unroll 16
+      for (int i = 0; i < kSize; ++i) square[i] = load(from + (unit + i) * kPanelItems<T>);
+      transpose_square<T>(square);
+      if (items == kSize) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kSize; ++i) store(grads[item + i] + unit, square[i]);
+      } else {
+        for (int64_t i = 0; i < items; ++i) std::memcpy(grads[item + i] + unit, &square[i], sizeof square[i]);
+      }
+      unit += kSize;
+    }
+    for (; unit < tile.hidden; ++unit) {
+      for (int64_t i = 0; i < items; ++i) grads[item + i][unit] = from[unit * kPanelItems<T> + i];
+    }
+  }
+}
+
+}  // namespace
+
+extern const TargetAttentionKernels TAGNN_FAST_THIS_TABLE(target_attention){
+    {pack<float, float>, pack<float, uint16_t>, score<float>, log_sum_exp<float>, exceeds<float>, backward<float>,
+     unpack<float>, kRows, kLanes<float>},
+    {pack<double, double>, pack<double, uint16_t>, score<double>, log_sum_exp<double>, exceeds<double>,
+     backward<double>, unpack<double>, kRows, kLanes<double>}};
+
+}  // namespace tagnn_fast

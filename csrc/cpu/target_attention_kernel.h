@@ -1,0 +1,77 @@
+// Loops of target attention, one table per instruction set.
+//
+// A session's softmax is over its entries: nodes, and the padded positions as one. Both the softmax and its weights'
+// sum allow a shift, so one entry, the reference, has logit 0 and no key, and session vectors are added to the values.
+// A session with E entries beside the reference takes 2E + 1 rows: values of the reference and of the others, then keys
+// of the others. Its score for item vector v is
+//
+//     Σ_e β_e (value_e · v),  β_e ∝ multiplicity_e · 2^(key_e · v),  key_0 = 0
+//
+// Items are cut into tiles. A tile's products with a block of rows stay in the cache until they are used up.
+#pragma once
+
+#include <cstdint>
+
+#include "capability.h"
+
+namespace tagnn_fast {
+
+constexpr int64_t kTileItems = 96;
+
+// Consecutive sessions whose rows are processed together.
+template <class T>
+struct AttentionBlock {
+  int64_t sessions, rows;
+  const int64_t* first_row;  // of each session, and the end; counted from the block's first
+  const T* multiplicities;   // of all entries
+  const T* panels;           // rows in panels of panel_rows, unit after unit; keys scaled to base 2
+  const T* row_major;        // (rows, hidden), keys unscaled; for backward
+};
+
+// What one thread works with on one tile.
+template <class T>
+struct AttentionTile {
+  int64_t first, items;  // which of the catalogue; at most kTileItems
+  int64_t hidden;
+  T* transposed;       // panels of the tile's item vectors, unit after unit
+  T* padded;           // (kTileItems, padded hidden); for backward
+  T* grad_transposed;  // like transposed; for backward
+  T* products;         // room for (rows, kTileItems)
+  T* scores;           // (sessions of the block, kTileItems)
+};
+
+// What turns scores into their gradients, from a block's first session on.
+template <class T>
+struct CrossEntropyPart {
+  const T* grads;  // of each session's loss; null where tile.scores already holds the gradients
+  const int64_t* targets;
+  const T* normalizer;  // of each session: the largest score, and the logarithm of the sum of exp(score - largest)
+};
+
+template <class T>
+struct TargetAttentionLoops {
+  // Reads kTileItems item vectors, from wherever they lie; `padded` as well where it is not null.
+  void (*pack)(const T* const* vectors, const AttentionTile<T>& tile);
+  void (*pack_bfloat16)(const uint16_t* const* vectors, const AttentionTile<T>& tile);
+  // Fills tile.scores.
+  void (*score)(const AttentionBlock<T>& block, const AttentionTile<T>& tile);
+  // After score. Updates lane-wise maxima and sums of exp(score - maximum), (sessions, lanes) each.
+  void (*log_sum_exp)(const AttentionTile<T>& tile, int64_t sessions, T* maxima, T* sums);
+  // After score. Whether each session has a score that is above its threshold or not a number.
+  void (*exceeds)(const AttentionTile<T>& tile, int64_t sessions, const T* thresholds, bool* result);
+  // Adds to grad_rows (rows, padded hidden) and to tile.grad_transposed.
+  void (*backward)(
+      const AttentionBlock<T>& block, const AttentionTile<T>& tile, const CrossEntropyPart<T>& loss, T* grad_rows);
+  // Writes the gradients of the tile's item vectors.
+  void (*unpack)(const AttentionTile<T>& tile, T* const* grads);
+  int64_t panel_rows, lanes;
+};
+
+struct TargetAttentionKernels {
+  TargetAttentionLoops<float> float32;
+  TargetAttentionLoops<double> float64;
+};
+
+TAGNN_FAST_DECLARE_KERNELS(TargetAttentionKernels, target_attention);
+
+}  // namespace tagnn_fast
