@@ -73,17 +73,24 @@ class SessionRecommender(nn.Module):
 
     @torch.jit.export
     def topk(
-        self, items: Tensor, offsets: Tensor, k: int, padded_length: Optional[int] = None
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        k: int,
+        padded_length: Optional[int] = None,
+        candidates: Optional[Tensor] = None,
+        exclude_clicked: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Scores, float, and ids, int64, of the best k items of each session, both (sessions, k).
 
-        Best first, equal scores by id.
+        Best first, equal scores by id. `candidates` are the only ids to choose from, int64 (any,), in any order; with
+        `exclude_clicked` a session gets none of its own items. Where fewer than k are left, the rest are -inf and 0.
 
         Raises:
-            TypeError, ValueError: as in forward, and for k outside 1..num_items.
+            TypeError, ValueError: as in forward, for k outside 1..num_items, and for candidates outside 1..num_items.
         """
         if not torch.jit.is_scripting():
-            self._check(items, offsets, padded_length, k=k)
+            self._check(items, offsets, padded_length, k=k, candidates=candidates)
         encoded = self.encode(items, offsets, padded_length)
         scores, rows = ops.target_attention_topk(
             encoded.session,
@@ -94,6 +101,9 @@ class SessionRecommender(nn.Module):
             encoded.slot_offsets,
             self.item_embedding.weight[1:],
             k,
+            candidates - 1 if candidates is not None else None,
+            items - 1 if exclude_clicked else None,
+            offsets if exclude_clicked else None,
         )
         return scores, rows + 1
 
@@ -116,6 +126,7 @@ class SessionRecommender(nn.Module):
         padded_length: Optional[int],
         k: Optional[int] = None,
         targets: Optional[Tensor] = None,
+        candidates: Optional[Tensor] = None,
     ) -> None:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return  # there are no values to look at
@@ -123,5 +134,9 @@ class SessionRecommender(nn.Module):
             checks.check_k(k, self.config.num_items)
         checks.check_sessions(items, offsets, self.item_embedding.weight)
         checks.check_padded_length(padded_length)
+        if candidates is not None:
+            checks.check_integer_vector(candidates, "candidates")
+            checks.check_same_device(candidates, "candidates", self.item_embedding.weight)
+            checks.check_item_ids(candidates, "candidates", self.config.num_items)
         if targets is not None:
             checks.check_targets(targets, offsets, self.item_embedding.weight)

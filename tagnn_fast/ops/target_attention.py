@@ -1,17 +1,8 @@
-"""Scores of every item with attention that depends on the item (TAGNN, section 3.4; DESIGN of the kernels in csrc/cpu).
+"""Scores of every item with attention that depends on the item (TAGNN, section 3.4).
 
 score_bj = session_b · v_j + Σ_p β_pj (value_p · v_j), β_pj the softmax of key_p · v_j over the clicks p of session b.
 Padded positions take part in the softmax with logit 0 and value 0. Nothing of size sessions x items is ever held but
 the scores themselves.
-
-Arguments that all three functions share:
-    session: session vectors, float (sessions, hidden).
-    keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
-    values: h_p of each node, float (slots, hidden).
-    clicks: clicks on each node, int64 (slots,); slots without any take no part.
-    padding: padded positions of each session, int64 (sessions,).
-    slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
-    table: item vectors v_j, float (items, hidden).
 """
 
 from __future__ import annotations
@@ -37,9 +28,14 @@ def target_attention_scores(
     """Scores of all items.
 
     Args:
-        session, keys, values, clicks, padding, slot_offsets: see the module.
-        table: item vectors, float (items, hidden); bfloat16 beside float32 sessions is exact in float32 arithmetic, and
-            without gradient.
+        session: session vectors, float (sessions, hidden).
+        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
+        values: h_p of each node, float (slots, hidden).
+        clicks: clicks on each node, int64 (slots,); slots without any take no part.
+        padding: padded positions of each session, int64 (sessions,).
+        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+        table: item vectors, float (items, hidden); may be bfloat16 beside float32 sessions, without gradient: its
+            values are taken to float32, nothing else is rounded.
 
     Returns:
         float (sessions, items).
@@ -52,7 +48,10 @@ def target_attention_scores(
             return reference.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
         if not torch.compiler.is_compiling():
             return _eager_scores(session, keys, values, clicks, padding, slot_offsets, table)  # type: ignore[no-any-return]
-    return torch.ops.tagnn_fast.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
+    scores: Tensor = torch.ops.tagnn_fast.target_attention_scores(
+        session, keys, values, clicks, padding, slot_offsets, table
+    )
+    return scores
 
 
 def target_attention_topk(
@@ -71,7 +70,12 @@ def target_attention_topk(
     """The best k items of each session, best first, equal scores by row; without gradient.
 
     Args:
-        session, keys, values, clicks, padding, slot_offsets: see the module.
+        session: session vectors, float (sessions, hidden).
+        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
+        values: h_p of each node, float (slots, hidden).
+        clicks: clicks on each node, int64 (slots,); slots without any take no part.
+        padding: padded positions of each session, int64 (sessions,).
+        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
         table: item vectors, float (items, hidden); bfloat16 as in :func:`target_attention_scores`.
         k: length of the lists.
         candidates: the only rows of `table` to choose from, int64 (any,), in any order; None for all.
@@ -108,7 +112,13 @@ def target_attention_cross_entropy(
     """Cross-entropy of each session's scores over the whole catalogue against its target.
 
     Args:
-        session, keys, values, clicks, padding, slot_offsets, table: see the module.
+        session: session vectors, float (sessions, hidden).
+        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
+        values: h_p of each node, float (slots, hidden).
+        clicks: clicks on each node, int64 (slots,); slots without any take no part.
+        padding: padded positions of each session, int64 (sessions,).
+        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+        table: item vectors, float (items, hidden).
         targets: row of `table` that follows each session, int64 (sessions,).
 
     Returns:
@@ -123,7 +133,7 @@ def target_attention_cross_entropy(
             return reference.target_attention_cross_entropy(*arguments)
         if not torch.compiler.is_compiling():
             return _eager_cross_entropy(*arguments)[0]  # type: ignore[no-any-return]
-    losses, _ = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments)
+    losses: Tensor = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments)[0]
     return losses
 
 

@@ -89,11 +89,12 @@ class Run:
         with safe_open(self.weights, "pt") as file:
             return int((file.metadata() or {}).get("epoch", 0))
 
-    def load_recommender(self, device: str | torch.device = "cpu") -> Recommender:
+    def load_recommender(self, device: str | torch.device = "cpu", bfloat16_table: bool = False) -> Recommender:
         """The run's model, ready to recommend.
 
         Args:
             device: where it is to run.
+            bfloat16_table: see :class:`Recommender`.
 
         Raises:
             FileNotFoundError: before the first epoch has ended.
@@ -105,7 +106,7 @@ class Run:
         if self.training.precision == "64-true":
             model = model.double()
         load_parameters(model, self.weights)
-        return Recommender(model.to(device), self.vocabulary)
+        return Recommender(model.to(device), self.vocabulary, bfloat16_table)
 
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""

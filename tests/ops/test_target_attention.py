@@ -1,20 +1,41 @@
-"""Target attention against the formula written out on [sessions, items, hidden]."""
+"""Target attention, native and plain PyTorch, against scores written out click by click."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from support import DEVICES, SESSIONS, assert_near, assert_same_function, random_tensors, sample_graph
-from tagnn_fast import reference
-from tagnn_fast.ops import (
-    SessionGraph,
-    target_attention_cross_entropy,
-    target_attention_scores,
-    target_attention_topk,
+from support import (
+    CAPABILITIES,
+    DEVICES,
+    SESSIONS,
+    assert_autocast_is_right,
+    assert_near,
+    assert_repeatable,
+    assert_same_function,
+    batch,
+    capability,
+    export_round_trip,
+    outputs_and_gradients,
+    random_tensors,
+    sample_graph,
+    script_round_trip,
+    unused_slots,
 )
+from tagnn_fast import ops, reference
+from tagnn_fast.ops import SessionGraph, session_graph, target_attention_cross_entropy, target_attention_scores
+
+OPS = torch.ops.tagnn_fast
+SANITIZED = os.environ.get("TAGNN_FAST_EXPECT_SANITIZED") == "1"
+IMPLEMENTATIONS = {"native": ops, "plain": reference}
 
 
 def sample_inputs(
@@ -24,6 +45,11 @@ def sample_inputs(
     slots, sessions = graph.node_items.shape[0], graph.num_nodes.shape[0]
     shapes = [(sessions, hidden), (slots, hidden), (slots, hidden), (items, hidden)]
     return [hidden**-0.25 * value for value in random_tensors(shapes, dtype, device)]
+
+
+def sample_targets(graph: SessionGraph, items: int) -> Tensor:
+    """First and last items among them."""
+    return torch.arange(-1, graph.num_nodes.shape[0] - 1, device=graph.clicks.device) % items
 
 
 def written_out(graph: SessionGraph, session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:
@@ -36,11 +62,27 @@ def written_out(graph: SessionGraph, session: Tensor, keys: Tensor, values: Tens
         logits = torch.cat([keys[positions], zeros]) @ table.t()  # (positions, items)
         attended = torch.einsum("pi,pd->id", logits.softmax(0), torch.cat([values[positions], zeros]))
         rows.append(table @ session[number] + (attended * table).sum(1))
-    return torch.stack(rows) if rows else session @ table.t() + 0 * (keys.sum() + values.sum())
+    scores = torch.stack(rows) if rows else session @ table.t()
+    return scores + 0 * (keys.sum() + values.sum() + table.sum())  # none of them may matter
 
 
 def graph_part(graph: SessionGraph) -> tuple[Tensor, Tensor, Tensor]:
     return graph.clicks, graph.padding, graph.slot_offsets
+
+
+def scores_of(graph: SessionGraph, implementation: str = "native") -> Callable[..., Tensor]:
+    function = IMPLEMENTATIONS[implementation].target_attention_scores
+    return lambda session, keys, values, table: function(session, keys, values, *graph_part(graph), table)
+
+
+def losses_of(graph: SessionGraph, items: int, implementation: str = "native") -> Callable[..., Tensor]:
+    function, targets = IMPLEMENTATIONS[implementation].target_attention_cross_entropy, sample_targets(graph, items)
+    return lambda session, keys, values, table: function(session, keys, values, *graph_part(graph), table, targets)
+
+
+def losses_written_out(graph: SessionGraph, items: int) -> Callable[..., Tensor]:
+    targets = sample_targets(graph, items)
+    return lambda *inputs: torch.nn.functional.cross_entropy(written_out(graph, *inputs), targets, reduction="none")
 
 
 @pytest.fixture(params=[7, 1 << 20], ids=["small chunks", "one chunk"])
@@ -49,97 +91,256 @@ def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("_chunks")
+@pytest.mark.parametrize("padded_length", [None, 9])
+def test_plain(padded_length: int | None) -> None:
+    graph = sample_graph("ragged", padded_length)
+    inputs = sample_inputs(graph, 6, 20)
+    assert_same_function(scores_of(graph, "plain"), lambda *values: written_out(graph, *values), inputs)
+    assert_same_function(losses_of(graph, 20, "plain"), losses_written_out(graph, 20), inputs)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("hidden", "items"), [(1, 1), (7, 97), (100, 48)])
 @pytest.mark.parametrize("padded_length", [None, 5, 69])
 @pytest.mark.parametrize("name", SESSIONS)
-def test_scores(name: str, padded_length: int | None, dtype: torch.dtype, device: str) -> None:
+def test_native(name: str, padded_length: int | None, hidden: int, items: int, dtype: torch.dtype, device: str) -> None:
     graph = sample_graph(name, padded_length, device)
-    assert_same_function(
-        lambda session, keys, values, table: target_attention_scores(session, keys, values, *graph_part(graph), table),
-        lambda *inputs: written_out(graph, *inputs),
-        sample_inputs(graph, 6, 20, dtype, device),
-    )
+    inputs = sample_inputs(graph, hidden, items, dtype, device)
+    assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
+    assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
 
 
-@pytest.mark.usefixtures("_chunks")
-@pytest.mark.parametrize("padded_length", [None, 9])
-def test_cross_entropy(padded_length: int | None) -> None:
-    graph = sample_graph("ragged", padded_length)
-    targets = torch.tensor([3, 0, 19, 19, 5, 7, 11, 1])
-    assert_same_function(
-        lambda session, keys, values, table: target_attention_cross_entropy(
-            session, keys, values, *graph_part(graph), table, targets
-        ),
-        lambda *inputs: torch.nn.functional.cross_entropy(written_out(graph, *inputs), targets, reduction="none"),
-        sample_inputs(graph, 6, 20),
-    )
+@pytest.mark.parametrize("name", CAPABILITIES)
+@pytest.mark.parametrize("hidden", [3, 16, 17, 64, 120, 512])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_capabilities(name: str, hidden: int, dtype: torch.dtype) -> None:
+    graph = sample_graph("ragged")
+    with capability(name):
+        inputs = sample_inputs(graph, hidden, 203, dtype)
+        assert_same_function(losses_of(graph, 203), losses_written_out(graph, 203), inputs)
 
 
-@pytest.mark.usefixtures("_chunks")
-@pytest.mark.parametrize("k", [1, 6, 20])
-def test_topk(k: int) -> None:
-    """Best first, equal scores by row, however the items are cut into chunks."""
+@pytest.mark.parametrize("items", [1, 47, 48, 49, 96, 97, 1000])
+def test_numbers_of_items(items: int) -> None:
     graph = sample_graph("ragged", 9)
-    # Multiples of 1/4 have exact products, so that equal items score equally in any chunk.
-    session, keys, values, table = [(4 * value).round() / 4 for value in sample_inputs(graph, 6, 20)]
-    table[[3, 8, 15]] = table[11].clone()
-    scores = target_attention_scores(session, keys, values, *graph_part(graph), table)
-    expected = [sorted(range(20), key=lambda row, line=line: (-line[row], row))[:k] for line in scores.tolist()]
-    best, rows = target_attention_topk(session, keys, values, *graph_part(graph), table, k)
-    assert rows.tolist() == expected
-    assert_near(best, scores.gather(1, rows), 1e-12)
+    inputs = sample_inputs(graph, 20, items, torch.float32)
+    assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
+    assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("padded_length", [None, 69])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_extreme_logits(sign: int, padded_length: int | None) -> None:
-    """Logits of ±1e4 give finite scores, losses and gradients in float32."""
+def test_extreme_logits(sign: int, padded_length: int | None, implementation: str) -> None:
+    """Logits of ±1e4 give finite losses and gradients in float32, and right ones where one entry takes all."""
     graph = sample_graph("ragged", padded_length)
     session, keys, values, table = sample_inputs(graph, 4, 12)
-    inputs = [session, sign * 1e4 * keys.abs(), values, table.abs()]
-    targets = torch.zeros(8, dtype=torch.int64)
-    leaves = [value.float().requires_grad_() for value in inputs]
-    losses = target_attention_cross_entropy(*leaves[:3], *graph_part(graph), leaves[3], targets)
-    losses.sum().backward()
-    expected = torch.nn.functional.cross_entropy(written_out(graph, *inputs), targets, reduction="none")
-    assert_near(losses, expected, 1e-3)
-    assert all(bool(torch.isfinite(leaf.grad).all()) for leaf in leaves if leaf.grad is not None)
+    inputs = [value.float() for value in (session, sign * 1e4 * keys.abs(), values, table.abs())]
+    oracle = outputs_and_gradients(losses_written_out(graph, 12), [value.double() for value in inputs])
+    for value, expected in zip(
+        outputs_and_gradients(losses_of(graph, 12, implementation), inputs), oracle, strict=True
+    ):
+        assert_near(value, expected, 1e-3)  # logits near 1e4 are known to 1e-3 in float32
+
+
+@pytest.mark.parametrize("scale", [1e4, -1e4])
+def test_extreme_scores(scale: float) -> None:
+    graph = sample_graph("ragged", 9)
+    session, keys, values, table = sample_inputs(graph, 4, 300)
+    inputs = [value.float() for value in (scale * session, keys, values, table)]
+    oracle = outputs_and_gradients(losses_written_out(graph, 300), [value.double() for value in inputs])
+    for value, expected in zip(outputs_and_gradients(losses_of(graph, 300), inputs), oracle, strict=True):
+        assert_near(value, expected, 5e-3)  # scores near 3e4 are known to 2e-3 in float32
+
+
+def test_not_a_number() -> None:
+    """Where it goes in, it comes out, and nowhere else."""
+    graph = sample_graph("ragged")
+    inputs = sample_inputs(graph, 5, 150, torch.float32)
+    inputs[2][graph.slot_offsets[3]] = torch.nan
+    scores = scores_of(graph)(*inputs)
+    assert scores.isnan().any(1).tolist() == [False] * 3 + [True] + [False] * 4
+    assert losses_of(graph, 150)(*inputs).isnan().tolist() == scores.isnan().any(1).tolist()
+    best, rows = ops.target_attention_topk(*inputs[:3], *graph_part(graph), inputs[3], 3)
+    assert best.isnan().any(1).tolist() == scores.isnan().any(1).tolist()
+    assert rows[3].tolist() == [0, 1, 2]
+
+
+def test_gradcheck() -> None:
+    graph = sample_graph("skipped clicks", 5)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph, 3, 7)]
+    assert torch.autograd.gradcheck(scores_of(graph), inputs)
+    assert torch.autograd.gradcheck(losses_of(graph, 7), inputs)
+
+
+@pytest.mark.parametrize("name", ["ragged", "empty batch"])
+def test_opcheck(name: str) -> None:
+    graph = sample_graph(name, 5)
+    session, keys, values, table = (value.requires_grad_() for value in sample_inputs(graph, 4, 9))
+    arguments, targets = (session, keys, values, *graph_part(graph), table), sample_targets(graph, 9)
+    torch.library.opcheck(OPS.target_attention_scores.default, arguments)
+    torch.library.opcheck(OPS.target_attention_cross_entropy.default, (*arguments, targets))
+    with torch.no_grad():
+        fixed = tuple(value.detach() for value in arguments)
+        torch.library.opcheck(OPS.target_attention_topk.default, (*fixed, 3, targets, targets, graph.slot_offsets * 0))
+        scores = OPS.target_attention_scores(*fixed)
+        torch.library.opcheck(OPS.target_attention_scores_backward.default, (scores, *fixed))
+        losses, normalizer = OPS.target_attention_cross_entropy(*fixed, targets)
+        backward = (losses, *fixed, targets, normalizer)
+        torch.library.opcheck(OPS.target_attention_cross_entropy_backward.default, backward)
+
+
+def test_unused_slots_get_no_gradient() -> None:
+    graph = sample_graph("empty session")
+    _, _, grad_keys, grad_values, _ = outputs_and_gradients(losses_of(graph, 30), sample_inputs(graph, 7, 30))
+    assert not bool(grad_keys[unused_slots(graph)].any())
+    assert not bool(grad_values[unused_slots(graph)].any())
+
+
+def test_repeatable() -> None:
+    graph = sample_graph("285 clicks")
+    inputs = sample_inputs(graph, 100, 3000, torch.float32)
+    assert_repeatable(losses_of(graph, 3000), inputs)
+    assert_repeatable(scores_of(graph), inputs)
 
 
 def test_autocast() -> None:
     graph = sample_graph("ragged", 9)
-    inputs = sample_inputs(graph, 16, 40, torch.float32)
-    expected = target_attention_scores(*inputs[:3], *graph_part(graph), inputs[3])
+    inputs = sample_inputs(graph, 24, 40, torch.float32)
+    assert_autocast_is_right(losses_of(graph, 40), inputs)
+    assert_autocast_is_right(scores_of(graph), inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        assert_near(target_attention_scores(*inputs[:3], *graph_part(graph), inputs[3]), expected, 0.03)
+        assert_near(scores_of(graph, "plain")(*inputs), scores_of(graph)(*inputs), 0.03)
 
 
-class LargestOutput(TorchDispatchMode):
-    """Number of elements of the largest tensor that any operation makes."""
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_bfloat16_table(name: str, dtype: torch.dtype) -> None:
+    """Scores are those of the rounded table, to the bit."""
+    graph = sample_graph("ragged")
+    for hidden in (3, 37):
+        session, keys, values, table = sample_inputs(graph, hidden, 110, dtype)
+        rounded = table.bfloat16()
+        arguments = session, keys, values, *graph_part(graph)
+        with capability(name):
+            expected = target_attention_scores(*arguments, rounded.to(dtype))
+            assert torch.equal(target_attention_scores(*arguments, rounded), expected)
+            assert_near(reference.target_attention_scores(*arguments, rounded), expected, 1e-5)
+            actual = ops.target_attention_topk(*arguments, rounded, 5)
+            for value, other in zip(actual, ops.target_attention_topk(*arguments, rounded.to(dtype), 5), strict=True):
+                assert torch.equal(value, other)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
 
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
-        result = function(*arguments, **(options or {}))
-        for value in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(value, Tensor) and not function.is_view:
-                self.elements = max(self.elements, value.numel())
-        return result
+@torch.jit.script
+def scripted(
+    items: Tensor, offsets: Tensor, session: Tensor, keys: Tensor, table: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    graph = session_graph(items, offsets, None)
+    scores = target_attention_scores(session, keys, keys, graph.clicks, graph.padding, graph.slot_offsets, table)
+    losses = target_attention_cross_entropy(
+        session, keys, keys, graph.clicks, graph.padding, graph.slot_offsets, table, targets
+    )
+    return scores, losses
 
 
-def test_nothing_of_size_sessions_items_hidden() -> None:
-    """A training step and top-k make nothing larger than a chunk, or the table's gradient."""
-    graph = sample_graph("285 clicks")
-    items, hidden = 20000, 16
-    inputs = [value.requires_grad_() for value in sample_inputs(graph, hidden, items, torch.float32)]
-    with LargestOutput() as largest:
-        losses = target_attention_cross_entropy(
-            *inputs[:3], *graph_part(graph), inputs[3], torch.zeros(3, dtype=torch.int64)
-        )
-        losses.sum().backward()
-        target_attention_topk(*inputs[:3], *graph_part(graph), inputs[3], 20)
-    slots = graph.clicks.shape[0]
-    assert largest.elements <= max(1 << 20, items * hidden) < slots * items
+def test_script() -> None:
+    clicks, graph = batch(SESSIONS["ragged"]), sample_graph("ragged")
+    session, keys, _, table = sample_inputs(graph, 6, 20)
+    targets = sample_targets(graph, 20)
+    scores, losses = script_round_trip(scripted)(*clicks, session, keys, table, targets)
+    arguments = session, keys, keys, *graph_part(graph), table
+    assert torch.equal(scores, target_attention_scores(*arguments))
+    assert torch.equal(losses, target_attention_cross_entropy(*arguments, targets))
+
+
+class Score(torch.nn.Module):
+    def forward(self, items: Tensor, offsets: Tensor, keys: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        graph, (table,) = session_graph(items, offsets), parameters
+        session = table.new_zeros((offsets.shape[0] - 1, table.shape[1]))
+        arguments = session, keys, keys, *graph_part(graph), table
+        return target_attention_scores(*arguments), ops.target_attention_topk(*arguments, 3)[1]
+
+
+def test_export() -> None:
+    _, keys, _, table = sample_inputs(sample_graph("ragged"), 6, 20)
+    loaded = export_round_trip(Score(), "ragged", [keys, table])
+    clicks = batch(SESSIONS["285 clicks"])
+    _, keys, _, _ = sample_inputs(sample_graph("285 clicks"), 6, 20)
+    for actual, expected in zip(loaded(*clicks, keys, table), Score()(*clicks, keys, table), strict=True):
+        assert torch.equal(actual, expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_graph_values(data: st.DataObject) -> None:
+    slots, sessions, items = (data.draw(st.integers(0, most)) for most in (8, 4, 60))
+    integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
+
+    def tensor(size: int) -> Tensor:
+        return torch.tensor(data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64)
+
+    session, keys, values, table = random_tensors(
+        [(sessions, 3), (slots, 3), (slots, 3), (items, 3)], data.draw(st.sampled_from([torch.float32, torch.float64]))
+    )
+    arguments = (session, keys, values, tensor(slots), tensor(sessions), tensor(sessions + 1), table)
+    targets = tensor(sessions)
+    scores = OPS.target_attention_scores(*arguments)
+    assert bool(torch.isfinite(scores).all())
+    losses, normalizer = OPS.target_attention_cross_entropy(*arguments, targets)
+    if items > 0:
+        assert losses.isnan().tolist() == [not 0 <= target < items for target in targets.tolist()]
+    OPS.target_attention_cross_entropy_backward(session.new_ones(sessions), *arguments, targets, normalizer)
+    assert all(bool(value.isfinite().all()) for value in OPS.target_attention_scores_backward(scores, *arguments))
+    k, candidates, excluded = data.draw(st.integers(0, 70)), tensor(5), tensor(6)
+    best, rows = OPS.target_attention_topk(*arguments, k, candidates, excluded, tensor(sessions + 1))
+    assert best.shape == rows.shape == (sessions, k)
+    assert set(rows.flatten().tolist()) <= {-1, *candidates.tolist()}
+
+
+MEASURE_MEMORY = """
+import resource, torch
+from tagnn_fast.ops import *
+items, offsets = torch.randint(1, 43098, (2048,)), torch.arange(513) * 4
+graph = session_graph(items, offsets)
+inputs = [torch.randn(rows, 100, requires_grad=True) for rows in (512, 2048, 2048, 43097)]
+arguments = *inputs[:3], graph.clicks, graph.padding, graph.slot_offsets, inputs[3]
+gradients = [torch.ones_like(value) for value in inputs]
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+target_attention_topk(*arguments, 20)
+losses = target_attention_cross_entropy(*arguments, torch.zeros(512, dtype=torch.int64))
+del gradients
+torch.autograd.grad(losses.sum(), inputs)
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers have memory of their own")
+def test_memory() -> None:
+    """Top-k and a training step hold less than 64 MB beyond inputs and gradients; all scores would be 88 MB."""
+    result = subprocess.run([sys.executable, "-c", MEASURE_MEMORY], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 64
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, torch.zeros(3, 4).bfloat16(), "session: expected float32 or float64, got bfloat16"),
+        (1, torch.zeros(3, 5).double(), "keys: expected float64 (any, 4) on the CPU, got float64 (3, 5)"),
+        (2, torch.zeros(2, 4).double(), "values: expected float64 (3, 4) on the CPU, got float64 (2, 4)"),
+        (3, torch.zeros(2).long(), "clicks: expected int64 (3,) on the CPU, got int64 (2,)"),
+        (4, torch.zeros(3), "padding: expected int64 (3,) on the CPU, got float32 (3,)"),
+        (5, torch.zeros(3).long(), "slot_offsets: expected int64 (4,) on the CPU, got int64 (3,)"),
+        (6, torch.zeros(9, 4), "table: expected float64 (any, 4) on the CPU, got float32 (9, 4)"),
+        (7, torch.zeros(2).long(), "targets: expected int64 (3,) on the CPU, got int64 (2,)"),
+    ],
+)
+def test_errors(position: int, value: Tensor, message: str) -> None:
+    graph = sample_graph("one click")
+    session, keys, values, table = sample_inputs(graph, 4, 9)
+    arguments = [session, keys, values, *graph_part(graph), table, sample_targets(graph, 9)]
+    arguments[position] = value
+    with pytest.raises(RuntimeError) as error:
+        OPS.target_attention_cross_entropy(*arguments)
+    assert message in str(error.value)
