@@ -4,6 +4,7 @@
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
 # make test-install  every way to install the package, each in an environment of its own
 # make benchmark   the comparisons in benchmarks/
+# make report      speed and memory of target attention against its peers, in reports/; RUN=<run folder>: trained weights
 
 PYTHON ?= python3
 # Pinned: an unpinned torch pulls gigabytes of CUDA packages.
@@ -11,7 +12,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized
 
-.PHONY: demo test lint sanitize test-install benchmark clean
+.PHONY: demo test lint sanitize test-install benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
@@ -46,6 +47,9 @@ test-install: .venv/installed
 
 benchmark: .venv/installed
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
+
+report: .venv/installed
+	$(BIN)/python benchmarks/target_attention.py reports/target_attention $(if $(RUN),--run $(RUN))
 
 clean:
 	rm -rf .venv build demo dist *.egg-info tagnn_fast/*.so

@@ -80,3 +80,23 @@ def padded_encoder(
     activations = torch.sigmoid(readout.query(last).unsqueeze(1) + readout.key(clicks))
     weights = (activations @ readout.logit_weight).softmax(1)
     return ((weights * mask).unsqueeze(2) * clicks).sum(1)
+
+
+def padded_target_attention(session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:
+    """Scores as the published code computes them: every session's attended vector for every item, in memory.
+
+    Args:
+        session: session vectors, (sessions, hidden).
+        keys: W_t h of each position, (sessions, padded length, hidden); zeros where there is none.
+        values: h of each position, (sessions, padded length, hidden); zeros where there is none.
+        table: item vectors, (items, hidden).
+    """
+    weights = (table @ keys.transpose(1, 2)).softmax(2)  # (sessions, items, padded length)
+    attended = weights @ values  # (sessions, items, hidden)
+    return ((session.unsqueeze(1) + attended) * table).sum(2)
+
+
+def padded_positions(rows: Tensor, click_nodes: Tensor, offsets: Tensor, padded_length: int) -> Tensor:
+    """Rows of nodes (slots, hidden) at every click of every session, (sessions, padded length, hidden)."""
+    clicks = rows[click_nodes].tensor_split(offsets[1:-1])
+    return torch.stack([F.pad(part, (0, 0, 0, padded_length - part.shape[0])) for part in clicks])

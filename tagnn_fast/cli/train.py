@@ -15,6 +15,7 @@ import typer
 from tagnn_fast.cli.console import ProgressObserver, console, errors, figures_table, main_figures, progress_bar, say
 from tagnn_fast.config import ModelConfig
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
+from tagnn_fast.training.memory import keep_freed_memory
 from tagnn_fast.training.options import TrainingConfig, make_model, resolve
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.run import Run, create_run, open_run
@@ -100,6 +101,7 @@ def finish(run: Run, dataset: Dataset) -> dict[str, Any]:
     """Train to the end, showing it, and print the result."""
     from tagnn_fast.training.loop import Interrupted, train
 
+    keep_freed_memory()
     with progress_bar() as progress, _stop_on_signal() as stop:
         try:
             result = train(run, dataset, ProgressObserver(progress), stop)

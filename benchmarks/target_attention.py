@@ -1,0 +1,232 @@
+"""Target attention, native against plain PyTorch and the published formulation: speed and memory, one process each.
+
+    python benchmarks/target_attention.py REPORT_FOLDER [--run RUN]
+
+writes a table (table.md), the figures (figures.json) and a plot (per_session.png). RUN is a trained run on Diginetica;
+without one, trained weights are left out. Figures are per session, each variant at the largest batch that fits. The
+share is that of the bound that limits a kernel: its arithmetic at the rate of a 2048 x 2048 float32
+product, or reading the item table once with all threads.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Optional
+
+import torch
+import typer
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from inputs import ITEMS, PADDED_LENGTH, sample_batch
+from peers import padded_positions, padded_target_attention
+from tagnn_fast import ops, reference
+from tagnn_fast.nn.recommender import EncodedSessions
+from tagnn_fast.ops import session_graph
+from tagnn_fast.training.run import open_run
+
+HIDDEN = 100
+TASKS = ["training step", "scores", "top 20"]
+VARIANTS = ["native", "native, original", "plain", "plain, all kept", "compiled", "published"]
+# Bytes that a session takes, as multiples of items; from what a batch of 50 takes.
+BYTES_PER_ITEM = {"plain, all kept": 180, "compiled": 180, "published": 2200}
+MEMORY = 12e9
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one process measures."""
+
+    variant: str
+    task: str
+    sessions: int
+    items: int
+    run: str | None = None  # trained weights instead of random ones
+
+
+class Inputs:
+    """Encoded sessions, the item table, and targets."""
+
+    def __init__(self, case: Case) -> None:
+        torch.manual_seed(0)
+        batch = sample_batch(case.sessions)
+        padded_length = PADDED_LENGTH if case.variant in ("native, original", "published") else None
+        self.offsets, self.graph = batch.offsets, session_graph(*batch, padded_length)
+        if case.run is None:
+            rows = self.graph.node_items.shape[0]
+            values = [0.3 * torch.randn(size, HIDDEN) for size in (case.sessions, rows, rows, case.items)]
+            *encoded, self.table = values
+            self.encoded = EncodedSessions(*encoded, self.graph.clicks, self.graph.padding, self.graph.slot_offsets)
+        else:
+            model = open_run(case.run).load_recommender().model
+            with torch.no_grad():
+                encoded = model.encode(*batch)
+                if padded_length is not None:  # a node more in each session; its state does not matter
+                    rows = [torch.zeros(self.graph.node_items.shape[0], HIDDEN) for _ in range(2)]
+                    slots = self.graph.click_nodes, session_graph(*batch).click_nodes
+                    for row, value in zip(rows, (encoded.keys, encoded.values), strict=True):
+                        row[slots[0]] = value[slots[1]]
+                    session_part = (self.graph.clicks, self.graph.padding, self.graph.slot_offsets)
+                    encoded = EncodedSessions(encoded.session, *rows, *session_part)
+            self.encoded, self.table = encoded, model.item_embedding.weight[1:].detach().clone()
+        self.targets = torch.randint(0, self.table.shape[0], (case.sessions,))
+
+    def leaves(self) -> list[Tensor]:
+        """What a training step gives gradients to."""
+        return [value.requires_grad_() for value in (*self.encoded[:3], self.table)]
+
+    def node_rows(self, padding: bool) -> tuple[int, int]:
+        """Rows of the nominal count, 2U + 1 a session, and those that the native kernel computes."""
+        nodes = torch.bincount(
+            reference.owners(self.encoded.slot_offsets, self.encoded.clicks.shape[0])[self.encoded.clicks > 0]
+        )
+        nominal = int((2 * nodes + 1).sum())
+        return nominal, nominal if padding else nominal - 2 * nodes.numel()
+
+
+def published_scores(inputs: Inputs) -> Tensor:
+    positions = [
+        padded_positions(rows, inputs.graph.click_nodes, inputs.offsets, PADDED_LENGTH)
+        for rows in (inputs.encoded.keys, inputs.encoded.values)
+    ]
+    return padded_target_attention(inputs.encoded.session, *positions, inputs.table)
+
+
+def all_scores(variant: str, inputs: Inputs) -> Callable[[], Tensor]:
+    """A call that gives all scores."""
+    if variant == "published":
+        return lambda: published_scores(inputs)
+    if variant.startswith("native"):
+        return lambda: ops.target_attention_scores(*inputs.encoded, inputs.table)
+    if variant == "plain":
+        return lambda: reference.target_attention_scores(*inputs.encoded, inputs.table)
+    function = torch.compile(reference._scores, dynamic=False) if variant == "compiled" else reference._scores
+    return lambda: function(*inputs.encoded, inputs.table, False)
+
+
+def make_call(case: Case, inputs: Inputs) -> Callable[[], object]:
+    """What is timed."""
+    scores = all_scores(case.variant, inputs)
+    chunked = case.variant.startswith("native") or case.variant == "plain"
+    implementation = reference if case.variant == "plain" else ops
+    if case.task == "scores":
+        return torch.no_grad()(scores)
+    if case.task == "top 20":
+        if chunked:
+            return lambda: implementation.target_attention_topk(*inputs.encoded, inputs.table, 20)
+        return torch.no_grad()(lambda: scores().topk(20))
+    leaves = inputs.leaves()
+
+    def loss() -> Tensor:
+        if chunked:
+            return implementation.target_attention_cross_entropy(*inputs.encoded, inputs.table, inputs.targets).mean()
+        return torch.nn.functional.cross_entropy(scores(), inputs.targets)
+
+    return lambda: torch.autograd.grad(loss(), leaves)
+
+
+def timed(call: Callable[[], object], seconds: float = 6.0) -> float:
+    """Median seconds of a call, after two that do not count (one if they are long)."""
+    start = time.perf_counter()
+    call()
+    first = time.perf_counter() - start
+    if first < seconds:
+        call()
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < seconds and len(times) < 200):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+        if sum(times) > 4 * seconds:
+            break
+    return median(times)
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(case: Case) -> dict[str, float]:
+    """Seconds per session, extra peak memory, and the arithmetic of a case."""
+    inputs = Inputs(case)
+    gradients = [torch.ones_like(leaf) for leaf in inputs.leaves()] if case.task == "training step" else []
+    before = peak_megabytes()
+    del gradients
+    seconds = timed(make_call(case, inputs))
+    nominal, rows = inputs.node_rows(case.variant != "native")
+    flop = (4 if case.task == "training step" else 1) * 2 * HIDDEN * inputs.table.shape[0]
+    return {
+        "seconds": seconds,
+        "megabytes": peak_megabytes() - before,
+        "flop": rows * flop,
+        "nominal_flop": nominal * flop,
+        "read_table": timed(inputs.table.detach().sum, 0.5),
+    }
+
+
+def machine() -> dict[str, float]:
+    """What this machine does at best: float32 and bfloat16 products, and reading memory with all threads."""
+    square, large = torch.randn(2048, 2048), torch.ones(1 << 26)
+    half = square.bfloat16()
+    return {
+        "gemm": 2 * 2048**3 / timed(lambda: square @ square, 3),
+        "bfloat16_gemm": 2 * 2048**3 / timed(lambda: half @ half, 3),
+        "bandwidth": large.numel() * 4 / timed(large.sum, 3),
+    }
+
+
+def cases(run: Path | None) -> list[Case]:
+    chosen = []
+    for task in TASKS:
+        for items in (ITEMS, 1_000_000):
+            for sessions in (1, 50, 512):
+                for variant in VARIANTS:
+                    fits = max(1, int(MEMORY / (BYTES_PER_ITEM.get(variant, 1e-9) * items)))
+                    if variant not in BYTES_PER_ITEM or sessions <= fits or sessions == 512:
+                        chosen.append(Case(variant, task, min(sessions, fits), items))
+        if run is not None:
+            chosen += [Case(variant, task, 512, ITEMS, str(run)) for variant in ("native", "native, original", "plain")]
+            fits = int(MEMORY / (BYTES_PER_ITEM["published"] * ITEMS))
+            chosen.append(Case("published", task, fits, ITEMS, str(run)))
+    return list(dict.fromkeys(chosen))
+
+
+def in_own_process(case: Case) -> dict[str, float] | None:
+    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return json.loads(result.stdout.splitlines()[-1]) if result.returncode == 0 else None
+
+
+def main(
+    report: Annotated[Optional[Path], typer.Argument(help="Folder to write to.")] = None,
+    run: Annotated[Optional[Path], typer.Option(help="Run trained on Diginetica with hidden size 100.")] = None,
+    case: Annotated[Optional[str], typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure everything and write a report."""
+    if case is not None:
+        print(json.dumps(measure(Case(**json.loads(case)))))
+        return
+    if report is None:
+        raise typer.BadParameter("expected a folder", param_hint="REPORT")
+    from target_attention_report import write_report
+
+    rows = []
+    best = machine()
+    for chosen in cases(run):
+        figures = in_own_process(chosen)
+        rows.append({**asdict(chosen), **(figures or {}), "failed": figures is None})
+        print(json.dumps(rows[-1]), flush=True)
+    write_report(report, rows, best)
+
+
+if __name__ == "__main__":
+    typer.run(main)
