@@ -13,6 +13,7 @@ from support import batch, random_sessions
 from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig
 from tagnn_fast.data import Vocabulary
 from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.recommender import Recommender
 
 ITEMS = 30
@@ -54,6 +55,21 @@ def test_padded_length() -> None:
     inputs = batch(SESSIONS)
     assert torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.model.topk(*inputs, 5, 40)[0])
     assert not torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.topk(*inputs, 5).scores)
+
+
+def test_bfloat16_table() -> None:
+    """Scores are those of item vectors rounded to bfloat16; the model keeps its own."""
+    exact = make()
+    rounded = Recommender(exact.model, exact.vocabulary, bfloat16_table=True)
+    inputs = batch(SESSIONS)
+    before = exact.topk(*inputs, 5)
+    encoded, table = exact.model.encode(*inputs), exact.model.item_embedding.weight[1:].bfloat16().double()
+    expected, rows = target_attention_topk(*encoded, table, 5)
+    actual = rounded.topk(*inputs, 5)
+    assert torch.equal(actual.scores, expected)
+    assert torch.equal(actual.items, rows + 1)
+    assert torch.equal(exact.topk(*inputs, 5).scores, before.scores)
+    assert not torch.equal(actual.scores, before.scores)
 
 
 @settings(deadline=None, max_examples=25)

@@ -218,16 +218,40 @@ def test_trace() -> None:
 
 
 def test_compile() -> None:
-    """torch.compile traces the encoder whole: one graph, the same gradients."""
+    """torch.compile traces a training step whole: one graph, the same gradients."""
     network, batch = make(TAGNNPP, CLEAN), SessionBatch.from_lists(SESSIONS)
-    encode = torch.compile(
-        lambda items, offsets: network.encode(items, offsets).session, backend="aot_eager", fullgraph=True
-    )
-    modules = network.item_embedding, network.propagation, network.transformer, network.readout
-    parameters = [parameter for module in modules for parameter in module.parameters()]
-    expected = torch.autograd.grad(network.encode(*batch).session.sum(), parameters)
-    for actual, value in zip(torch.autograd.grad(encode(*batch).sum(), parameters), expected, strict=True):
+    targets = torch.arange(len(SESSIONS)) + 1
+    parameters = list(network.parameters())
+    loss = torch.compile(network.loss, backend="aot_eager", fullgraph=True)
+    expected = torch.autograd.grad(network.loss(*batch, targets), parameters)
+    for actual, value in zip(torch.autograd.grad(loss(*batch, targets), parameters), expected, strict=True):
         torch.testing.assert_close(actual, value)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_topk_of_candidates_without_clicked_items(model: type[SessionRecommender]) -> None:
+    network, batch = make(model, CLEAN), SessionBatch.from_lists(SESSIONS)
+    scores = network(*batch)
+    candidates = torch.tensor([60, 7, 3, 9, 12, 7])
+    lists = network.topk(*batch, 5, candidates=candidates, exclude_clicked=True)
+    loaded = torch.jit.script(network).topk(*batch, 5, candidates=candidates, exclude_clicked=True)
+    for session, best, items, scripted in zip(SESSIONS, *lists, loaded[1], strict=True):
+        left = sorted({3, 7, 9, 12, 60} - set(session), key=lambda item: -scores[SESSIONS.index(session), item - 1])
+        assert items.tolist() == scripted.tolist() == left + [0] * (5 - len(left))
+        assert best.isfinite().sum() == len(left)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "kind", "message"),
+    [
+        (torch.tensor([1.0]), TypeError, "candidates: expected int64, got float32"),
+        (torch.tensor([1, 61]), ValueError, "candidates: expected ids in 1..60, got 61"),
+    ],
+)
+def test_candidate_errors(candidates: torch.Tensor, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as error:
+        make(TAGNNPP, CLEAN).topk(*SessionBatch.from_lists(SESSIONS), 3, candidates=candidates)
+    assert str(error.value) == message
 
 
 def test_no_sessions() -> None:
