@@ -8,6 +8,7 @@ from tagnn_fast.nn.sr_gnn import SRGNN
 from tagnn_fast.nn.tagnn import TAGNN
 from tagnn_fast.nn.tagnn_pp import TAGNNPP
 from tagnn_fast.published import from_published
+from tagnn_fast.serving import load
 from tagnn_fast.version import __version__
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "build_information",
     "cpu_capability",
     "from_published",
+    "load",
     "set_cpu_capability",
 ]

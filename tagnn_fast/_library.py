@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_PATH = Path(__file__).parent / "libtagnn_fast_ops.so"
+PATH = Path(__file__).parent / "libtagnn_fast_ops.so"
 
-if not _PATH.exists():
+if not PATH.exists():
     raise ImportError(
-        f"tagnn_fast: expected the compiled ops at {_PATH}, found none. This looks like a source tree that was never "
+        f"tagnn_fast: expected the compiled ops at {PATH}, found none. This looks like a source tree that was never "
         "built: run `pip install .`, or `pip install -e .` to work on it, and import from there."
     )
-torch.ops.load_library(_PATH)
+torch.ops.load_library(PATH)
 
 # MKL's vector functions detect the CPU at their first call, and not safely: on an Intel machine with AVX-512, a second
 # thread that calls meanwhile may get exp with a relative error of 3e-9 in float64. One value keeps it to one thread.

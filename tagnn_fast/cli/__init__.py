@@ -8,7 +8,7 @@ import sys
 import typer
 
 from tagnn_fast import __version__
-from tagnn_fast.cli import demo, evaluate, info, prepare, recommend, train
+from tagnn_fast.cli import demo, evaluate, export, info, prepare, recommend, train
 from tagnn_fast.cli.console import errors
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(prepare.app, name="prepare")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("recommend")(recommend.recommend)
+app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 

@@ -1,0 +1,36 @@
+"""``tagnn-fast export``: a run's model as a folder that services load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tagnn_fast.cli.console import console, say
+from tagnn_fast.training.run import open_run
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    output: Annotated[Path, typer.Argument(help="Folder to make.")],
+    k_max: Annotated[int, typer.Option(help="Length of the lists that the .pt2 programs give.")] = 1000,
+    bfloat16_table: Annotated[
+        bool, typer.Option(help="Round item vectors to bfloat16 for scoring: half the memory to read.")
+    ] = False,
+) -> None:
+    """Write a run's model as TorchScript, as a torch.export program and as an AOTInductor package.
+
+    The folder has all that a service needs: the ops library, the items, a manifest with a model card, and a model
+    repository for Triton Inference Server.
+    """
+    from tagnn_fast.export.folder import export_run
+
+    manifest = export_run(open_run(run), output, k_max, bfloat16_table)
+    table = Table("file", "bytes", title=f"{output}", title_justify="left")
+    table.columns[1].justify = "right"
+    for name, entry in manifest["files"].items():
+        table.add_row(name, f"{entry['bytes']:,}")
+    console.print(table)
+    say(f"wrote {output}: {manifest['items']:,} items, ids are {manifest['item_ids']}")

@@ -1,0 +1,215 @@
+"""The module that is exported: a trained model with its items, from raw ids to raw ids."""
+
+from typing import Optional
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast import ops
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.nn.recommender import SessionRecommender
+
+MODEL, SKIPPED, POPULARITY = 0, 1, 2  # how a session was answered
+NO_ITEM = -1  # where there are fewer items than were asked for
+
+
+class ServingModel(nn.Module):
+    """Recommends for sessions of raw item ids; made to be scripted, and lenient where serving needs it.
+
+    In all methods a session's unknown items are skipped, and a session with nothing known gets the most popular items.
+    `items` are the raw ids of all clicks, int64 (clicks,), and session b's are ``items[offsets[b]:offsets[b + 1]]``,
+    offsets int64 (sessions + 1,). Where raw ids are strings, tensors hold item indices instead, 1 to the number of
+    items (any other number is unknown), and :meth:`recommend_strings` takes the ids themselves.
+
+    Args:
+        model: a trained model; set to evaluation mode.
+        vocabulary: its items.
+        bfloat16_table: score with item vectors rounded to bfloat16.
+    """
+
+    raw_ids: Tensor
+    sorted_ids: Tensor
+    sorted_items: Tensor
+    popular: Tensor
+    clicks: Tensor
+    popular_candidates: Tensor
+    rounded_table: Tensor
+    candidates: Tensor
+    names: list[str]
+    name_items: dict[str, int]
+
+    def __init__(self, model: SessionRecommender, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.target_attention = hasattr(model, "target_projection")
+        self.has_strings = not vocabulary.integers
+        count = len(vocabulary)
+        self.num_items = count
+        indices = torch.arange(1, count + 1)
+        ids = torch.from_numpy(vocabulary.raw_ids.to_numpy().copy()) if vocabulary.integers else indices
+        sorted_ids, order = ids.sort()
+        popular = torch.from_numpy(vocabulary.by_popularity())
+        weight = model.item_embedding.weight.detach()
+        buffers = {
+            "raw_ids": torch.cat([torch.tensor([NO_ITEM]), ids]),  # of each item index; 0 is no item
+            "sorted_ids": sorted_ids,
+            "sorted_items": order + 1,
+            "popular": popular,
+            "popular_candidates": popular.clone(),
+            "clicks": torch.from_numpy(np.concatenate([[0], vocabulary.counts])).to(weight.dtype),  # of each item index
+            "rounded_table": weight[1:].bfloat16() if bfloat16_table else torch.empty(0).bfloat16(),
+            "candidates": torch.empty(0, dtype=torch.int64),  # rows of the table
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value)
+        self.bfloat16_table = bfloat16_table
+        self.all_items = True
+        names = vocabulary.raw_ids.to_pylist() if self.has_strings else []
+        self.names = ["", *names]
+        self.name_items = {name: item for item, name in enumerate(names, 1)}
+
+    def forward(self, items: Tensor, offsets: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, float, and raw ids, int64, of the best k items of each session, (sessions, k); status, (sessions,).
+
+        Best first, equal scores by item index. Where there are fewer than k items, the rest are -inf and -1. A popular
+        item's score is its clicks in training. Status: 0, answered in full; 1, unknown items were skipped; 2, nothing
+        is known, answered by popularity.
+        """
+        return self._best(self._indices(items), offsets, k)
+
+    @torch.jit.export
+    def recommend(self, sessions: list[list[int]], k: int) -> tuple[list[list[int]], list[list[float]], list[int]]:
+        """Raw ids and scores of the best k items of each session, best first, and each session's status."""
+        flat: list[int] = []
+        ends = [0]
+        for session in sessions:
+            flat.extend(session)
+            ends.append(len(flat))
+        scores, ids, status = self.forward(torch.tensor(flat, dtype=torch.int64), torch.tensor(ends), k)
+        found: list[list[int]] = []
+        values: list[list[float]] = []
+        for b in range(len(sessions)):
+            kept = int((scores[b] > -torch.inf).sum())
+            best: list[int] = ids[b, :kept].tolist()
+            best_scores: list[float] = scores[b, :kept].double().tolist()
+            found.append(best)
+            values.append(best_scores)
+        answered: list[int] = status.tolist()
+        return found, values, answered
+
+    @torch.jit.export
+    def recommend_strings(
+        self, sessions: list[list[str]], k: int
+    ) -> tuple[list[list[str]], list[list[float]], list[int]]:
+        """The same where raw ids are strings."""
+        if not self.has_strings:
+            raise ValueError("recommend_strings: expected a model whose item ids are strings, got one with integers")
+        indices: list[list[int]] = []
+        for session in sessions:
+            indices.append([self.name_items.get(name, 0) for name in session])
+        found, scores, status = self.recommend(indices, k)
+        return [[self.names[item] for item in best] for best in found], scores, status
+
+    @torch.jit.export
+    def scores(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """Scores of all items, float (sessions, number of items), in the order of :meth:`item_ids`.
+
+        A session with nothing known scores every item 0.
+        """
+        encoded = self.model.encode(self._indices(items), offsets, None)
+        return ops.target_attention_scores(
+            encoded.session,
+            encoded.keys,
+            encoded.values,
+            encoded.clicks,
+            encoded.padding,
+            encoded.slot_offsets,
+            self._table(),
+        )
+
+    @torch.jit.export
+    def item_ids(self) -> Tensor:
+        """Raw ids (item indices, where those are strings) in the order of score columns, int64 (number of items,)."""
+        return self.raw_ids[1:]
+
+    @torch.jit.export
+    def explain(self, items: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
+        """Weight of each click in its session's attention for a target, float (clicks,) (TAGNN, equation 8).
+
+        `targets` are one raw id per session, int64 (sessions,). A session's weights sum to 1 in "clean" semantics;
+        in "original" semantics padded positions have the rest. Unknown items weigh 0, and all for an unknown target.
+        """
+        if not self.target_attention:
+            raise ValueError("explain: expected a model with target attention, got one without")
+        indices, target_items = self._indices(items), self._indices(targets)
+        graph = self.model.graph(indices, offsets, None)
+        encoded = self.model.encode(indices, offsets, None)
+        slots, sessions = encoded.keys.shape[0], targets.shape[0]
+        owner = torch.searchsorted(encoded.slot_offsets, torch.arange(slots), right=True) - 1
+        owner = owner.clamp(0, max(sessions - 1, 0))
+        vectors = self._table().to(encoded.keys.dtype)[(target_items - 1).clamp(min=0)]  # (sessions, hidden)
+        logits = (encoded.keys * vectors.index_select(0, owner)).sum(1)
+        logits = logits.masked_fill(encoded.clicks == 0, -torch.inf)
+        floor = torch.where(encoded.padding > 0, 0.0, -torch.inf).to(logits.dtype)
+        largest = floor.scatter_reduce(0, owner, logits, "amax")
+        terms = (logits - largest.index_select(0, owner)).exp()
+        total = torch.zeros_like(floor).index_add(0, owner, terms * encoded.clicks)
+        total = total + encoded.padding * (-largest).exp()
+        weights = terms / total.index_select(0, owner)
+        weights = weights * (target_items > 0).index_select(0, owner)
+        clicked = graph.click_nodes >= 0
+        return torch.where(clicked, weights[graph.click_nodes.clamp(min=0)], 0.0)
+
+    @torch.jit.export
+    def set_candidates(self, ids: Optional[Tensor]) -> None:
+        """Recommend these items only, raw ids int64 (any,), from now on; None for all again. Unknown ids do not matter.
+
+        Not to be called while other threads call the model.
+        """
+        self.all_items = ids is None
+        self.popular_candidates = self.popular
+        if ids is not None:
+            found = self._indices(ids)
+            found = found[found > 0]
+            self.candidates = found - 1
+            self.popular_candidates = self.popular[torch.isin(self.popular, found)]
+
+    def _table(self) -> Tensor:
+        # Not a buffer: torch.export cannot save two tensors on one memory.
+        return self.rounded_table if self.bfloat16_table else self.model.item_embedding.weight[1:]
+
+    def _indices(self, items: Tensor) -> Tensor:
+        """Item indices of raw ids, 0 for unknown ones."""
+        place = torch.searchsorted(self.sorted_ids, items).clamp(max=self.num_items - 1)
+        return torch.where(self.sorted_ids[place] == items, self.sorted_items[place], 0)
+
+    def _best(self, indices: Tensor, offsets: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        encoded = self.model.encode(indices, offsets, None)
+        candidates: Optional[Tensor] = None
+        if not self.all_items:
+            candidates = self.candidates
+        scores, rows = ops.target_attention_topk(
+            encoded.session,
+            encoded.keys,
+            encoded.values,
+            encoded.clicks,
+            encoded.padding,
+            encoded.slot_offsets,
+            self._table(),
+            k,
+            candidates,
+        )
+        before = torch.cat([offsets.new_zeros(1), (indices != 0).cumsum(0)])
+        known = before[offsets].diff()
+        nothing_known = known == 0
+        status = torch.where(nothing_known, 2, (known < offsets.diff()).long())
+        popular = self.popular_candidates[:k]
+        popular_clicks = self.clicks[popular]
+        missing = k - popular.shape[0]
+        if missing > 0:
+            popular = torch.nn.functional.pad(popular, [0, missing])
+            popular_clicks = torch.nn.functional.pad(popular_clicks, [0, missing], value=-torch.inf)
+        best = torch.where(nothing_known.unsqueeze(1), popular, rows + 1)
+        scores = torch.where(nothing_known.unsqueeze(1), popular_clicks, scores)
+        return scores, self.raw_ids[best], status

@@ -1,0 +1,74 @@
+"""Exported folders of models that were never trained, and the sessions they are asked about."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pyarrow as pa
+import torch
+
+from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
+from tagnn_fast.export.folder import export_run
+from tagnn_fast.recommender import Recommender
+from tagnn_fast.training.options import make_model, resolve
+from tagnn_fast.training.run import Run, create_run
+
+ARCHITECTURES = ["tagnn_pp", "tagnn", "sr_gnn"]
+SEMANTICS = ["clean", "original"]
+ITEMS = 1100  # more than the longest list
+K_MAX = 1000
+
+
+def make_run(architecture: str = "tagnn_pp", semantics: str = "clean", strings: bool = False) -> Run:
+    """A run folder with random weights; raw ids are 10 · index + 3, or "item-" and that."""
+    return _run(architecture, semantics, strings)
+
+
+def make_export(architecture: str = "tagnn_pp", semantics: str = "clean", strings: bool = False) -> Path:
+    """Its exported folder."""
+    return _export(architecture, semantics, strings)
+
+
+@cache
+def _run(architecture: str, semantics: str, strings: bool) -> Run:
+    made = synthetic_dataset(clicks=60_000, items=ITEMS)
+    ids = [10 * item + 3 for item in range(1, len(made.vocabulary) + 1)]
+    raw_ids = pa.array([f"item-{number}" for number in ids] if strings else ids)
+    dataset = Dataset("synthetic", made.train, made.test, Vocabulary(raw_ids, made.vocabulary.counts))
+    overrides = {"architecture": architecture, "semantics": semantics, "hidden_size": 24}
+    model, training = resolve("clean", overrides, len(dataset.vocabulary), longest_prefix=12)
+    folder = Path(mkdtemp(prefix="tagnn_fast_export_"))
+    run = create_run(folder / "run", model, training, dataset, folder)
+    run.keep_model({name: 2 * value for name, value in make_model(model, training).state_dict().items()}, 1)
+    return run
+
+
+@cache
+def _export(architecture: str, semantics: str, strings: bool) -> Path:
+    run = _run(architecture, semantics, strings)
+    export_run(run, run.folder.parent / "exported", K_MAX)
+    return run.folder.parent / "exported"
+
+
+def sample_sessions(strings: bool = False) -> list[list[int]] | list[list[str]]:
+    """Ragged sessions of raw ids: single clicks, repeats, unknown items, nothing, a long one."""
+    generator = torch.Generator().manual_seed(0)
+    indices = [torch.randint(1, 900, (length,), generator=generator).tolist() for length in (1, 4, 2, 30, 7)]
+    known = [[10 * item + 3 for item in session] for session in indices]
+    sessions = [*known, [13, 13, 23, 13], [13, 999_999, 23], [-5], [], [4, 5], [2**62, 33]]
+    return [[f"item-{item}" for item in session] for session in sessions] if strings else sessions
+
+
+def eager(
+    recommender: Recommender, sessions: list[list[int]], k: int
+) -> tuple[list[list[int]], torch.Tensor, list[int]]:
+    """What the package itself answers: raw ids, scores, status."""
+    table = recommender.recommend(sessions, k)
+    count = len(sessions)
+    ids = [table["item"].to_pylist()[k * b : k * (b + 1)] for b in range(count)]
+    scores = torch.tensor(table["score"].to_pylist()).view(count, k)
+    answers, skipped = table["answer"].to_pylist()[::k], table["skipped"].to_pylist()[::k]
+    status = [2 if answer == "popularity" else int(skip > 0) for answer, skip in zip(answers, skipped, strict=True)]
+    return ids, scores, status
