@@ -3,6 +3,7 @@
 # make lint        ruff, mypy, clang-format
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
 # make test-install  every way to install the package, each in an environment of its own
+# make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
 # make benchmark   the comparisons in benchmarks/
 # make report      speed and memory of target attention against its peers, in reports/; RUN=<run folder>: trained weights
 
@@ -12,21 +13,21 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized
 
-.PHONY: demo test lint sanitize test-install benchmark report clean
+.PHONY: demo test lint sanitize test-install cpp benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
 	$(BIN)/tagnn-fast demo demo
 
 test: .venv/installed lint
-	$(BIN)/pytest tests --ignore=tests/install
+	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp
 	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc examples -name '*.cpp' -o -name '*.h')
 
 # Rebuilds when a native source changed; Python files are used where they are.
 .venv/installed: pyproject.toml setup.py $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h)
@@ -44,6 +45,11 @@ sanitize: .venv/installed
 
 test-install: .venv/installed
 	$(BIN)/pytest tests/install -o tmp_path_retention_policy=none
+
+cpp: .venv/installed
+	cmake -S examples/cpp -B build/cpp -DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
+	cmake --build build/cpp
+	$(BIN)/pytest tests/cpp
 
 benchmark: .venv/installed
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds

@@ -36,9 +36,9 @@ int main(int argc, char** argv) {
       return std::vector<torch::Tensor>{
           best->elements()[0].toTensor(), best->elements()[1].toTensor(), best->elements()[2].toTensor()};
     };
-    const auto strings = [model](const std::vector<std::string>& items, int64_t k) {
-      return recommend_strings(*model, items, k);
-    };
-    return {recommend, strings};
+    if (!model->attr("has_strings").toBool()) return {recommend, nullptr};
+    return {recommend, [model](const std::vector<std::string>& items, int64_t k) {
+              return recommend_strings(*model, items, k);
+            }};
   });
 }

@@ -71,7 +71,7 @@ inline json answer(const Recommend& recommend, const json& request, int64_t k) {
   return result;
 }
 
-// What a program can do with a model; strings only where its format takes them.
+// What a program can do with a model; recommend_strings is set where item ids are strings and its format takes them.
 struct Service {
   Recommend recommend;
   std::function<json(const std::vector<std::string>&, int64_t)> recommend_strings;
@@ -80,10 +80,8 @@ struct Service {
 inline json answer(const Service& service, const json& request, int64_t default_k) {
   const int64_t k = request.value("k", default_k);
   const json& items = request.at("items");
-  const bool strings = !items.empty() && items[0].is_string();
-  if (!strings) return answer(service.recommend, request, k);
-  if (!service.recommend_strings) throw std::invalid_argument("items: expected item indices, got strings");
-  return service.recommend_strings(items.get<std::vector<std::string>>(), k);
+  if (service.recommend_strings) return service.recommend_strings(items.get<std::vector<std::string>>(), k);
+  return answer(service.recommend, request, k);
 }
 
 inline void answer_lines(const Service& service, int64_t k) {
@@ -137,8 +135,12 @@ inline void benchmark(const Recommend& recommend, const Options& options, double
   std::sort(all.begin(), all.end());
   const auto percentile = [&](double share) { return 1e3 * all.at(static_cast<size_t>(share * (all.size() - 1))); };
   const json result = {
-      {"answers", all.size()},          {"wrong", wrong.load()},         {"p50_ms", percentile(0.5)},
-      {"p99_ms", percentile(0.99)},     {"load_seconds", load_seconds},  {"threads", options.threads},
+      {"answers", all.size()},
+      {"wrong", wrong.load()},
+      {"p50_ms", percentile(0.5)},
+      {"p99_ms", percentile(0.99)},
+      {"load_seconds", load_seconds},
+      {"threads", options.threads},
       {"threads_inside", at::get_num_threads()}};
   std::cout << result.dump() << std::endl;
 }
