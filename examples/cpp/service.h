@@ -107,7 +107,7 @@ inline void benchmark(const Recommend& recommend, const Options& options, double
   {
     const c10::InferenceMode inference;
     // Raw ids that the model knows: popular ones, as an empty session gets them.
-    const auto popular = recommend(tensor_of({}), tensor_of({0, 0}), 100)[1][0];
+    const auto popular = recommend(tensor_of({}), tensor_of({0, 0}), options.k)[1][0];
     for (int64_t i = 0; i < kSessions; ++i) {
       items.push_back(popular.index_select(0, torch::randint(popular.size(0), {options.clicks}, torch::kInt64)));
       expected.push_back(recommend(items.back(), offsets, options.k)[1].clone());
