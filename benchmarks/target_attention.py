@@ -134,7 +134,7 @@ def make_call(case: Case, inputs: Inputs) -> Callable[[], object]:
     return lambda: torch.autograd.grad(loss(), leaves)
 
 
-def timed(call: Callable[[], object], seconds: float = 6.0) -> float:
+def timed(call: Callable[[], object], seconds: float = 2.5) -> float:
     """Median seconds of a call, after two that do not count (one if they are long)."""
     start = time.perf_counter()
     call()
@@ -142,7 +142,7 @@ def timed(call: Callable[[], object], seconds: float = 6.0) -> float:
     if first < seconds:
         call()
     times: list[float] = []
-    while len(times) < 3 or (sum(times) < seconds and len(times) < 200):
+    while len(times) < 5 or (sum(times) < seconds and len(times) < 200):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)

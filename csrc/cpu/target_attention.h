@@ -267,7 +267,8 @@ class TileWork {
 // How many parts the items are cut into, and calls body(part, first item, end) for each; parts are whole tiles.
 template <class T>
 int64_t item_parts(const AttentionRows<T>& rows, int64_t items, int64_t hidden) {
-  return std::min(num_chunks(items * hidden * (rows.rows() + 1)), (items + kTileItems - 1) / kTileItems);
+  const int64_t tiles = (items + kTileItems - 1) / kTileItems;
+  return std::clamp<int64_t>(num_chunks(items * hidden * (rows.rows() + 1)), 1, std::max<int64_t>(1, tiles));
 }
 
 template <class Body>
