@@ -24,10 +24,10 @@ Tensor target_attention_scores(
     for_item_parts(parts, inputs.items, [&](int64_t, int64_t begin, int64_t end) {
       TileWork<T> work(inputs, rows, false);
       for (int64_t item = begin; item < end; item += kTileItems) {
-        work.pack(item, end);
+        work.take(item, end);
         for (int64_t block = 0; block < rows.blocks(); ++block) {
           const AttentionBlock<T> sessions = rows.block(block);
-          rows.loops().score(sessions, work.tile);
+          work.score(sessions);
           for (int64_t b = 0; b < sessions.sessions; ++b) {
             std::copy_n(
                 work.tile.scores + b * kTileItems, work.tile.items,
@@ -60,7 +60,7 @@ AttentionGradients backward(const AttentionInputs& inputs, const Prepare& prepar
     TileWork<T> work(inputs, rows, true);
     T* grad_part = grad_rows.data() + part * size;
     for (int64_t item = begin; item < end; item += kTileItems) {
-      work.pack(item, end);
+      work.take(item, end);
       std::fill_n(work.tile.grad_transposed, kTileItems * inputs.hidden, T(0));
       for (int64_t block = 0; block < rows.blocks(); ++block) {
         const int64_t first = rows.first_session(block);
@@ -139,11 +139,11 @@ std::tuple<Tensor, Tensor> target_attention_cross_entropy(
     for_item_parts(parts, inputs.items, [&](int64_t part, int64_t begin, int64_t end) {
       TileWork<T> work(inputs, rows, false);
       for (int64_t item = begin; item < end; item += kTileItems) {
-        work.pack(item, end);
+        work.take(item, end);
         for (int64_t block = 0; block < rows.blocks(); ++block) {
           const AttentionBlock<T> sessions = rows.block(block);
           const int64_t first = rows.first_session(block), lane = (part * inputs.sessions + first) * lanes;
-          rows.loops().score(sessions, work.tile);
+          work.score(sessions);
           for (int64_t b = 0; b < sessions.sessions; ++b) {
             const int64_t target = data<int64_t>(targets)[first + b];
             if (target < item || target >= item + work.tile.items) continue;

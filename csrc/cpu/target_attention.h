@@ -224,7 +224,10 @@ class TileWork {
         grad_transposed_(for_backward ? kTileItems * inputs.hidden : 0),
         products_(rows.most_rows() * kTileItems),
         scores_(rows.most_sessions() * kTileItems),
-        zeros_(static_cast<size_t>(inputs.hidden)) {
+        zeros_(static_cast<size_t>(inputs.hidden)),
+        few_(!for_backward && rows.rows() <= kFewRows && inputs.hidden * int64_t{sizeof(T)} >= 16),
+        coefficients_(few_ ? rows.loops().coefficients_size(rows.rows(), inputs.hidden) : 0) {
+    if (few_ && rows.blocks() > 0) rows.loops().prepare_few(rows.block(0), inputs.hidden, coefficients_.data());
     tile = {
         0,
         0,
@@ -236,32 +239,66 @@ class TileWork {
         scores_.data()};
   }
 
-  // Items `first` on, or those that `candidates` holds there.
-  void pack(int64_t first, int64_t end, const int64_t* candidates = nullptr) {
+  // Goes to items `first` on, or to those that `candidates` holds there.
+  void take(int64_t first, int64_t end, const int64_t* candidates = nullptr) {
     tile.first = first;
     tile.items = std::min(kTileItems, end - first);
-    if (inputs_.bfloat16_table) pack_rows<uint16_t>(rows_.loops().pack_bfloat16, first, end, candidates);
-    else pack_rows<T>(rows_.loops().pack, first, end, candidates);
+    if (few_) {
+      if (inputs_.bfloat16_table) bfloat16_items_ = few_items(bfloat16_copy_, candidates);
+      else items_ = few_items(copy_, candidates);
+    } else {
+      if (inputs_.bfloat16_table) pack<uint16_t>(rows_.loops().pack_bfloat16, end, candidates);
+      else pack<T>(rows_.loops().pack, end, candidates);
+    }
+  }
+
+  // Fills tile.scores.
+  void score(const AttentionBlock<T>& block) {
+    const auto& loops = rows_.loops();
+    if (!few_) loops.score(block, tile);
+    else if (inputs_.bfloat16_table) loops.score_few_bfloat16(block, tile, coefficients_.data(), bfloat16_items_);
+    else loops.score_few(block, tile, coefficients_.data(), items_);
   }
 
   AttentionTile<T> tile;
 
  private:
+  int64_t row(int64_t item, const int64_t* candidates) const { return candidates == nullptr ? item : candidates[item]; }
+
+  // The tile's vectors and those of the next one; zeros beyond the end.
   template <class Item, class Pack>
-  void pack_rows(const Pack& pack_vectors, int64_t first, int64_t end, const int64_t* candidates) {
+  void pack(const Pack& pack_vectors, int64_t end, const int64_t* candidates) {
     const Item* vectors[2 * kTileItems];
-    const Item* table = data<Item>(inputs_.table);
     for (int64_t i = 0; i < 2 * kTileItems; ++i) {
-      const int64_t row = first + i >= end ? -1 : candidates == nullptr ? first + i : candidates[first + i];
-      vectors[i] = row < 0 ? reinterpret_cast<const Item*>(zeros_.data()) : table + row * inputs_.hidden;
+      vectors[i] = tile.first + i < end ? data<Item>(inputs_.table) + row(tile.first + i, candidates) * inputs_.hidden
+                                        : reinterpret_cast<const Item*>(zeros_.data());
     }
     pack_vectors(vectors, tile);
+  }
+
+  // The tile's vectors one after the other: where they lie, or a copy of what does not lie so or ends early.
+  template <class Item>
+  const Item* few_items(std::vector<Item>& copy, const int64_t* candidates) {
+    const Item* table = data<Item>(inputs_.table);
+    if (candidates == nullptr && tile.items == kTileItems) return table + tile.first * inputs_.hidden;
+    copy.assign(static_cast<size_t>(kTileItems * inputs_.hidden), Item(0));
+    for (int64_t i = 0; i < tile.items; ++i) {
+      const Item* from = table + row(tile.first + i, candidates) * inputs_.hidden;
+      std::copy_n(from, inputs_.hidden, copy.data() + i * inputs_.hidden);
+    }
+    return copy.data();
   }
 
   const AttentionInputs& inputs_;
   const AttentionRows<T>& rows_;
   AlignedBuffer<T> transposed_, padded_, grad_transposed_, products_, scores_;
   std::vector<T> zeros_;
+  bool few_;  // rows: then items are not packed
+  AlignedBuffer<T> coefficients_;
+  const T* items_ = nullptr;
+  const uint16_t* bfloat16_items_ = nullptr;
+  std::vector<T> copy_;
+  std::vector<uint16_t> bfloat16_copy_;
 };
 
 // How many parts the items are cut into, and calls body(part, first item, end) for each; parts are whole tiles.

@@ -3,16 +3,13 @@
 
 #include "target_attention_kernel.h"
 
+#include "target_attention_few_rows.h"
+#include "target_attention_products.h"
 #include "vectors.h"
 
 namespace tagnn_fast {
 namespace {
 
-// The register block: kRows rows by kWidth vectors.
-constexpr int kRows = kManyRegisters ? 8 : 4;
-constexpr int kWidth = 3;
-template <class T>
-constexpr int kPanelItems = kWidth * kLanes<T>;
 constexpr double kLog2E = 1.4426950408889634;
 
 // Terms below change nothing in sums that hold a 1; as zeros they and their products are never denormal.
@@ -26,108 +23,6 @@ template <>
 struct Negligible<double> {
   static constexpr double kWeight = -1000, kProbability = -1000;
 };
-
-// c (M, V vectors) = Σ_k a_k b_k, or added to c. Row i of a lies i * kStride after the first, step k lies k * a_step
-// on.
-template <class T, int M, int V, int64_t kStride>
-inline void multiply(
-    int64_t depth, const T* __restrict__ a, int64_t a_step, const T* __restrict__ b, int64_t b_step, T* __restrict__ c,
-    int64_t c_step, bool add) {
-  Vector<T> sums[M][V];
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i) {
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) sums[i][v] = add ? load(c + i * c_step + v * kLanes<T>) : Vector<T>{};
-  }
-  for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_step) {
-    Vector<T> right[V];
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) right[v] = load(b + v * kLanes<T>);
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i) {
-      const Vector<T> left = broadcast(a[i * kStride]);
-#pragma GCC unroll 16
-      for (int v = 0; v < V; ++v) sums[i][v] += left * right[v];
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i) {
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) store(c + i * c_step + v * kLanes<T>, sums[i][v]);
-  }
-}
-
-// The same for 1 to kRows rows.
-template <class T, int V, int64_t kStride, int M = kRows>
-inline void multiply_rows(
-    int64_t rows, int64_t depth, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t c_step,
-    bool add) {
-  if constexpr (M > 1) {
-    if (rows < M) return multiply_rows<T, V, kStride, M - 1>(rows, depth, a, a_step, b, b_step, c, c_step, add);
-  }
-  multiply<T, M, V, kStride>(depth, a, a_step, b, b_step, c, c_step, add);
-}
-
-template <class T>
-int64_t padded_hidden(int64_t hidden) {
-  return (hidden + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-}
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// products (rows, kTileItems) = rows · item vectors.
-template <class T>
-void multiply_rows_by_items(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
-  for (int64_t item = 0; item < tile.items; item += kPanelItems<T>) {
-    const T* items = tile.transposed + item * tile.hidden;
-    for (int64_t row = 0; row < block.rows; row += kRows) {
-      const int64_t rows = smaller(kRows, block.rows - row);
-      multiply_rows<T, kWidth, 1>(
-          rows, tile.hidden, block.panels + row * tile.hidden, rows, items, kPanelItems<T>,
-          tile.products + row * kTileItems + item, kTileItems, false);
-    }
-  }
-}
-
-// grad_transposed += gradients of products, transposed, · rows.
-template <class T>
-void add_item_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
-  for (int64_t item = 0; item < tile.items; item += kPanelItems<T>) {
-    T* grad = tile.grad_transposed + item * tile.hidden;
-    for (int64_t unit = 0; unit < tile.hidden; unit += kRows) {
-      multiply_rows<T, kWidth, 1>(
-          smaller(kRows, tile.hidden - unit), block.rows, block.row_major + unit, tile.hidden, tile.products + item,
-          kTileItems, grad + unit * kPanelItems<T>, kPanelItems<T>, true);
-    }
-  }
-}
-
-// grad_rows += gradients of products · item vectors, for V vectors of units.
-template <class T, int V>
-void add_row_gradients_of_units(const AttentionBlock<T>& block, const AttentionTile<T>& tile, T* grad_rows) {
-  const int64_t width = padded_hidden<T>(tile.hidden);
-  for (int64_t row = 0; row < block.rows; row += kRows) {
-    multiply_rows<T, V, kTileItems>(
-        smaller(kRows, block.rows - row), tile.items, tile.products + row * kTileItems, 1, tile.padded, width,
-        grad_rows + row * width, width, true);
-  }
-}
-
-template <class T>
-void add_row_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& tile, T* grad_rows) {
-  int64_t vectors = padded_hidden<T>(tile.hidden) / kLanes<T>;
-  AttentionTile<T> part = tile;
-  while (vectors > 0) {
-    // No single vector is left over: products of one are bound by loads.
-    const int64_t width = vectors == 4 ? 2 : smaller(kWidth, vectors);
-    if (width == 3) add_row_gradients_of_units<T, 3>(block, part, grad_rows);
-    else if (width == 2) add_row_gradients_of_units<T, 2>(block, part, grad_rows);
-    else add_row_gradients_of_units<T, 1>(block, part, grad_rows);
-    part.padded += width * kLanes<T>;
-    grad_rows += width * kLanes<T>;
-    vectors -= width;
-  }
-}
 
 // Softmax over a session's entries for a vector of items, entries one after the other at `logits` and `values`.
 template <class T>
@@ -165,9 +60,9 @@ inline void for_sessions(const AttentionBlock<T>& block, T* products, const Visi
   }
 }
 
+// Scores of the products.
 template <class T>
-void score(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
-  multiply_rows_by_items(block, tile);
+inline void attend(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
   for_sessions(
       block, tile.products, [&](int64_t b, int64_t entries, const T* multiplicities, const T* values, T* logits) {
         T* scores = tile.scores + b * kTileItems;
@@ -180,6 +75,25 @@ void score(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
           store(scores + item, sums.weighted / sums.total);
         }
       });
+}
+
+template <class T>
+void score(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+  multiply_rows_by_items(block, tile);
+  attend(block, tile);
+}
+
+template <class T, class Item>
+void score_few(const AttentionBlock<T>& block, const AttentionTile<T>& tile, const T* coefficients, const Item* items) {
+  const int64_t at_once = few_at_once(block.rows), size = steps<T>(tile.hidden) * kLanes<T>;
+  for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
+    for (int64_t row = 0; row < block.rows; row += at_once) {
+      multiply_few_rows<T>(
+          smaller(at_once, block.rows - row), coefficients + row * size, items + item * tile.hidden, tile.hidden,
+          tile.products + row * kTileItems + item);
+    }
+  }
+  attend(block, tile);
 }
 
 // Vectors that cover the tile end beyond its items.
@@ -290,8 +204,15 @@ inline Vector<T> load_item(const uint16_t* from) {
   return result;
 }
 
-// Items whose vectors are fetched before they are needed: their rows are too short for the processor to run ahead.
-constexpr int64_t kAhead = kTileItems;
+// Asks for item vectors of the next tile, in the order that they lie in memory: the processor's own prefetching goes on
+// from there, and it alone reads as fast as memory allows.
+template <class Item>
+inline void fetch_ahead(const Item* const* vectors, int64_t begin, int64_t end, int64_t hidden) {
+  constexpr int64_t kLine = 64 / sizeof(Item);
+  for (int64_t i = begin; i < end; ++i) {
+    for (int64_t unit = 0; unit < hidden; unit += kLine) __builtin_prefetch(vectors[i] + unit, 0, 2);
+  }
+}
 
 template <class T, class Item>
 void pack(const Item* const* vectors, const AttentionTile<T>& tile) {
@@ -301,12 +222,12 @@ void pack(const Item* const* vectors, const AttentionTile<T>& tile) {
     T* to = tile.transposed + item / kPanelItems<T> * kPanelItems<T> * hidden + item % kPanelItems<T>;
     int64_t unit = 0;
     while (hidden >= kSize && unit < hidden) {
+      fetch_ahead(vectors + item + kTileItems, unit * kSize / hidden, (unit + kSize) * kSize / hidden, hidden);
       unit = smaller(unit, hidden - kSize);  // the last square may overlap the one before
       Vector<T> square[kSize];
 #pragma GCC unroll 16
       for (int i = 0; i < kSize; ++i) {
         square[i] = load_item<T>(vectors[item + i] + unit);
-        __builtin_prefetch(vectors[item + kAhead + i] + unit);
       }
       transpose_square<T>(square);
 #pragma GCC unroll 16
@@ -361,9 +282,11 @@ void unpack(const AttentionTile<T>& tile, T* const* grads) {
 }  // namespace
 
 extern const TargetAttentionKernels TAGNN_FAST_THIS_TABLE(target_attention){
-    {pack<float, float>, pack<float, uint16_t>, score<float>, log_sum_exp<float>, exceeds<float>, backward<float>,
+    {pack<float, float>, pack<float, uint16_t>, score<float>, coefficients_size<float>, prepare_few<float>,
+     score_few<float, float>, score_few<float, uint16_t>, log_sum_exp<float>, exceeds<float>, backward<float>,
      unpack<float>, kRows, kLanes<float>},
-    {pack<double, double>, pack<double, uint16_t>, score<double>, log_sum_exp<double>, exceeds<double>,
-     backward<double>, unpack<double>, kRows, kLanes<double>}};
+    {pack<double, double>, pack<double, uint16_t>, score<double>, coefficients_size<double>, prepare_few<double>,
+     score_few<double, double>, score_few<double, uint16_t>, log_sum_exp<double>, exceeds<double>, backward<double>,
+     unpack<double>, kRows, kLanes<double>}};
 
 }  // namespace tagnn_fast

@@ -17,6 +17,7 @@
 namespace tagnn_fast {
 
 constexpr int64_t kTileItems = 96;
+constexpr int64_t kFewRows = 14;
 
 // Consecutive sessions whose rows are processed together.
 template <class T>
@@ -55,9 +56,17 @@ struct TargetAttentionLoops {
   void (*pack_bfloat16)(const uint16_t* const* vectors, const AttentionTile<T>& tile);
   // Fills tile.scores.
   void (*score)(const AttentionBlock<T>& block, const AttentionTile<T>& tile);
-  // After score. Updates lane-wise maxima and sums of exp(score - maximum), (sessions, lanes) each.
+  // The same for few rows, which are not worth packing items for: items are read where they lie, one after the other.
+  // For 1 to kFewRows rows, and hidden units of 16 bytes or more.
+  int64_t (*coefficients_size)(int64_t rows, int64_t hidden);
+  void (*prepare_few)(const AttentionBlock<T>& block, int64_t hidden, T* coefficients);
+  void (*score_few)(
+      const AttentionBlock<T>& block, const AttentionTile<T>& tile, const T* coefficients, const T* items);
+  void (*score_few_bfloat16)(
+      const AttentionBlock<T>& block, const AttentionTile<T>& tile, const T* coefficients, const uint16_t* items);
+  // After either. Updates lane-wise maxima and sums of exp(score - maximum), (sessions, lanes) each.
   void (*log_sum_exp)(const AttentionTile<T>& tile, int64_t sessions, T* maxima, T* sums);
-  // After score. Whether each session has a score that is above its threshold or not a number.
+  // After either. Whether each session has a score that is above its threshold or not a number.
   void (*exceeds)(const AttentionTile<T>& tile, int64_t sessions, const T* thresholds, bool* result);
   // Adds to grad_rows (rows, padded hidden) and to tile.grad_transposed.
   void (*backward)(

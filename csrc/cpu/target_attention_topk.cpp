@@ -99,12 +99,12 @@ void collect(
   std::vector<T> thresholds(static_cast<size_t>(rows.most_sessions()));
   const std::unique_ptr<bool[]> exceeds(new bool[thresholds.size()]);
   for (int64_t item = begin; item < end; item += kTileItems) {
-    work.pack(item, end, candidates);
+    work.take(item, end, candidates);
     for (int64_t block = 0; block < rows.blocks(); ++block) {
       const AttentionBlock<T> sessions = rows.block(block);
       BestRows<T>* list = lists + rows.first_session(block);
       for (int64_t b = 0; b < sessions.sessions; ++b) thresholds[static_cast<size_t>(b)] = list[b].threshold();
-      rows.loops().score(sessions, work.tile);
+      work.score(sessions);
       rows.loops().exceeds(work.tile, sessions.sessions, thresholds.data(), exceeds.get());
       for (int64_t b = 0; b < sessions.sessions; ++b) {
         if (!exceeds[static_cast<size_t>(b)]) continue;

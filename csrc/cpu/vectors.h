@@ -1,10 +1,14 @@
-// Vectors as wide as the instruction set's registers, by the compiler's vector extension: no intrinsics, any machine.
+// Vectors as wide as the instruction set's registers, by the compiler's vector extension, for any machine.
 // Everything has internal linkage, so that each instruction set has its own copy (see capability.h).
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 namespace tagnn_fast {
 namespace {
@@ -139,6 +143,55 @@ struct TransposeSteps {
 };
 template <class T>
 constexpr TransposeSteps<T> kTransposeSteps{};
+
+// 16 bytes: what every instruction set's vectors are made of.
+template <class T>
+constexpr int kGroup = 16 / static_cast<int>(sizeof(T));
+template <class T>
+struct GroupTypes;
+template <>
+struct GroupTypes<float> {
+  typedef float Type __attribute__((vector_size(16)));
+};
+template <>
+struct GroupTypes<double> {
+  typedef double Type __attribute__((vector_size(16)));
+};
+template <class T>
+using Group = typename GroupTypes<T>::Type;
+
+// A vector whose groups of 16 bytes come from group(0), group(1), ... Compilers do not find the instructions that
+// insert groups straight from memory.
+template <class T, class Load>
+inline Vector<T> from_groups(const Load& group) {
+#if defined(__AVX512F__)
+  __m512 result = _mm512_castps128_ps512((__m128)group(0));
+  result = _mm512_insertf32x4(result, (__m128)group(1), 1);
+  result = _mm512_insertf32x4(result, (__m128)group(2), 2);
+  return (Vector<T>)_mm512_insertf32x4(result, (__m128)group(3), 3);
+#elif defined(__AVX__)
+  return (Vector<T>)_mm256_insertf128_ps(_mm256_castps128_ps256((__m128)group(0)), (__m128)group(1), 1);
+#else
+  return group(0);
+#endif
+}
+
+// Sums over the lanes inside each group of as many vectors as a group has lanes; vector i's become lane i of the
+// groups.
+template <class T>
+inline Vector<T> group_sums(Vector<T> (&vectors)[kGroup<T>]) {
+#pragma GCC unroll 2
+  for (int step = 0; 1 << step < kGroup<T>; ++step) {
+    const Bits<T> low = *reinterpret_cast<const Bits<T>*>(kTransposeSteps<T>.low[step]);
+    const Bits<T> high = *reinterpret_cast<const Bits<T>*>(kTransposeSteps<T>.high[step]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kGroup<T>; i += 2 << step) {
+      const Vector<T> a = vectors[i], b = vectors[i + (1 << step)];
+      vectors[i] = shuffle<T>(a, b, low) + shuffle<T>(a, b, high);
+    }
+  }
+  return vectors[0];
+}
 
 // Exchanges rows and lanes of a square of vectors.
 template <class T>
