@@ -31,11 +31,6 @@ class AlignedBuffer {
   std::unique_ptr<T, Free> memory_;
 };
 
-inline const Tensor& check_attention_sessions(const Tensor& session) {
-  check_tensor(session, "session", check_floating(session, "session"), {kAnySize, kAnySize});
-  return session;
-}
-
 // The arguments that all ops begin with.
 struct AttentionInputs {
   Tensor session, keys, values, clicks, padding, slot_offsets, table;
@@ -45,7 +40,8 @@ struct AttentionInputs {
   AttentionInputs(
       const Tensor& session_in, const Tensor& keys_in, const Tensor& values_in, const Tensor& clicks_in,
       const Tensor& padding_in, const Tensor& slot_offsets_in, const Tensor& table_in, bool allow_bfloat16) {
-    const ScalarType dtype = check_attention_sessions(session_in).scalar_type();
+    const ScalarType dtype = check_floating(session_in, "session");
+    check_tensor(session_in, "session", dtype, {kAnySize, kAnySize});
     sessions = session_in.size(0);
     hidden = session_in.size(1);
     check_value(hidden > 0, "session", "at least one hidden unit", hidden);

@@ -70,8 +70,6 @@ inline Group<T> load_group(const uint16_t* from) {
 }
 
 constexpr int64_t kFewAhead = 1;  // vectors of items
-template <class Item>
-constexpr int kLine = 64 / static_cast<int>(sizeof(Item));
 
 // Products of M rows with as many items as a vector has lanes.
 template <class T, int M, class Item>

@@ -208,9 +208,8 @@ inline Vector<T> load_item(const uint16_t* from) {
 // from there, and it alone reads as fast as memory allows.
 template <class Item>
 inline void fetch_ahead(const Item* const* vectors, int64_t begin, int64_t end, int64_t hidden) {
-  constexpr int64_t kLine = 64 / sizeof(Item);
   for (int64_t i = begin; i < end; ++i) {
-    for (int64_t unit = 0; unit < hidden; unit += kLine) __builtin_prefetch(vectors[i] + unit, 0, 2);
+    for (int64_t unit = 0; unit < hidden; unit += kLine<Item>) __builtin_prefetch(vectors[i] + unit, 0, 2);
   }
 }
 
@@ -222,13 +221,12 @@ void pack(const Item* const* vectors, const AttentionTile<T>& tile) {
     T* to = tile.transposed + item / kPanelItems<T> * kPanelItems<T> * hidden + item % kPanelItems<T>;
     int64_t unit = 0;
     while (hidden >= kSize && unit < hidden) {
-      fetch_ahead(vectors + item + kTileItems, unit * kSize / hidden, (unit + kSize) * kSize / hidden, hidden);
+      const int64_t fetched = smaller((unit + kSize) * kSize / hidden, kSize);
+      fetch_ahead(vectors + item + kTileItems, unit * kSize / hidden, fetched, hidden);
       unit = smaller(unit, hidden - kSize);  // the last square may overlap the one before
       Vector<T> square[kSize];
 #pragma GCC unroll 16
-      for (int i = 0; i < kSize; ++i) {
-        square[i] = load_item<T>(vectors[item + i] + unit);
-      }
+      for (int i = 0; i < kSize; ++i) square[i] = load_item<T>(vectors[item + i] + unit);
       transpose_square<T>(square);
 #pragma GCC unroll 16
       for (int i = 0; i < kSize; ++i) store(to + (unit + i) * kPanelItems<T>, square[i]);

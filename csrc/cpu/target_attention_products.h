@@ -59,6 +59,10 @@ int64_t padded_hidden(int64_t hidden) {
   return (hidden + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
 }
 
+// Items' values in a cache line.
+template <class Item>
+constexpr int kLine = 64 / static_cast<int>(sizeof(Item));
+
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // products (rows, kTileItems) = rows · item vectors.
