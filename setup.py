@@ -189,8 +189,9 @@ class BuildNative(build_ext):
                 objects.append(compile_object(source, f"{source.stem}.o", stable))
                 continue
             for capability, flags in capabilities().items():
-                macro = f"-DTAGNN_FAST_CAPABILITY={capability}"
-                objects.append(compile_object(source, f"{source.stem}.{capability}.o", [macro, *flags]))
+                # Loops throw nothing; what exceptions need would be shared between instruction sets.
+                kernel = [f"-DTAGNN_FAST_CAPABILITY={capability}", "-fno-exceptions", *flags]
+                objects.append(compile_object(source, f"{source.stem}.{capability}.o", kernel))
         # Where pip puts PyTorch beside this package: enough for dlopen without Python.
         runpath = "-Wl,-rpath,'$$ORIGIN/../torch/lib'"
         lines.extend(

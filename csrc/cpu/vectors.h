@@ -180,7 +180,6 @@ inline Vector<T> from_groups(const Load& group) {
 // groups.
 template <class T>
 inline Vector<T> group_sums(Vector<T> (&vectors)[kGroup<T>]) {
-#pragma GCC unroll 2
   for (int step = 0; 1 << step < kGroup<T>; ++step) {
     const Bits<T> low = *reinterpret_cast<const Bits<T>*>(kTransposeSteps<T>.low[step]);
     const Bits<T> high = *reinterpret_cast<const Bits<T>*>(kTransposeSteps<T>.high[step]);
