@@ -19,7 +19,7 @@ from tagnn_fast.training.run import Run, create_run
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to make for the data set and the run.")] = Path("demo"),
-    clicks: Annotated[int, typer.Option(help="Clicks of the synthetic data.")] = 800_000,
+    clicks: Annotated[int, typer.Option(help="Clicks of the synthetic data.")] = 500_000,
     epochs: Annotated[int, typer.Option(help="Passes over the examples.")] = 3,
 ) -> None:
     """Make synthetic clicks, train about a minute, compare with two baselines, recommend for three sessions."""
