@@ -29,7 +29,7 @@ from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.training.options import make_model, resolve
 from tagnn_fast.training.run import create_run, open_run
 
-CLICKS, K, SECONDS = 4, 20, 10.0
+CLICKS, K, SECONDS = 4, 20, 5.0
 FORMATS = ["torchscript", "program", "compiled"]
 PROGRAMS = {"serve": "torchscript", "serve_compiled": "compiled"}
 
