@@ -60,12 +60,7 @@ inline Group<T> load_group(const T* from) {
 template <class T>
 inline Group<T> load_group(const uint16_t* from) {
   Group<T> result;
-  for (int l = 0; l < kGroup<T>; ++l) {
-    const uint32_t bits = static_cast<uint32_t>(from[l]) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    result[l] = static_cast<T>(value);
-  }
+  for (int l = 0; l < kGroup<T>; ++l) result[l] = from_bfloat16<T>(from[l]);
   return result;
 }
 

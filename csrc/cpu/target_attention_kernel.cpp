@@ -195,12 +195,7 @@ inline Vector<T> load_item(const T* from) {
 template <class T>
 inline Vector<T> load_item(const uint16_t* from) {
   Vector<T> result;
-  for (int l = 0; l < kLanes<T>; ++l) {
-    const uint32_t bits = static_cast<uint32_t>(from[l]) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    result[l] = static_cast<T>(value);
-  }
+  for (int l = 0; l < kLanes<T>; ++l) result[l] = from_bfloat16<T>(from[l]);
   return result;
 }
 

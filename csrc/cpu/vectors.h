@@ -61,6 +61,14 @@ template <class T>
 inline Vector<T> broadcast(T value) {
   return value - Vector<T>{};
 }
+// The value whose upper half these bits are.
+template <class T>
+inline T from_bfloat16(uint16_t upper_half) {
+  const uint32_t bits = static_cast<uint32_t>(upper_half) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return static_cast<T>(value);
+}
 // b where either is NaN.
 template <class T>
 inline T larger(T a, T b) {
