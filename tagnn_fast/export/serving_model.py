@@ -2,7 +2,6 @@
 
 from typing import Optional
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +9,6 @@ from tagnn_fast import ops
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.recommender import SessionRecommender
 
-MODEL, SKIPPED, POPULARITY = 0, 1, 2  # how a session was answered
 NO_ITEM = -1  # where there are fewer items than were asked for
 
 
@@ -49,15 +47,15 @@ class ServingModel(nn.Module):
         indices = torch.arange(1, count + 1)
         ids = torch.from_numpy(vocabulary.raw_ids.to_numpy().copy()) if vocabulary.integers else indices
         sorted_ids, order = ids.sort()
-        popular = torch.from_numpy(vocabulary.by_popularity())
+        popular = torch.from_numpy(vocabulary.by_popularity()) - 1  # rows of the table, as candidates are
         weight = model.item_embedding.weight.detach()
         buffers = {
-            "raw_ids": torch.cat([torch.tensor([NO_ITEM]), ids]),  # of each item index; 0 is no item
+            "raw_ids": torch.cat([ids, torch.tensor([NO_ITEM])]),  # of each row of the table; row -1 is no item
             "sorted_ids": sorted_ids,
             "sorted_items": order + 1,
             "popular": popular,
             "popular_candidates": popular.clone(),
-            "clicks": torch.from_numpy(np.concatenate([[0], vocabulary.counts])).to(weight.dtype),  # of each item index
+            "clicks": torch.from_numpy(vocabulary.counts).to(weight.dtype),  # on each row
             "rounded_table": weight[1:].bfloat16() if bfloat16_table else torch.empty(0).bfloat16(),
             "candidates": torch.empty(0, dtype=torch.int64),  # rows of the table
         }
@@ -131,7 +129,7 @@ class ServingModel(nn.Module):
     @torch.jit.export
     def item_ids(self) -> Tensor:
         """Raw ids (item indices, where those are strings) in the order of score columns, int64 (number of items,)."""
-        return self.raw_ids[1:]
+        return self.raw_ids[:-1]
 
     @torch.jit.export
     def explain(self, items: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
@@ -173,7 +171,7 @@ class ServingModel(nn.Module):
             found = self._indices(ids)
             found = found[found > 0]
             self.candidates = found - 1
-            self.popular_candidates = self.popular[torch.isin(self.popular, found)]
+            self.popular_candidates = self.popular[torch.isin(self.popular, self.candidates)]
 
     def _table(self) -> Tensor:
         # Not a buffer: torch.export cannot save two tensors on one memory.
@@ -200,16 +198,15 @@ class ServingModel(nn.Module):
             k,
             candidates,
         )
-        before = torch.cat([offsets.new_zeros(1), (indices != 0).cumsum(0)])
-        known = before[offsets].diff()
+        known = torch.cat([offsets[:1], (indices != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
         nothing_known = known == 0
         status = torch.where(nothing_known, 2, (known < offsets.diff()).long())
         popular = self.popular_candidates[:k]
         popular_clicks = self.clicks[popular]
         missing = k - popular.shape[0]
         if missing > 0:
-            popular = torch.nn.functional.pad(popular, [0, missing])
+            popular = torch.nn.functional.pad(popular, [0, missing], value=-1.0)
             popular_clicks = torch.nn.functional.pad(popular_clicks, [0, missing], value=-torch.inf)
-        best = torch.where(nothing_known.unsqueeze(1), popular, rows + 1)
-        scores = torch.where(nothing_known.unsqueeze(1), popular_clicks, scores)
-        return scores, self.raw_ids[best], status
+        nothing_known = nothing_known.unsqueeze(1)
+        scores = torch.where(nothing_known, popular_clicks, scores)
+        return scores, self.raw_ids[torch.where(nothing_known, popular, rows)], status

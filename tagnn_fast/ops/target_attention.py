@@ -88,7 +88,8 @@ def target_attention_topk(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
-    session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
+    if torch.is_grad_enabled():
+        session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
     if not torch.jit.is_scripting() and not _library.has_kernel(session):
         return reference.target_attention_topk(
             session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
