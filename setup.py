@@ -1,6 +1,7 @@
 """Builds the native parts with ninja: see CONTRIBUTING.md, "The build".
 
 libtagnn_fast_ops.so   the ops, on the LibTorch stable ABI, without Python
+libtagnn_fast_cuda.so  their CUDA kernels, where there is nvcc and a PyTorch with CUDA
 tagnn_fast._C          build information and the instruction-set switch of this process
 
 PyTorch is needed for its headers and libtorch_cpu.so alone and is never imported here.
@@ -66,14 +67,36 @@ def torch_version(torch: Path) -> str:
     return re.search(r"__version__ = '(.+)'", (torch / "version.py").read_text())[1]
 
 
-def check_cuda_request() -> None:
-    """Refuse TAGNN_FAST_CUDA=1 without nvcc; there are no CUDA kernels to build yet."""
+def torch_has_cuda(torch: Path) -> bool:
+    return re.search(r"^cuda.* = '", (torch / "version.py").read_text(), re.MULTILINE) is not None
+
+
+def find_nvcc(torch: Path) -> str | None:
+    """The CUDA compiler where CUDA kernels are to be built, otherwise None.
+
+    By default they are built where nvcc is and PyTorch could run them; TAGNN_FAST_CUDA=1 insists, 0 forbids.
+    """
     home = os.environ.get("CUDA_HOME")
     found = shutil.which("nvcc") or (shutil.which("nvcc", path=f"{home}/bin") if home else None)
-    if flag("TAGNN_FAST_CUDA") and found is None:
+    wanted = flag("TAGNN_FAST_CUDA")
+    if wanted and found is None:
         raise SystemExit(
             "TAGNN_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit"
         )
+    return found if wanted or (wanted is None and torch_has_cuda(torch)) else None
+
+
+def cuda_architectures() -> list[str]:
+    """Flags of nvcc for the GPUs of TORCH_CUDA_ARCH_LIST, which reads like "8.0 9.0a+PTX"."""
+    names = os.environ.get("TORCH_CUDA_ARCH_LIST", "8.0 9.0 10.0 12.0+PTX").replace(";", " ").split()
+    flags = []
+    for name in names:
+        if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name):
+            raise SystemExit(f"TORCH_CUDA_ARCH_LIST: expected names like 9.0, 9.0a or 8.0+PTX, got {name!r}")
+        number = name.removesuffix("+PTX").replace(".", "")
+        codes = [f"sm_{number}"] + ([f"compute_{number}"] if name.endswith("+PTX") else [])
+        flags += [f"-gencode=arch=compute_{number},code={code}" for code in codes]
+    return flags
 
 
 def capabilities() -> dict[str, list[str]]:
@@ -88,9 +111,12 @@ def capabilities() -> dict[str, list[str]]:
 class BuildNative(build_ext):
     """Writes build.ninja, runs it, and puts the libraries beside the package's Python files."""
 
+    nvcc: str | None = None
+
     def outputs(self) -> list[Path]:
         module = Path(self.get_ext_fullpath("tagnn_fast._C"))
-        return [module.parent / "libtagnn_fast_ops.so", module]
+        libraries = ["libtagnn_fast_ops.so"] + (["libtagnn_fast_cuda.so"] if self.nvcc else [])
+        return [*(module.parent / name for name in libraries), module]
 
     def get_outputs(self) -> list[str]:
         return [str(path) for path in self.outputs()]
@@ -111,13 +137,13 @@ class BuildNative(build_ext):
         compiler = os.environ.get("CXX", "g++")  # may have arguments: "ccache g++"
         if shutil.which(shlex.split(compiler)[0]) is None:
             raise SystemExit(f"C++ compiler: expected {compiler} on PATH, found none; install g++ (or name one in CXX)")
-        check_cuda_request()
+        self.nvcc = find_nvcc(torch)
 
         build = Path(self.build_temp).resolve()
         build.mkdir(parents=True, exist_ok=True)
-        library, module = (path.resolve() for path in self.outputs())
-        library.parent.mkdir(parents=True, exist_ok=True)
-        (build / "build.ninja").write_text(self.ninja_file(torch, version, compiler, library, module))
+        outputs = [path.resolve() for path in self.outputs()]
+        outputs[0].parent.mkdir(parents=True, exist_ok=True)
+        (build / "build.ninja").write_text(self.ninja_file(torch, version, compiler, outputs))
         jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
         if subprocess.run([self.find_ninja(), "-C", str(build), *jobs]).returncode != 0:
             raise SystemExit("Compiling the native library failed; the compiler's message is above")
@@ -145,11 +171,13 @@ class BuildNative(build_ext):
                 raise SystemExit("ninja: expected on PATH, found none; pip install ninja") from None
             return found
 
-    @staticmethod
-    def ninja_file(torch: Path, version: str, compiler: str, library: Path, module: Path) -> str:
+    def ninja_file(self, torch: Path, version: str, compiler: str, outputs: list[Path]) -> str:
         import pybind11
 
+        library, module = outputs[0], outputs[-1]
         sanitize = flag("TAGNN_FAST_SANITIZE") is True
+        # The CUDA kernels on the CPU, in place of the CPU's own: for tests on machines without a GPU.
+        emulate = flag("TAGNN_FAST_EMULATE_CUDA") is True
         common = ["-std=c++17", "-fPIC", "-g1", "-Wall", "-Wextra", "-fvisibility=hidden"]
         # Error messages name files of the project, not of this machine.
         common.append(f"-ffile-prefix-map={shell_path(ROOT)}=.")
@@ -163,7 +191,7 @@ class BuildNative(build_ext):
         ).stdout.split("\n")[0]
         facts = {"VERSION": VERSION, "COMPILER": compiled_by, "TORCH_VERSION": version}
         macros = [f"'-DTAGNN_FAST_{name}=\"{value}\"'" for name, value in facts.items()]
-        macros += ["-DTAGNN_FAST_WITH_CUDA=0", f"-DTAGNN_FAST_SANITIZED={int(sanitize)}"]
+        macros += [f"-DTAGNN_FAST_WITH_CUDA={int(self.nvcc is not None)}", f"-DTAGNN_FAST_SANITIZED={int(sanitize)}"]
         python = [
             *(f"-isystem {shell_path(path)}" for path in (sysconfig.get_paths()["include"], pybind11.get_include()))
         ]
@@ -177,14 +205,29 @@ class BuildNative(build_ext):
             "rule link",
             f"  command = {compiler} -shared {' '.join(sanitizers)} $in $flags -o $out",
             "  description = link $out",
+            "rule cuda",
+            f"  command = {self.nvcc} -MD -MF $out.d -std=c++17 -O3 -DUSE_CUDA -lineinfo -Xptxas -v "
+            f"-Xcompiler -fPIC,-fvisibility=hidden {' '.join(cuda_architectures())} $flags -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            "  description = compile $out",
+            "rule cuda_link",
+            f"  command = {self.nvcc} -shared --cudart static $in -Xcompiler '$flags' -o $out",
+            "  description = link $out",
         ]
 
-        def compile_object(source: Path, name: str, flags: list[str]) -> str:
-            lines.extend([f"build {name}: compile {ninja_path(source)}", f"  flags = {' '.join(flags)}"])
+        def compile_object(source: Path, name: str, flags: list[str], rule: str = "compile") -> str:
+            lines.extend([f"build {name}: {rule} {ninja_path(source)}", f"  flags = {' '.join(flags)}"])
             return name
 
         objects = []
+        cuda_sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+        replaced = {source.stem for source in cuda_sources} if emulate else set()
+        emulated = [*stable, "-x c++", f"-isystem {shell_path(ROOT / 'csrc' / 'emulation')}"]
+        objects += [compile_object(source, f"{source.stem}.emulated.o", emulated) for source in cuda_sources if emulate]
         for source in sorted([ROOT / "csrc" / "ops.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]):
+            if source.stem.removesuffix("_topk").removesuffix("_kernel") in replaced:
+                continue
             if not source.stem.endswith("_kernel"):
                 objects.append(compile_object(source, f"{source.stem}.o", stable))
                 continue
@@ -200,6 +243,14 @@ class BuildNative(build_ext):
                 f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {runpath}",
             ]
         )
+        if self.nvcc is not None:
+            cuda = [compile_object(source, f"{source.stem}.cuda.o", stable, "cuda") for source in cuda_sources]
+            lines.extend(
+                [
+                    f"build {ninja_path(outputs[1])}: cuda_link {' '.join(cuda)} | {ninja_path(library)}",
+                    f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {runpath}",
+                ]
+            )
         module_object = compile_object(ROOT / "csrc" / "python" / "module.cpp", "module.o", [*macros, *python])
         lines.extend(
             [

@@ -1,6 +1,7 @@
 // Argument checks of the ops: each failure names the argument, what was expected and what came.
 #pragma once
 
+#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
@@ -15,6 +16,17 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int64_t kAnySize = -1;
+
+// Where the kernels of this library run. The CUDA kernels can be compiled for the CPU, too: see emulation/.
+#if defined(__CUDACC__)
+constexpr const char* kDevice = "on this GPU";
+inline bool is_here(const Tensor& tensor) {
+  return tensor.is_cuda() && tensor.get_device_index() == torch::stable::accelerator::getCurrentDeviceIndex();
+}
+#else
+constexpr const char* kDevice = "on the CPU";
+inline bool is_here(const Tensor& tensor) { return tensor.is_cpu(); }
+#endif
 
 inline const char* dtype_name(ScalarType dtype) {
   switch (dtype) {
@@ -47,11 +59,11 @@ inline void append_shape(std::ostringstream& message, const int64_t* sizes, size
   message << (dims == 1 ? ",)" : ")");
 }
 
-// Throws unless `tensor` lies on the CPU with this dtype and these sizes (kAnySize matches every size).
+// Throws unless `tensor` lies on the device with this dtype and these sizes (kAnySize matches every size).
 inline void check_tensor(
     const Tensor& tensor, const char* name, ScalarType dtype, std::initializer_list<int64_t> sizes) {
   const auto actual = tensor.sizes();
-  bool matches = tensor.scalar_type() == dtype && tensor.is_cpu() && actual.size() == sizes.size();
+  bool matches = tensor.scalar_type() == dtype && is_here(tensor) && actual.size() == sizes.size();
   for (size_t i = 0; matches && i < sizes.size(); ++i) {
     const int64_t expected = sizes.begin()[i];
     matches = expected == kAnySize || expected == actual[i];
@@ -60,9 +72,9 @@ inline void check_tensor(
   std::ostringstream message;
   message << name << ": expected " << dtype_name(dtype) << " ";
   append_shape(message, sizes.begin(), sizes.size());
-  message << " on the CPU, got " << dtype_name(tensor.scalar_type()) << " ";
+  message << " " << kDevice << ", got " << dtype_name(tensor.scalar_type()) << " ";
   append_shape(message, actual.data(), actual.size());
-  message << (tensor.is_cpu() ? " on the CPU" : " on another device");
+  message << " " << (is_here(tensor) ? kDevice : "on another device");
   throw std::runtime_error(message.str());
 }
 
@@ -84,6 +96,15 @@ inline ScalarType check_floating(const Tensor& tensor, const char* name) {
   const ScalarType dtype = tensor.scalar_type();
   if (dtype == ScalarType::Float || dtype == ScalarType::Double) return dtype;
   throw std::runtime_error(std::string(name) + ": expected float32 or float64, got " + dtype_name(dtype));
+}
+
+template <class T>
+inline const T* data(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+template <class T>
+inline T* mutable_data(Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
 }
 
 }  // namespace tagnn_fast

@@ -14,11 +14,17 @@ if not PATH.exists():
     )
 torch.ops.load_library(PATH)
 
+CUDA_PATH = PATH.with_name("libtagnn_fast_cuda.so")
+_HAS_CUDA = CUDA_PATH.exists() and torch.cuda.is_available()
+if _HAS_CUDA:
+    torch.ops.load_library(CUDA_PATH)
+
 # MKL's vector functions detect the CPU at their first call, and not safely: on an Intel machine with AVX-512, a second
 # thread that calls meanwhile may get exp with a relative error of 3e-9 in float64. One value keeps it to one thread.
 torch.zeros(1, device="cpu").exp()
 
 
+@torch.jit.unused
 def has_kernel(tensor: Tensor) -> bool:
     """Whether the native ops run where `tensor` is; elsewhere their plain PyTorch definitions do."""
-    return tensor.device.type in ("cpu", "meta")
+    return tensor.device.type in ("cpu", "meta") or (_HAS_CUDA and tensor.device.type == "cuda")

@@ -6,8 +6,8 @@
 
 #include <tuple>
 
+#include "../matmul.h"
 #include "gated_propagation_kernel.h"
-#include "matmul.h"
 #include "packing.h"
 
 namespace tagnn_fast {

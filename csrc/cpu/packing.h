@@ -1,4 +1,4 @@
-// Nodes without the empty slots between sessions, so that dense products skip those.
+// Nodes without the empty slots between sessions, so that dense products skip those; sums of rows.
 #pragma once
 
 #include "sessions.h"
@@ -48,6 +48,19 @@ void unpack_sum(const SlotRanges& ranges, const Tensor& rows, const Tensor& othe
       std::fill(to + session.nodes() * width, to + (session.end - session.begin) * width, T(0));
     }
   });
+}
+
+// sum += term. (The dispatcher of the stable ABI takes no Scalar arguments, so addmm with its own sum is out of reach.)
+template <class T>
+inline void add_in_place(Tensor& sum, const Tensor& term) {
+  T* __restrict__ total = mutable_data<T>(sum);
+  const T* __restrict__ values = data<T>(term);
+  const int64_t rows = sum.size(0), width = sum.numel() / std::max<int64_t>(1, rows);
+  for_balanced_chunks(
+      num_chunks(sum.numel()), rows, [](int64_t row) { return row; },
+      [&](int64_t, int64_t begin, int64_t end) {
+        for (int64_t i = begin * width; i < end * width; ++i) total[i] += values[i];
+      });
 }
 
 }  // namespace tagnn_fast

@@ -6,7 +6,7 @@
 #include <optional>
 #include <tuple>
 
-#include "matmul.h"
+#include "../matmul.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
 

@@ -4,7 +4,8 @@
 
 #include <tuple>
 
-#include "matmul.h"
+#include "../matmul.h"
+#include "packing.h"
 #include "session_readout_kernel.h"
 #include "sessions.h"
 

@@ -105,13 +105,4 @@ inline void zero_unowned(T* rows, const SlotRanges& ranges, int64_t row_size) {
   std::fill(rows + ranges.last() * row_size, rows + ranges.slots * row_size, T(0));
 }
 
-template <class T>
-inline const T* data(const Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
-template <class T>
-inline T* mutable_data(Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
-}
-
 }  // namespace tagnn_fast

@@ -7,7 +7,7 @@
 #include <new>
 #include <optional>
 
-#include "matmul.h"
+#include "../matmul.h"
 #include "sessions.h"
 #include "target_attention_kernel.h"
 

@@ -29,7 +29,8 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
 
     torch.library.register_autograd(name, backward_once, setup_context=setup_context)
     # Mixed precision: the kernels compute in float32 whatever the matrix products around them do.
-    torch.library.register_autocast(name, "cpu", torch.float32)
+    for device in ("cpu", "cuda"):
+        torch.library.register_autocast(name, device, torch.float32)
     overload = getattr(torch.ops.tagnn_fast, op).default
 
     def forward(ctx: Any, *arguments: Any) -> Any:
@@ -44,7 +45,7 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
     def call(*arguments: Any) -> Any:
         # Autocast converts arguments before the gradient's context sees them, which only the registered way does; and
         # tracing records ops, not Python functions.
-        if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing():
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or torch.jit.is_tracing():
             return overload(*arguments)
         return function.apply(*arguments)
 

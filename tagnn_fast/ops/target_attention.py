@@ -187,4 +187,5 @@ def _cross_entropy_backward(ctx: Any, grad: Optional[Tensor], _: None) -> tuple[
 
 _eager_scores = register_gradient("target_attention_scores", _setup_context, _scores_backward)
 _eager_cross_entropy = register_gradient("target_attention_cross_entropy", _setup_context, _cross_entropy_backward)
-torch.library.register_autocast("tagnn_fast::target_attention_topk", "cpu", torch.float32)
+for _device in ("cpu", "cuda"):
+    torch.library.register_autocast("tagnn_fast::target_attention_topk", _device, torch.float32)

@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "sessions.h"
+#include "checks.h"
 
 namespace tagnn_fast {
 
@@ -45,19 +45,6 @@ inline Tensor transposed(const Tensor& a) { return torch::stable::transpose(a, 0
 inline Tensor column_sums(const Tensor& a) {
   constexpr std::array<int64_t, 1> rows{0};
   return torch::stable::sum(a, torch::headeronly::IntHeaderOnlyArrayRef(rows.data(), 1));
-}
-
-// sum += term. (The dispatcher of the stable ABI takes no Scalar arguments, so addmm with its own sum is out of reach.)
-template <class T>
-inline void add_in_place(Tensor& sum, const Tensor& term) {
-  T* __restrict__ total = mutable_data<T>(sum);
-  const T* __restrict__ values = data<T>(term);
-  const int64_t rows = sum.size(0), width = sum.numel() / std::max<int64_t>(1, rows);
-  for_balanced_chunks(
-      num_chunks(sum.numel()), rows, [](int64_t row) { return row; },
-      [&](int64_t, int64_t begin, int64_t end) {
-        for (int64_t i = begin * width; i < end * width; ++i) total[i] += values[i];
-      });
 }
 
 }  // namespace tagnn_fast

@@ -1,0 +1,156 @@
+// What the CUDA kernels share: launches, a session's slots, sums over warps and blocks, functions of one value.
+//
+// Kernels never look at values on the host and synchronise with nothing; results are repeatable, since no float is
+// added atomically. Everything here also compiles for the CPU, against emulation/cuda_runtime.h.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/library.h>
+
+#include <cstdint>
+#include <limits>
+
+#include "../checks.h"
+
+#if defined(TAGNN_FAST_EMULATED)
+#define TAGNN_FAST_CUDA_LIBRARY(library) STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library)
+#else
+#define TAGNN_FAST_CUDA_LIBRARY(library) STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CUDA, library)
+#endif
+
+namespace tagnn_fast {
+
+constexpr int kWarpLanes = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFF;
+
+// The tensor's GPU is the current one while this lives; tensors elsewhere are then refused by their checks.
+class OnDevice {
+ public:
+#if defined(TAGNN_FAST_EMULATED)
+  explicit OnDevice(const Tensor&) {}
+#else
+  explicit OnDevice(const Tensor& tensor) : guard_(tensor.get_device_index()) {}
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+#endif
+};
+
+#if !defined(TAGNN_FAST_EMULATED)
+inline void check_cuda(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+}
+#endif
+
+// Runs a kernel on PyTorch's current stream. Nothing to do where the grid is empty.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared, Arguments&&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+#if defined(TAGNN_FAST_EMULATED)
+  emulation::Block::current().run(
+      grid, static_cast<unsigned>(threads), shared, [&] { kernel(Parameters(arguments)...); });
+#else
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (shared > kWithoutAsking) {
+    check_cuda(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+        "shared memory");
+  }
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_get_current_cuda_stream(torch::stable::accelerator::getCurrentDeviceIndex(), &stream));
+  const auto start = [&](Parameters... values) {
+    void* pointers[] = {&values...};
+    return cudaLaunchKernel(
+        reinterpret_cast<const void*>(kernel), grid, dim3(threads), pointers, shared,
+        static_cast<cudaStream_t>(stream));
+  };
+  check_cuda(start(Parameters(arguments)...), "launch");
+#endif
+}
+
+// A block's dynamic shared memory.
+template <class T>
+__device__ inline T* dynamic_shared() {
+#if defined(TAGNN_FAST_EMULATED)
+  return reinterpret_cast<T*>(emulation::Block::current().dynamic_shared());
+#else
+  extern __shared__ __align__(16) unsigned char memory[];
+  return reinterpret_cast<T*>(memory);
+#endif
+}
+
+inline unsigned blocks_for(int64_t work, int64_t per_block) {
+  return static_cast<unsigned>((work + per_block - 1) / per_block);
+}
+
+__device__ inline int lane() { return static_cast<int>(threadIdx.x) % kWarpLanes; }
+__device__ inline int warp() { return static_cast<int>(threadIdx.x) / kWarpLanes; }
+__device__ inline int warps() { return static_cast<int>(blockDim.x) / kWarpLanes; }
+
+template <class T>
+__host__ __device__ inline T smaller(T a, T b) {
+  return b < a ? b : a;
+}
+// NaN where either is.
+template <class T>
+__host__ __device__ inline T larger(T a, T b) {
+  return a >= b || a != a ? a : b;
+}
+
+template <class T>
+__device__ inline T warp_sum(T value) {
+  for (int bits = kWarpLanes / 2; bits > 0; bits /= 2) value += __shfl_xor_sync(kAllLanes, value, bits);
+  return value;
+}
+template <class T>
+__device__ inline T warp_max(T value) {
+  for (int bits = kWarpLanes / 2; bits > 0; bits /= 2) {
+    value = larger(value, __shfl_xor_sync(kAllLanes, value, bits));
+  }
+  return value;
+}
+// Dot product of two vectors by a warp, every lane gets it.
+template <class T>
+__device__ inline T warp_dot(const T* x, const T* y, int64_t size) {
+  T sum = 0;
+  for (int64_t c = lane(); c < size; c += kWarpLanes) sum += x[c] * y[c];
+  return warp_sum(sum);
+}
+
+__device__ inline float exponential(float x) { return expf(x); }
+__device__ inline double exponential(double x) { return exp(x); }
+__device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
+__device__ inline double hyperbolic_tangent(double x) { return tanh(x); }
+template <class T>
+__device__ inline T sigmoid(T x) {
+  return T(1) / (T(1) + exponential(-x));
+}
+
+// A session owns slots [begin, end); its nodes are [begin, nodes_end), the rest are empty.
+struct DeviceSession {
+  int64_t begin, nodes_end, end;
+};
+
+// Where sessions lie; any values are taken.
+struct SessionTable {
+  const int64_t *offsets, *num_nodes;
+  int64_t sessions, slots;
+};
+
+// The largest of offsets[0 .. last], in [0, slots]: ranges between such values never overlap. By a whole warp.
+__device__ inline int64_t rising_offset(const int64_t* offsets, int64_t last, int64_t slots) {
+  int64_t largest = 0;
+  for (int64_t b = lane(); b <= last; b += kWarpLanes) largest = larger(largest, smaller(offsets[b], slots));
+  return warp_max(largest);
+}
+
+// By a whole warp.
+__device__ inline DeviceSession find_session(const SessionTable& table, int64_t session) {
+  const int64_t begin = rising_offset(table.offsets, session, table.slots);
+  const int64_t end = larger(begin, smaller(table.offsets[session + 1], table.slots));
+  const int64_t nodes = smaller(larger(table.num_nodes[session], int64_t{0}), end - begin);
+  return {begin, begin + nodes, end};
+}
+
+}  // namespace tagnn_fast
