@@ -51,21 +51,22 @@ STABLE_TORCH_LIBRARY(tagnn_fast, library) {
 
   library.def(
       "target_attention_scores(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
-      "Tensor slot_offsets, Tensor table) -> Tensor scores");
+      "Tensor slot_offsets, Tensor table, int precision=0) -> Tensor scores");
   library.def(
       "target_attention_scores_backward(Tensor grad, Tensor session, Tensor keys, Tensor values, Tensor clicks, "
-      "Tensor padding, Tensor slot_offsets, Tensor table) -> ("
+      "Tensor padding, Tensor slot_offsets, Tensor table, int precision=0) -> ("
       "Tensor session, Tensor keys, Tensor values, Tensor table)");
   library.def(
       "target_attention_topk(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
       "Tensor slot_offsets, Tensor table, int k, Tensor? candidates=None, Tensor? excluded=None, "
-      "Tensor? excluded_offsets=None) -> ("
+      "Tensor? excluded_offsets=None, int precision=0) -> ("
       "Tensor scores, Tensor rows)");
   library.def(
       "target_attention_cross_entropy(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
-      "Tensor slot_offsets, Tensor table, Tensor targets) -> (Tensor losses, Tensor normalizer)");
+      "Tensor slot_offsets, Tensor table, Tensor targets, int precision=0) -> (Tensor losses, Tensor normalizer)");
   library.def(
       "target_attention_cross_entropy_backward(Tensor grad, Tensor session, Tensor keys, Tensor values, "
-      "Tensor clicks, Tensor padding, Tensor slot_offsets, Tensor table, Tensor targets, Tensor normalizer) -> ("
+      "Tensor clicks, Tensor padding, Tensor slot_offsets, Tensor table, Tensor targets, Tensor normalizer, "
+      "int precision=0) -> ("
       "Tensor session, Tensor keys, Tensor values, Tensor table)");
 }

@@ -28,3 +28,14 @@ torch.zeros(1, device="cpu").exp()
 def has_kernel(tensor: Tensor) -> bool:
     """Whether the native ops run where `tensor` is; elsewhere their plain PyTorch definitions do."""
     return tensor.device.type in ("cpu", "meta") or (_HAS_CUDA and tensor.device.type == "cuda")
+
+
+@torch.jit.unused
+def precision() -> int:
+    """What GPU kernels may round operands of their products to: 0, nothing; 1, tf32; 2, bfloat16.
+
+    It is what ``torch.set_float32_matmul_precision`` says, "highest", "high" or "medium"; autocast allows bfloat16.
+    """
+    if torch.is_autocast_enabled("cuda"):
+        return 2
+    return ("highest", "high", "medium").index(torch.get_float32_matmul_precision())

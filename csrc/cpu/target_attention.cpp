@@ -1,4 +1,5 @@
-// Scores and cross-entropy over the whole catalogue. Threads share the items out; row gradients are kept per thread and
+// Scores and cross-entropy over the whole catalogue, in the arithmetic of the inputs whatever precision is asked for.
+// Threads share the items out; row gradients are kept per thread and
 // summed in order, so that results are repeatable.
 
 #include "target_attention.h"
@@ -13,7 +14,7 @@ namespace {
 
 Tensor target_attention_scores(
     const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
-    const Tensor& slot_offsets, const Tensor& table) {
+    const Tensor& slot_offsets, const Tensor& table, int64_t) {
   const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, true);
   Tensor scores = torch::stable::new_empty(inputs.session, {inputs.sessions, inputs.items});
   const auto run = [&](auto scalar) {
@@ -84,7 +85,7 @@ AttentionGradients backward(const AttentionInputs& inputs, const Prepare& prepar
 
 AttentionGradients target_attention_scores_backward(
     const Tensor& grad_in, const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks,
-    const Tensor& padding, const Tensor& slot_offsets, const Tensor& table) {
+    const Tensor& padding, const Tensor& slot_offsets, const Tensor& table, int64_t) {
   const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, false);
   check_tensor(grad_in, "grad", session.scalar_type(), {inputs.sessions, inputs.items});
   const Tensor grad = as_contiguous(grad_in);
@@ -121,7 +122,7 @@ void combine(const T* maxima, const T* sums, int64_t sessions, int64_t parts, in
 
 std::tuple<Tensor, Tensor> target_attention_cross_entropy(
     const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
-    const Tensor& slot_offsets, const Tensor& table, const Tensor& targets_in) {
+    const Tensor& slot_offsets, const Tensor& table, const Tensor& targets_in, int64_t) {
   const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, false);
   check_tensor(targets_in, "targets", ScalarType::Long, {inputs.sessions});
   const Tensor targets = as_contiguous(targets_in);
@@ -166,7 +167,7 @@ std::tuple<Tensor, Tensor> target_attention_cross_entropy(
 AttentionGradients target_attention_cross_entropy_backward(
     const Tensor& grad_in, const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks,
     const Tensor& padding, const Tensor& slot_offsets, const Tensor& table, const Tensor& targets_in,
-    const Tensor& normalizer_in) {
+    const Tensor& normalizer_in, int64_t) {
   const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, false);
   const ScalarType dtype = session.scalar_type();
   check_tensor(grad_in, "grad", dtype, {inputs.sessions});

@@ -122,7 +122,7 @@ void collect(
 std::tuple<Tensor, Tensor> target_attention_topk(
     const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
     const Tensor& slot_offsets, const Tensor& table, int64_t k, const std::optional<Tensor>& candidates_in,
-    const std::optional<Tensor>& excluded, const std::optional<Tensor>& excluded_offsets) {
+    const std::optional<Tensor>& excluded, const std::optional<Tensor>& excluded_offsets, int64_t) {
   const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, true);
   check_value(k >= 0, "k", "0 or more", k);
   const Exclusion exclusion(inputs.sessions, excluded, excluded_offsets);

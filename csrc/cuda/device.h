@@ -120,6 +120,7 @@ __device__ inline T warp_dot(const T* x, const T* y, int64_t size) {
 
 __device__ inline float exponential(float x) { return expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
+__device__ inline double logarithm(double x) { return log(x); }
 __device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
 __device__ inline double hyperbolic_tangent(double x) { return tanh(x); }
 template <class T>

@@ -191,6 +191,33 @@ inline T exchanged(unsigned lane) {
 }
 inline void done() { Block::current().wait(Block::current().warp().barrier); }
 
+// mma.m16n8 with kInner values of k: lane l has rows l / 4 and l / 4 + 8 of a, and column l / 4 of b; of k it has a
+// quarter, in words that each hold kInner / 8 values. value(words, k) is number k of a row's words, put in order here.
+template <int kInner, class Value>
+inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Value& value) {
+  struct Words {
+    uint32_t a[4], b[2];
+  };
+  Words own;
+  std::memcpy(own.a, a, sizeof own.a);
+  std::memcpy(own.b, b, sizeof own.b);
+  exchange(own);
+  const unsigned lane = Block::current().lane();
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    uint32_t row_words[8], column_words[8];
+    for (unsigned quarter = 0; quarter < 4; ++quarter) {
+      const Words of_row = exchanged<Words>(row % 8 * 4 + quarter), of_column = exchanged<Words>(column * 4 + quarter);
+      for (unsigned half = 0; half < 2; ++half) {
+        row_words[half * 4 + quarter] = of_row.a[half * 2 + row / 8];
+        column_words[half * 4 + quarter] = of_column.b[half];
+      }
+    }
+    for (int k = 0; k < kInner; ++k) d[i] += value(row_words, k) * value(column_words, k);
+  }
+  done();
+}
+
 }  // namespace emulation
 
 #define threadIdx (::emulation::Block::current().thread())

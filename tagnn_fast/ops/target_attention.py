@@ -43,13 +43,15 @@ def target_attention_scores(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
+    precision = 0
     if not torch.jit.is_scripting():
         if not _library.has_kernel(session):
             return reference.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
+        precision = _library.precision()
         if not torch.compiler.is_compiling():
-            return _eager_scores(session, keys, values, clicks, padding, slot_offsets, table)  # type: ignore[no-any-return]
+            return _eager_scores(session, keys, values, clicks, padding, slot_offsets, table, precision)  # type: ignore[no-any-return]
     scores: Tensor = torch.ops.tagnn_fast.target_attention_scores(
-        session, keys, values, clicks, padding, slot_offsets, table
+        session, keys, values, clicks, padding, slot_offsets, table, precision
     )
     return scores
 
@@ -90,12 +92,15 @@ def target_attention_topk(
     """
     if torch.is_grad_enabled():
         session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
-    if not torch.jit.is_scripting() and not _library.has_kernel(session):
-        return reference.target_attention_topk(
-            session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
-        )
+    precision = 0
+    if not torch.jit.is_scripting():
+        if not _library.has_kernel(session):
+            return reference.target_attention_topk(
+                session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
+            )
+        precision = _library.precision()
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
-        session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
+        session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets, precision
     )
     return scores, rows
 
@@ -129,17 +134,19 @@ def target_attention_cross_entropy(
         RuntimeError: on a wrong shape, dtype or device.
     """
     arguments = (session, keys, values, clicks, padding, slot_offsets, table, targets)
+    precision = 0
     if not torch.jit.is_scripting():
         if not _library.has_kernel(session):
             return reference.target_attention_cross_entropy(*arguments)
+        precision = _library.precision()
         if not torch.compiler.is_compiling():
-            return _eager_cross_entropy(*arguments)[0]  # type: ignore[no-any-return]
-    losses: Tensor = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments)[0]
+            return _eager_cross_entropy(*arguments, precision)[0]  # type: ignore[no-any-return]
+    losses: Tensor = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments, precision)[0]
     return losses
 
 
 @torch.library.register_fake("tagnn_fast::target_attention_scores")
-def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, padding: Tensor, *rest: Tensor) -> Tensor:
+def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, padding: Tensor, *rest: Any) -> Tensor:
     return session.new_empty((session.shape[0], rest[1].shape[0]))
 
 
@@ -150,39 +157,40 @@ def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, *rest: Any)
 
 
 @torch.library.register_fake("tagnn_fast::target_attention_cross_entropy")
-def _(session: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+def _(session: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return session.new_empty((session.shape[0],)), session.new_empty((session.shape[0], 2))
 
 
 @torch.library.register_fake("tagnn_fast::target_attention_scores_backward")
 @torch.library.register_fake("tagnn_fast::target_attention_cross_entropy_backward")
-def _(grad: Tensor, session: Tensor, keys: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+def _(grad: Tensor, session: Tensor, keys: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(value) for value in (session, keys, values, rest[3]))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.set_materialize_grads(False)
+    *tensors, ctx.precision = inputs
     if isinstance(output, Tensor):
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*tensors)
         return
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*inputs, output[1])
+    ctx.save_for_backward(*tensors, output[1])
 
 
 def _scores_backward(ctx: Any, grad: Optional[Tensor]) -> tuple[Optional[Tensor], ...]:
     if grad is None:
-        return (None,) * 7
-    gradients = torch.ops.tagnn_fast.target_attention_scores_backward(grad, *ctx.saved_tensors)
+        return (None,) * 8
+    gradients = torch.ops.tagnn_fast.target_attention_scores_backward(grad, *ctx.saved_tensors, ctx.precision)
     session, keys, values, table = gradients
-    return session, keys, values, None, None, None, table
+    return session, keys, values, None, None, None, table, None
 
 
 def _cross_entropy_backward(ctx: Any, grad: Optional[Tensor], _: None) -> tuple[Optional[Tensor], ...]:
     if grad is None:
-        return (None,) * 8
-    gradients = torch.ops.tagnn_fast.target_attention_cross_entropy_backward(grad, *ctx.saved_tensors)
+        return (None,) * 9
+    gradients = torch.ops.tagnn_fast.target_attention_cross_entropy_backward(grad, *ctx.saved_tensors, ctx.precision)
     session, keys, values, table = gradients
-    return session, keys, values, None, None, None, table, None
+    return session, keys, values, None, None, None, table, None, None
 
 
 _eager_scores = register_gradient("target_attention_scores", _setup_context, _scores_backward)
