@@ -22,6 +22,8 @@ namespace tagnn_fast {
 
 constexpr int kWarpLanes = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
+template <class T>
+constexpr T kBelowAll = -std::numeric_limits<T>::infinity();
 
 // The tensor's GPU is the current one while this lives; tensors elsewhere are then refused by their checks.
 class OnDevice {
@@ -123,10 +125,12 @@ __device__ inline double exponential(double x) { return exp(x); }
 __device__ inline double logarithm(double x) { return log(x); }
 __device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
 __device__ inline double hyperbolic_tangent(double x) { return tanh(x); }
-template <class T>
-__device__ inline T sigmoid(T x) {
-  return T(1) / (T(1) + exponential(-x));
-}
+// Softmax numerator for x = logit − largest logit: below float32's smallest normal number it is zero.
+__device__ inline float softmax_term(float x) { return x < -87.f ? 0.f : exponential(x); }
+__device__ inline double softmax_term(double x) { return exponential(x); }
+// Zero where the result would be below float32's smallest normal number.
+__device__ inline float sigmoid(float x) { return x < -87.f ? 0.f : 1.f / (1.f + exponential(-x)); }
+__device__ inline double sigmoid(double x) { return 1 / (1 + exponential(-x)); }
 
 // A session owns slots [begin, end); its nodes are [begin, nodes_end), the rest are empty.
 struct DeviceSession {

@@ -17,6 +17,11 @@
 #include <memory>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 #define TAGNN_FAST_EMULATED 1
 #define __global__
 #define __device__
@@ -115,13 +120,15 @@ class Block {
     }
     running_ = reverse ? threads - 1 : 0;
     if (_setjmp(scheduler_) == 0) resume();
+    else returned();
   }
 
   void resume() {
     Fiber& fiber = *fibers_[running_];
+    if (!fiber.stack) fiber.stack.reset(new char[kStack]);
+    leaving_for(fiber.stack.get(), kStack, !fiber.started);
     if (fiber.started) _longjmp(fiber.place, 1);
     fiber.started = true;
-    if (!fiber.stack) fiber.stack.reset(new char[kStack]);
     getcontext(&fiber.entry);
     fiber.entry.uc_stack.ss_sp = fiber.stack.get();
     fiber.entry.uc_stack.ss_size = kStack;
@@ -132,6 +139,7 @@ class Block {
 
   static void start() {
     Block& block = current();
+    block.arrived();
     (*block.kernel_)();
     block.finish();
   }
@@ -144,7 +152,10 @@ class Block {
       --barrier->expected;
       if (barrier->expected > 0 && barrier->arrived >= barrier->expected) release(*barrier);
     }
-    if (--unfinished_ == 0) _longjmp(scheduler_, 1);
+    if (--unfinished_ == 0) {
+      leaving_for(scheduler_stack_, scheduler_stack_size_, false);
+      _longjmp(scheduler_, 1);
+    }
     next();
     resume();
   }
@@ -158,12 +169,40 @@ class Block {
       next();
       resume();
     }
+    arrived();
   }
 
   void next() {
     do running_ = (running_ + step_) % threads_;
     while (fibers_[running_]->finished);
   }
+
+  // The address sanitizer is told whenever another stack comes into use. A fiber's last run ended without returning, so
+  // its stack is cleared of that run's marks.
+#if defined(__SANITIZE_ADDRESS__)
+  void leaving_for(const void* stack, size_t size, bool afresh) {
+    if (afresh) __asan_unpoison_memory_region(stack, size);
+    __sanitizer_start_switch_fiber(nullptr, stack, size);
+  }
+  void arrived() {
+    const void* before = nullptr;
+    size_t size = 0;
+    __sanitizer_finish_switch_fiber(nullptr, &before, &size);
+    if (scheduler_stack_ != nullptr) return;
+    scheduler_stack_ = before;  // the first fiber is started from there
+    scheduler_stack_size_ = size;
+  }
+  // The calls that led to the first fiber did not return either.
+  void returned() {
+    constexpr size_t kTheirStack = 16 << 10;
+    __asan_unpoison_memory_region(static_cast<char*>(__builtin_frame_address(0)) - kTheirStack, kTheirStack);
+    arrived();
+  }
+#else
+  void leaving_for(const void*, size_t, bool) {}
+  void arrived() {}
+  void returned() {}
+#endif
 
   static constexpr size_t kStack = 128 << 10;
   const std::function<void()>* kernel_ = nullptr;
@@ -172,6 +211,8 @@ class Block {
   Barrier barrier_;
   std::unique_ptr<unsigned char[]> shared_;
   jmp_buf scheduler_;
+  const void* scheduler_stack_ = nullptr;
+  size_t scheduler_stack_size_ = 0;
   unsigned running_ = 0, threads_ = 0, step_ = 1, unfinished_ = 0, idle_ = 0;
 };
 
