@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from tagnn_fast import _library
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 CLICKS_UNIT = 256  # sizes of batches on the device are multiples: most epochs have the same
 CALLS_BEFORE_RECORDING = 3
