@@ -18,16 +18,20 @@ def passes(call: Call, implementation: Any) -> dict[str, Callable[[], object]]:
     """Calls of the forward pass alone and, where there is one, of both passes."""
     leaves = [value.detach().requires_grad_(call.has_gradient) for value in call.tensors]
 
-    def forward() -> object:
+    def forward() -> Any:
         with torch.no_grad():
             return call.function(implementation, *leaves)
 
+    if not call.has_gradient:
+        return {"forward": forward}
+    result = forward()
+    weights = [torch.ones_like(value) for value in (result if isinstance(result, tuple) else (result,))]
+
     def both() -> object:
         output = call.function(implementation, *leaves)
-        outputs = output if isinstance(output, tuple) else (output,)
-        return torch.autograd.grad(outputs, leaves, [torch.ones_like(value) for value in outputs])
+        return torch.autograd.grad(output if isinstance(output, tuple) else (output,), leaves, weights)
 
-    return {"forward": forward, "forward and backward": both} if call.has_gradient else {"forward": forward}
+    return {"forward": forward, "forward and backward": both}
 
 
 def time_ops(folder: Path, run: str | None) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def time_ops(folder: Path, run: str | None) -> dict[str, Any]:
     rates = measure_rates()
     model = random_model() if run is None else trained_model(run)
     rows: list[dict[str, Any]] = []
-    table = {}
+    table: dict[str, str] = {}
     for call in all_calls(model):
         for precision, setting in PRECISIONS.items():
             torch.set_float32_matmul_precision(setting)
@@ -47,9 +51,15 @@ def time_ops(folder: Path, run: str | None) -> dict[str, Any]:
                 row = {"op": call.name, "pass": what, "precision": precision, "seconds": seconds, "eager": eager}
                 rows.append({**row, "floor": floor, "share": floor / seconds})
                 print(rows[-1], flush=True)
-                name = f"{call.name}, {precision}, {what}"
-                table[name] = f"{1e3 * seconds:8.3f} ms, {100 * floor / seconds:3.0f}% of what the card allows"
+                name = f"{call.name}, {what}"
+                described = f"{precision} {described_time(seconds, floor)}"
+                table[name] = f"{table[name]}; {described}" if name in table else described
     return {"table": {**table, **time_integer_ops(rates, rows)}, "rows": rows}
+
+
+def described_time(seconds: float, floor: float) -> str:
+    """A time and how much of it could not be saved."""
+    return f"{1e3 * seconds:.3f} ms ({100 * floor / seconds:.0f}% floor)"
 
 
 def time_integer_ops(rates: Rates, rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -67,5 +77,5 @@ def time_integer_ops(rates: Rates, rows: list[dict[str, Any]]) -> dict[str, str]
         floor = (read + size_of(*call())) / rates.copy
         seconds = timed(replayed(call))
         rows.append({"op": name, "seconds": seconds, "eager": timed(call), "floor": floor, "share": floor / seconds})
-        table[name] = f"{1e3 * seconds:8.3f} ms, {100 * floor / seconds:3.0f}% of what the card allows"
+        table[name] = described_time(seconds, floor)
     return table
