@@ -117,7 +117,7 @@ def test_without_residual(device: str) -> None:
     assert_same_function(
         lambda nodes, *parameters: session_attention(nodes, graph, *parameters, None, None, 2),
         lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, None, None, 2),
-        sample_inputs(graph.node_items.shape[0], 10)[:5],
+        sample_inputs(graph.node_items.shape[0], 10, device=device)[:5],
     )
 
 
