@@ -212,7 +212,10 @@ class BuildNative(build_ext):
             "  deps = gcc",
             "  description = compile $out",
             "rule cuda_link",
-            f"  command = {self.nvcc} -shared --cudart static $in -Xcompiler '$flags' -o $out",
+            # From a file, since nvcc would split options at their commas and expand $ORIGIN.
+            f"  command = {self.nvcc} -shared --cudart static $in -Xcompiler @$out.options -o $out",
+            "  rspfile = $out.options",
+            "  rspfile_content = $flags",
             "  description = link $out",
         ]
 

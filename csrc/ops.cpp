@@ -7,7 +7,7 @@
 
 STABLE_TORCH_LIBRARY(tagnn_fast, library) {
   library.def(
-      "prefix_batch(Tensor clicks, Tensor offsets, Tensor first_example, Tensor examples) -> ("
+      "prefix_batch(Tensor clicks, Tensor offsets, Tensor first_example, Tensor examples, int? capacity=None) -> ("
       "Tensor items, Tensor batch_offsets, Tensor targets)");
 
   library.def(

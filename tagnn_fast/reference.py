@@ -35,21 +35,25 @@ def is_node(slot_offsets: Tensor, num_nodes: Tensor, slots: int) -> Tensor:
 
 
 def prefix_batch(
-    clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor
+    clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor, capacity: Optional[int] = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See :func:`tagnn_fast.ops.prefix_batch`."""
     sessions = offsets.shape[0] - 1
-    offsets = rising_offsets(offsets, clicks.shape[0])
+    offsets = offsets.clamp(0, clicks.shape[0])
     session = torch.searchsorted(first_example, examples, right=True) - 1
     known = (session >= 0) & (session < sessions)
     session = torch.where(known, session, 0)
     begin, end = torch.cat([offsets, offsets[-1:]])[session], torch.cat([offsets[1:], offsets[-1:]])[session]
     lengths = torch.where(known, end - begin - 1 - (examples - first_example[session]), 0).clamp(min=0)
-    batch_offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    place = torch.arange(int(batch_offsets[-1]), device=clicks.device)
-    example = torch.arange(examples.shape[0], device=clicks.device).repeat_interleave(lengths)
-    items = clicks[begin[example] + place - batch_offsets[example]].long()
     targets = torch.cat([clicks, clicks.new_zeros(1)])[torch.where(lengths > 0, begin + lengths, clicks.shape[0])]
+    batch_offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    if capacity is not None:
+        batch_offsets = batch_offsets.clamp(max=capacity)
+    used = int(batch_offsets[-1])
+    place = torch.arange(used, device=clicks.device)
+    example = torch.arange(examples.shape[0], device=clicks.device).repeat_interleave(batch_offsets.diff())
+    items = examples.new_zeros(used if capacity is None else capacity)
+    items[:used] = clicks[begin[example] + place - batch_offsets[example]].long()
     return items, batch_offsets, targets.long()
 
 

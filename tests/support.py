@@ -123,7 +123,7 @@ def assert_repeatable(function: Function, inputs: Sequence[Tensor]) -> None:
 
 def assert_autocast_is_right(function: Function, inputs: Sequence[Tensor]) -> None:
     """Under bfloat16 autocast, float32 inputs give what they give without, bfloat16 ones what their values give."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(inputs[0].device.type, torch.bfloat16):
         in_float32 = outputs_and_gradients(function, inputs)
         leaves = [value.detach().bfloat16().requires_grad_() for value in inputs]
         result = function(*leaves)

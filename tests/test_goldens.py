@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support import SHARED, assert_near
+from support import DEVICES, SHARED, assert_near
 from tagnn_fast import from_published
 from tagnn_fast.nn.recommender import SessionRecommender
 from tagnn_fast.published import published_names
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.skipif(not GOLDENS, reason="no goldens")
 class Golden:
     """One file: the model it describes, its batch and its numbers."""
 
-    def __init__(self, path: Path, dtype: torch.dtype = torch.float64) -> None:
-        self.name = path.stem
-        self.values = {name: torch.from_numpy(value) for name, value in np.load(path).items()}
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float64, device: str = "cpu") -> None:
+        self.name, self.device = path.stem, device
+        self.values = {name: torch.from_numpy(value).to(device) for name, value in np.load(path).items()}
         self.architecture = next(name for name in ("tagnn_pp", "tagnn", "sr_gnn") if self.name.startswith(name))
         self.hybrid = self.name.endswith("_hybrid")
         self.dtype = dtype
@@ -39,13 +39,14 @@ class Golden:
         parameters = {
             name[len(prefix) :]: value.to(self.dtype) for name, value in self.values.items() if name.startswith(prefix)
         }
-        return from_published(
+        model = from_published(
             parameters,
             architecture=self.architecture,
             padded_length=int(self.values["sessions/len_max"]),
             steps=3 if self.name.endswith("three_steps") else 1,
             hybrid=self.hybrid,
-        ).eval()
+        )
+        return model.to(self.device).eval()
 
     def gradients(self) -> dict[str, Tensor]:
         """Published gradients under our parameters' names; parameters that the published code leaves out have none."""
@@ -56,9 +57,14 @@ class Golden:
         }
 
 
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=GOLDENS, ids=lambda path: path.stem)
-def golden(request: pytest.FixtureRequest) -> Golden:
-    return Golden(request.param)
+def golden(request: pytest.FixtureRequest, device: str) -> Golden:
+    return Golden(request.param, device=device)
 
 
 def test_scores(golden: Golden) -> None:
@@ -117,13 +123,13 @@ def test_training(golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
-def test_float32_arithmetic(path: Path) -> None:
+def test_float32_arithmetic(path: Path, device: str) -> None:
     """All of it again, computed in float32.
 
     Gradients of the readout's query cancel down to rounding (a softmax is blind to a shift of all logits), so
     gradients are compared on the scale of the model's largest.
     """
-    golden = Golden(path, torch.float32)
+    golden = Golden(path, torch.float32, device)
     model = golden.model()
     assert_near(model(*golden.clicks), golden.values["scores"], 1e-5)
     loss = model.loss(*golden.clicks, golden.targets)
@@ -140,11 +146,11 @@ def test_float32_arithmetic(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [path for path in GOLDENS if path.stem != SINGLE_PRECISION], ids=lambda path: path.stem
 )
-def test_a_session_scores_the_same_alone(path: Path) -> None:
-    golden = Golden(path)
+def test_a_session_scores_the_same_alone(path: Path, device: str) -> None:
+    golden = Golden(path, device=device)
     model, (items, offsets) = golden.model(), golden.clicks
     together = model(items, offsets)
     for session in range(offsets.numel() - 1):
         own = items[offsets[session] : offsets[session + 1]]
-        alone = model(own, torch.tensor([0, own.numel()]))[0]
+        alone = model(own, torch.tensor([0, own.numel()], device=device))[0]
         torch.testing.assert_close(alone, together[session], rtol=1e-12, atol=1e-15)

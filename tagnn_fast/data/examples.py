@@ -48,18 +48,31 @@ class PrefixExamples:
         sessions = self.sessions
         longest = (sessions.offsets.diff() - 1).repeat_interleave(sessions.examples)
         first = self.first_example[:-1].repeat_interleave(sessions.examples)
-        lengths = longest - (torch.arange(self._total) - first)
+        lengths = longest - (torch.arange(self._total, device=first.device) - first)
         return lengths if self.subset is None else lengths[self.subset]
 
     def longest_prefix(self) -> int:
         """Clicks of the longest prefix, which the published code pads a data split to; 0 without examples."""
         return int(self.prefix_lengths().max()) if len(self) else 0
 
-    def cut(self, places: Tensor) -> ExampleBatch:
-        """The examples at these places of the view, int64 (examples,), as one batch."""
+    def largest_batch(self, size: int, order: Tensor) -> int:
+        """Clicks of the largest batch of `size` examples in `order`, int64 (examples,); 0 without examples."""
+        batches = self.prefix_lengths()[order].split(size)
+        return max((int(lengths.sum()) for lengths in batches), default=0)
+
+    def to(self, device: torch.device | str) -> PrefixExamples:
+        """The same examples, cut on another device; a GPU's need a capacity."""
+        return PrefixExamples(self.sessions.to(device), None if self.subset is None else self.subset.to(device))
+
+    def cut(self, places: Tensor, capacity: int | None = None) -> ExampleBatch:
+        """The examples at these places of the view, int64 (examples,), as one batch.
+
+        With a capacity the batch has so many clicks: zeros that belong to no example follow the last of them.
+        """
         numbers = places if self.subset is None else self.subset[places]
         sessions = self.sessions
-        return ExampleBatch(*ops.prefix_batch(sessions.clicks, sessions.offsets, self.first_example, numbers))
+        batch = ops.prefix_batch(sessions.clicks, sessions.offsets, self.first_example, numbers, capacity)
+        return ExampleBatch(*batch)
 
     def batches(self, size: int, order: Tensor | None = None, first: int = 0) -> Iterator[ExampleBatch]:
         """Batches of `size` examples (the last may be smaller), in `order` or as they stand, from batch `first` on."""

@@ -67,6 +67,10 @@ class Sessions:
         offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
         return cls.whole(torch.from_numpy(clicks), torch.from_numpy(offsets))
 
+    def to(self, device: torch.device | str) -> Sessions:
+        """The same sessions on another device."""
+        return Sessions(self.clicks.to(device), self.offsets.to(device), self.examples.to(device))
+
     def slice(self, begin: int, end: int) -> Sessions:
         """Sessions begin to end - 1, without a copy of their clicks."""
         first, last = int(self.offsets[begin]), int(self.offsets[end])

@@ -115,8 +115,17 @@ class SessionRecommender(nn.Module):
             TypeError, ValueError: as in forward, and for targets outside 1..num_items or not one per session.
         """
         self._check(items, offsets, padded_length, targets=targets)
+        losses: Tensor = self.losses(items, offsets, targets, padded_length)
+        return losses.mean()
+
+    @torch.jit.ignore
+    def losses(self, items: Tensor, offsets: Tensor, targets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+        """Cross-entropy of each session's next item, float (sessions,); NaN for one outside 1..num_items.
+
+        Values are unchecked, as in encode: nothing waits for a GPU, and clicks after the last session count for none.
+        """
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_cross_entropy(*encoded, self.item_embedding.weight[1:], targets - 1).mean()
+        return ops.target_attention_cross_entropy(*encoded, self.item_embedding.weight[1:], targets - 1)
 
     @torch.jit.ignore
     def _check(

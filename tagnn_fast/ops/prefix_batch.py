@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 
+from tagnn_fast import _library, reference
+
 
 def prefix_batch(
-    clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor
+    clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor, capacity: Optional[int] = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A jagged batch of the examples asked for; on the CPU only, where data sets are.
+    """A jagged batch of the examples asked for, cut where the data set lies.
 
     Examples are numbered session after session, each session's longest prefix first, as the field's files list them:
     example ``first_example[s] + j`` is session s without its last 1 + j clicks, its target the first of those. Any
@@ -20,18 +24,25 @@ def prefix_batch(
         offsets: first click of each session and the end of the last, int64 (sessions + 1,).
         first_example: number of each session's first example and of all examples, rising, int64 (sessions + 1,).
         examples: numbers of the examples, in any order, int64 (examples,).
+        capacity: size of the batch, whatever the prefixes: zeros that belong to no session follow the last click, and
+            clicks that do not fit are left out. None for the size the prefixes have, on the CPU; a GPU needs a
+            capacity, because only the values tell that size.
 
     Returns:
-        Items of the prefixes' clicks, int64 (clicks of the batch,); where each begins and the last ends, int64
-        (examples + 1,); targets, int64 (examples,).
+        Items of the prefixes' clicks, int64 (clicks of the batch or capacity,); where each begins and the last ends,
+        int64 (examples + 1,); targets, int64 (examples,).
 
     Raises:
-        RuntimeError: on a wrong shape, dtype or device.
+        RuntimeError: on a wrong shape, dtype or device, a negative capacity, or none on a GPU.
     """
-    return torch.ops.tagnn_fast.prefix_batch(clicks, offsets, first_example, examples)  # type: ignore[no-any-return]
+    if not _library.has_kernel(clicks):
+        return reference.prefix_batch(clicks, offsets, first_example, examples, capacity)
+    return torch.ops.tagnn_fast.prefix_batch(clicks, offsets, first_example, examples, capacity)  # type: ignore[no-any-return]
 
 
 @torch.library.register_fake("tagnn_fast::prefix_batch")
-def _(clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    count = torch.library.get_ctx().new_dynamic_size()
-    return examples.new_empty(count), examples.new_empty(examples.shape[0] + 1), torch.empty_like(examples)
+def _(
+    clicks: Tensor, offsets: Tensor, first_example: Tensor, examples: Tensor, capacity: Optional[int] = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    size = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
+    return examples.new_empty(size), examples.new_empty(examples.shape[0] + 1), torch.empty_like(examples)

@@ -28,6 +28,14 @@ from tagnn_fast.training.observer import Observer
 from tagnn_fast.training.options import TrainingConfig, make_model
 from tagnn_fast.training.protocols import Protocol, make_protocol
 from tagnn_fast.training.run import Run
+from tagnn_fast.training.steps import (
+    ResidentSteps,
+    Steps,
+    can_be_resident,
+    make_optimizer,
+    matrix_precision,
+    set_learning_rate,
+)
 
 LOG_EVERY = 50  # steps
 
@@ -71,9 +79,13 @@ class _Training:
         torch.manual_seed(options.seed)
         self.fabric = make_fabric(options)
         self.model = make_model(run.model, options)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), weight_decay=options.weight_decay, fused=True)
-        self.fabric_model, self.fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
-        self.fabric_model.mark_forward_method("loss")
+        device = self.fabric.device
+        self.optimizer = make_optimizer(self.model, options.weight_decay, device)
+        fabric_model, fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
+        for method in ("loss", "losses"):
+            fabric_model.mark_forward_method(method)
+        kind = ResidentSteps if can_be_resident(device) else Steps
+        self.steps = kind(self.fabric, fabric_model, fabric_optimizer, self.protocol.train, options.batch_size)
         checkpoints = list_checkpoints(run.checkpoints)
         self.progress = (
             load_checkpoint(checkpoints[-1], self.model, self.optimizer, run.configuration)
@@ -87,35 +99,32 @@ class _Training:
         done = self.progress.epoch * steps_per_epoch + self.progress.step
         with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=done) as self.writer:
             while self.progress.epoch < epochs:
-                self._train_epoch(steps_per_epoch)
+                with matrix_precision(self.run.training.precision, self.fabric.device):
+                    self._train_epoch(steps_per_epoch)
                 self._finish_epoch(steps_per_epoch)
             return self._finish_run()
 
     def _train_epoch(self, steps_per_epoch: int) -> None:
         options, progress, examples = self.run.training, self.progress, self.protocol.train
         size = options.batch_size
-        for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate_in(progress.epoch)
+        set_learning_rate(self.optimizer, options.learning_rate_in(progress.epoch))
         self.model.train()
-        order = shuffled(len(examples), options.seed, progress.epoch)
+        self.steps.begin_epoch(shuffled(len(examples), options.seed, progress.epoch))
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.fabric.device)
         done = min(progress.step * size, len(examples))
         self.observer.begin(f"epoch {progress.epoch + 1}", len(examples), done)
         start = time.perf_counter()
-        for batch in examples.batches(size, order, progress.step):
-            items, offsets, targets = self.fabric.to_device(batch)
-            loss = self.fabric_model.loss(items, offsets, targets)
-            self.fabric_optimizer.zero_grad()
-            self.fabric.backward(loss)
-            self.fabric_optimizer.step()
+        for begin in range(progress.step * size, len(examples), size):
+            loss = self.steps.take(progress.step)
+            taken = min(size, len(examples) - begin)
             progress.step += 1
-            loss_sum += loss.detach().double() * targets.numel()
+            loss_sum += loss.double() * taken
             mean = None
             if progress.step % LOG_EVERY == 0:
                 mean = self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
                 step = progress.epoch * steps_per_epoch + progress.step
-                self.writer.add_scalar("training/loss of the last step", float(loss.detach()), step)
-            self.observer.advance(targets.numel(), mean)
+                self.writer.add_scalar("training/loss of the last step", float(loss), step)
+            self.observer.advance(taken, mean)
             if self.stop():
                 self._mean_loss(loss_sum, min(progress.step * size, len(examples)))  # nothing diverged is ever saved
                 progress.loss_sum = float(loss_sum)
@@ -139,7 +148,7 @@ class _Training:
         self._check_parameters()
         record: dict[str, Any] = {
             "epoch": progress.epoch + 1,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.run.training.learning_rate_in(progress.epoch),
             "training_loss": progress.loss_sum / len(protocol.train),
             "training_seconds": round(progress.seconds, 2),
         }

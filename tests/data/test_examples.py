@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support import DEVICES
 from tagnn_fast.data import ExampleBatch, PrefixExamples, Sessions, synthetic_dataset
 from tagnn_fast.data.examples import shuffled
 
@@ -121,3 +122,33 @@ def test_shuffled(examples: int, seed: int, epoch: int) -> None:
 def test_shuffled_differs() -> None:
     orders = {tuple(shuffled(50, seed, epoch).tolist()) for seed in range(5) for epoch in range(5)}
     assert len(orders) == 25
+
+
+def test_capacity() -> None:
+    examples = PrefixExamples(Sessions.from_lists(LISTS), torch.tensor([1, 5, 0]))
+    exact, padded = examples.cut(torch.tensor([2, 1])), examples.cut(torch.tensor([2, 1]), 9)
+    assert padded.items.tolist() == [*exact.items.tolist(), 0, 0, 0, 0, 0]
+    assert torch.equal(padded.offsets, exact.offsets)
+    assert torch.equal(padded.targets, exact.targets)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 100])
+def test_largest_batch(size: int) -> None:
+    for lists in (LISTS, [[1, 2, 3]] * 5, []):
+        examples = PrefixExamples(Sessions.from_lists(lists))
+        order = shuffled(len(examples), 0, 0)
+        sizes = [batch.items.numel() for batch in examples.batches(size, order)]
+        assert examples.largest_batch(size, order) == max(sizes, default=0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_to(device: str) -> None:
+    for subset in (None, torch.tensor([4, 1])):
+        examples = PrefixExamples(Sessions.from_lists(LISTS), subset)
+        places = torch.arange(len(examples))
+        moved = examples.to(device)
+        assert len(moved) == len(examples)
+        assert torch.equal(moved.prefix_lengths().cpu(), examples.prefix_lengths())
+        for value, expected in zip(moved.cut(places.to(device), 20), examples.cut(places, 20), strict=True):
+            assert value.device.type == device
+            assert torch.equal(value.cpu(), expected)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import random_sessions
+from support import DEVICES, random_sessions
 from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch, _library
 from tagnn_fast.nn.recommender import SessionRecommender
 
@@ -38,6 +38,25 @@ def test_sessions_are_independent(model: type[SessionRecommender], config: Model
     for session, expected in zip(SESSIONS, together, strict=True):
         alone = network(*SessionBatch.from_lists([session]))[0]
         torch.testing.assert_close(alone, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+def test_clicks_of_no_session(model: type[SessionRecommender], config: ModelConfig, device: str) -> None:
+    """A batch padded with zeros after its last click has the losses and gradients of the exact one."""
+    network = make(model, config).train().to(device)
+    items, offsets = SessionBatch.from_lists(SESSIONS).to(device)
+    targets = torch.arange(len(SESSIONS), device=device) + 1
+    results = []
+    for padding in (0, 1, 200):
+        torch.manual_seed(1)  # of the dropout
+        network.zero_grad()
+        losses = network.losses(torch.cat([items, items.new_zeros(padding)]), offsets, targets)
+        losses.mean().backward()
+        results.append([losses.detach(), *(parameter.grad for parameter in network.parameters())])
+    for padded in results[1:]:
+        torch.testing.assert_close(padded, results[0], rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -67,12 +67,13 @@ def test_equals_reference(name: str, padded_length: int | None, hidden: int, dty
 
 @pytest.mark.parametrize("name", ["ragged", "285 clicks"])
 @pytest.mark.parametrize("hidden", [3, 120])
-def test_three_steps(name: str, hidden: int) -> None:
-    graph = sample_graph(name, 69)
+@pytest.mark.parametrize("device", DEVICES)
+def test_three_steps(name: str, hidden: int, device: str) -> None:
+    graph = sample_graph(name, 69, device)
     assert_same_function(
         lambda nodes, *parameters: gated_propagation(nodes, graph, *parameters, steps=3),
         lambda nodes, *parameters: reference.gated_propagation(nodes, graph, *parameters, steps=3),
-        sample_inputs(graph.node_items.shape[0], hidden),
+        sample_inputs(graph.node_items.shape[0], hidden, device=device),
     )
 
 
@@ -101,16 +102,18 @@ def test_saturated_gates() -> None:
         assert magnitude.min().item() >= torch.finfo(torch.float32).tiny, "denormals slow every product they enter"
 
 
-def test_gradcheck() -> None:
-    graph = sample_graph("ragged", 5)
-    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 2)]
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradcheck(device: str) -> None:
+    graph = sample_graph("ragged", 5, device)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 2, device=device)]
     assert torch.autograd.gradcheck(lambda nodes, *rest: gated_propagation(nodes, graph, *rest, steps=2), inputs)
 
 
 @pytest.mark.parametrize("name", ["ragged", "empty batch"])
-def test_opcheck(name: str) -> None:
-    graph = sample_graph(name)
-    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 3)]
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(name: str, device: str) -> None:
+    graph = sample_graph(name, None, device)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 3, device=device)]
     torch.library.opcheck(OP, op_arguments(graph, inputs, 2))
     with torch.no_grad():
         outputs = OP(*op_arguments(graph, inputs, 2))
@@ -119,9 +122,10 @@ def test_opcheck(name: str) -> None:
         torch.library.opcheck(torch.ops.tagnn_fast.gated_propagation_backward.default, backward)
 
 
-def test_unused_slots_are_zero_and_get_no_gradient() -> None:
-    graph = sample_graph("all the same", 5)
-    inputs = sample_inputs(graph.node_items.shape[0], 7)
+@pytest.mark.parametrize("device", DEVICES)
+def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
+    graph = sample_graph("all the same", 5, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 7, device=device)
     out, grad_nodes, *_ = outputs_and_gradients(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
     unused = unused_slots(graph)
     assert bool(unused.any())
@@ -129,24 +133,27 @@ def test_unused_slots_are_zero_and_get_no_gradient() -> None:
     assert not bool(grad_nodes[unused].any())
 
 
-def test_not_a_number_stays() -> None:
-    graph = sample_graph("one click")
-    nodes, *parameters = sample_inputs(graph.node_items.shape[0], 5, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_not_a_number_stays(device: str) -> None:
+    graph = sample_graph("one click", None, device)
+    nodes, *parameters = sample_inputs(graph.node_items.shape[0], 5, torch.float32, device=device)
     nodes[1, 2] = torch.nan
     out = gated_propagation(nodes, graph, *parameters)
     assert bool(out[1].isnan().all())
     assert not bool(out[[0, 2]].isnan().any())
 
 
-def test_repeatable() -> None:
-    graph = sample_graph("285 clicks")
-    inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_repeatable(device: str) -> None:
+    graph = sample_graph("285 clicks", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)
     assert_repeatable(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
 
 
-def test_autocast() -> None:
-    graph = sample_graph("ragged")
-    inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_autocast(device: str) -> None:
+    graph = sample_graph("ragged", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32, device=device)
     assert_autocast_is_right(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
 
 
@@ -178,7 +185,8 @@ def test_export() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_any_graph_values(data: st.DataObject) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_any_graph_values(data: st.DataObject, device: str) -> None:
     """Graph tensors that no session has: nothing is read or written out of bounds, slots of nobody stay zero."""
     slots, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
     entries = data.draw(st.integers(0, 8))
@@ -187,10 +195,10 @@ def test_any_graph_values(data: st.DataObject) -> None:
     def tensor(*shape: int) -> Tensor:
         size = torch.Size(shape).numel()
         values = data.draw(st.lists(integers, min_size=size, max_size=size))
-        return torch.tensor(values, dtype=torch.int64).reshape(shape)
+        return torch.tensor(values, dtype=torch.int64, device=device).reshape(shape)
 
     lists = tensor(2, slots), tensor(2, slots), tensor(2, entries)
-    nodes, *parameters = sample_inputs(slots, 3)
+    nodes, *parameters = sample_inputs(slots, 3, device=device)
     offsets, num_nodes = tensor(sessions + 1), tensor(sessions)
     out, *saved = OP(nodes, offsets, num_nodes, *lists, *parameters, 2)
     assert bool(torch.isfinite(out).all())

@@ -111,12 +111,13 @@ def test_matches_pytorch() -> None:
     assert_near(residual, expected[0] + norm(nodes), 1e-12)
 
 
-def test_without_residual() -> None:
-    graph = sample_graph("skipped clicks")
+@pytest.mark.parametrize("device", DEVICES)
+def test_without_residual(device: str) -> None:
+    graph = sample_graph("skipped clicks", None, device)
     assert_same_function(
         lambda nodes, *parameters: session_attention(nodes, graph, *parameters, None, None, 2),
         lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, None, None, 2),
-        sample_inputs(graph.node_items.shape[0], 10)[:5],
+        sample_inputs(graph.node_items.shape[0], 10, device=device)[:5],
     )
 
 
@@ -132,38 +133,44 @@ def test_capabilities(name: str, hidden: int) -> None:
         )
 
 
-def test_extreme_logits() -> None:
-    graph = sample_graph("ragged")
-    nodes, *parameters = sample_inputs(graph.node_items.shape[0], 20, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_extreme_logits(device: str) -> None:
+    graph = sample_graph("ragged", None, device)
+    nodes, *parameters = sample_inputs(graph.node_items.shape[0], 20, torch.float32, device=device)
     inputs = [100 * nodes, *parameters]
     expected = reference.session_attention(inputs[0].double(), graph, *(value.double() for value in parameters), 2)
     assert_near(session_attention(inputs[0], graph, *parameters, 2), expected, 1e-4)
 
 
-def test_gradcheck() -> None:
-    graph = sample_graph("ragged")
-    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 4)]
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradcheck(device: str) -> None:
+    graph = sample_graph("ragged", None, device)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 4, device=device)]
     assert torch.autograd.gradcheck(
-        lambda nodes, *rest: session_attention(nodes, graph, *rest, 2, True, 0.3, SEED), inputs
+        lambda nodes, *rest: session_attention(nodes, graph, *rest, 2, True, 0.3, SEED.to(device)), inputs
     )
 
 
 @pytest.mark.parametrize("name", ["ragged", "empty batch"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_opcheck(name: str, dropout: float) -> None:
-    graph = sample_graph(name)
-    nodes, *parameters = (value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 4))
-    sessions = graph.slot_offsets, graph.num_nodes
-    torch.library.opcheck(OP, (nodes, *sessions, *parameters, 2, True, dropout, SEED))
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(name: str, dropout: float, device: str) -> None:
+    graph = sample_graph(name, None, device)
+    nodes, *parameters = (
+        value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 4, device=device)
+    )
+    sessions, seed = (graph.slot_offsets, graph.num_nodes), SEED.to(device)
+    torch.library.opcheck(OP, (nodes, *sessions, *parameters, 2, True, dropout, seed))
     with torch.no_grad():
-        out, *saved = OP(nodes, *sessions, *parameters, 2, True, dropout, SEED)
-        backward = (out, *sessions, parameters[0], parameters[2], parameters[4], 2, True, dropout, SEED, *saved)
+        out, *saved = OP(nodes, *sessions, *parameters, 2, True, dropout, seed)
+        backward = (out, *sessions, parameters[0], parameters[2], parameters[4], 2, True, dropout, seed, *saved)
         torch.library.opcheck(torch.ops.tagnn_fast.session_attention_backward.default, backward)
 
 
-def test_unused_slots_are_zero_and_get_no_gradient() -> None:
-    graph = sample_graph("all the same", 5)
-    inputs = sample_inputs(graph.node_items.shape[0], 8)
+@pytest.mark.parametrize("device", DEVICES)
+def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
+    graph = sample_graph("all the same", 5, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 8, device=device)
     out, grad_nodes, *_ = outputs_and_gradients(lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs)
     unused = unused_slots(graph)
     assert bool(unused.any())
@@ -171,15 +178,19 @@ def test_unused_slots_are_zero_and_get_no_gradient() -> None:
     assert not bool(grad_nodes[unused].any())
 
 
-def test_repeatable() -> None:
-    graph = sample_graph("285 clicks")
-    inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32)
-    assert_repeatable(lambda nodes, *rest: session_attention(nodes, graph, *rest, 2, True, 0.1, SEED), inputs)
+@pytest.mark.parametrize("device", DEVICES)
+def test_repeatable(device: str) -> None:
+    graph = sample_graph("285 clicks", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)
+    assert_repeatable(
+        lambda nodes, *rest: session_attention(nodes, graph, *rest, 2, True, 0.1, SEED.to(device)), inputs
+    )
 
 
-def test_autocast() -> None:
-    graph = sample_graph("ragged")
-    inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_autocast(device: str) -> None:
+    graph = sample_graph("ragged", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32, device=device)
     assert_autocast_is_right(lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs)
 
 
@@ -219,13 +230,16 @@ def test_export() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_any_graph_values(data: st.DataObject) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_any_graph_values(data: st.DataObject, device: str) -> None:
     slots, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
     integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
-    offsets = torch.tensor(data.draw(st.lists(integers, min_size=sessions + 1, max_size=sessions + 1)))
-    counts = torch.tensor(data.draw(st.lists(integers, min_size=sessions, max_size=sessions)), dtype=torch.int64)
-    seed = torch.tensor([data.draw(integers)])
-    nodes, *parameters = sample_inputs(slots, 4)
+    offsets = torch.tensor(data.draw(st.lists(integers, min_size=sessions + 1, max_size=sessions + 1)), device=device)
+    counts = torch.tensor(
+        data.draw(st.lists(integers, min_size=sessions, max_size=sessions)), dtype=torch.int64, device=device
+    )
+    seed = torch.tensor([data.draw(integers)], device=device)
+    nodes, *parameters = sample_inputs(slots, 4, device=device)
     out, *saved = OP(nodes, offsets, counts, *parameters, 2, True, 0.2, seed)
     assert bool(torch.isfinite(out).all())
     torch.ops.tagnn_fast.session_attention_backward(

@@ -89,18 +89,20 @@ def test_published_graphs(name: str) -> None:
     offsets=st.lists(st.one_of(st.integers(-3, 45), INT64), min_size=1, max_size=9),
     padded_length=st.one_of(st.none(), st.integers(0, 50), st.just(2**62)),
 )
-def test_any_values(items: list[int], offsets: list[int], padded_length: int | None) -> None:
-    clicks = torch.tensor(items, dtype=torch.int64), torch.tensor(offsets, dtype=torch.int64)
+@pytest.mark.parametrize("device", DEVICES)
+def test_any_values(items: list[int], offsets: list[int], padded_length: int | None, device: str) -> None:
+    clicks = tuple(torch.tensor(values, dtype=torch.int64, device=device) for values in (items, offsets))
     actual = session_graph(*clicks, padded_length)
     for value, expected in zip(actual, reference.session_graph(*clicks, padded_length), strict=True):
         assert torch.equal(value, expected)
 
 
 @pytest.mark.parametrize("magnitude", [2**8, 2**20, 2**63 - 1])
-def test_long_sessions_of_any_items(magnitude: int) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_long_sessions_of_any_items(magnitude: int, device: str) -> None:
     """Sorting goes by bytes: small and huge items, negative ones too."""
     items = torch.randint(-magnitude, magnitude, (900,), generator=torch.Generator().manual_seed(0))
-    clicks = items, torch.tensor([0, 300, 400, 900])
+    clicks = items.to(device), torch.tensor([0, 300, 400, 900], device=device)
     for value, expected in zip(session_graph(*clicks, 69), reference.session_graph(*clicks, 69), strict=True):
         assert torch.equal(value, expected)
 
@@ -122,8 +124,12 @@ def test_threads_do_not_matter(threads: int) -> None:
 
 @pytest.mark.parametrize("name", ["ragged", "skipped clicks", "empty batch"])
 @pytest.mark.parametrize("padded_length", [None, 5])
-def test_opcheck(name: str, padded_length: int | None) -> None:
-    torch.library.opcheck(torch.ops.tagnn_fast.session_graph.default, (*batch(SESSIONS[name]), padded_length))
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(name: str, padded_length: int | None, device: str) -> None:
+    torch.library.opcheck(
+        torch.ops.tagnn_fast.session_graph.default,
+        (*(value.to(device) for value in batch(SESSIONS[name])), padded_length),
+    )
 
 
 @torch.jit.script
@@ -158,8 +164,9 @@ def test_export() -> None:
         assert torch.equal(actual, expected)
 
 
-def test_strided_input() -> None:
-    items, offsets = batch(SESSIONS["ragged"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_strided_input(device: str) -> None:
+    items, offsets = (value.to(device) for value in batch(SESSIONS["ragged"]))
     actual = session_graph(items.repeat_interleave(2)[::2], offsets.repeat_interleave(2)[::2])
     assert torch.equal(actual.neighbours, session_graph(items, offsets).neighbours)
 

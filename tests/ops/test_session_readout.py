@@ -85,9 +85,10 @@ def test_capabilities(name: str, hidden: int) -> None:
         )
 
 
-def test_extreme_logits() -> None:
-    graph = sample_graph("ragged", 9)
-    *inputs, logit_weight = sample_inputs(graph.node_items.shape[0], 20, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_extreme_logits(device: str) -> None:
+    graph = sample_graph("ragged", 9, device)
+    *inputs, logit_weight = sample_inputs(graph.node_items.shape[0], 20, torch.float32, device=device)
     inputs.append(1e4 * logit_weight)
     expected = reference.session_readout(inputs[0].double(), graph, *(value.double() for value in inputs[1:]))
     # Logits near 1e4 are known to 1e-3 in float32.
@@ -95,16 +96,20 @@ def test_extreme_logits() -> None:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_gradcheck(normalize: bool) -> None:
-    graph = sample_graph("skipped clicks", 5)
-    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 3)]
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradcheck(normalize: bool, device: str) -> None:
+    graph = sample_graph("skipped clicks", 5, device)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 3, device=device)]
     assert torch.autograd.gradcheck(lambda nodes, *rest: session_readout(nodes, graph, *rest, normalize), inputs)
 
 
 @pytest.mark.parametrize("name", ["ragged", "empty batch"])
-def test_opcheck(name: str) -> None:
-    graph = sample_graph(name, 5)
-    nodes, *parameters = (value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 4))
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(name: str, device: str) -> None:
+    graph = sample_graph(name, 5, device)
+    nodes, *parameters = (
+        value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 4, device=device)
+    )
     torch.library.opcheck(OP, (nodes, *graph_arguments(graph), *parameters, True))
     with torch.no_grad():
         pooled, last_click, *saved = OP(nodes, *graph_arguments(graph), *parameters, True)
@@ -113,9 +118,10 @@ def test_opcheck(name: str) -> None:
         torch.library.opcheck(torch.ops.tagnn_fast.session_readout_backward.default, backward)
 
 
-def test_unused_slots_get_no_gradient_and_empty_sessions_are_zero() -> None:
-    graph = sample_graph("empty session")
-    inputs = sample_inputs(graph.node_items.shape[0], 7)
+@pytest.mark.parametrize("device", DEVICES)
+def test_unused_slots_get_no_gradient_and_empty_sessions_are_zero(device: str) -> None:
+    graph = sample_graph("empty session", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 7, device=device)
     pooled, last_click, grad_nodes, *_ = outputs_and_gradients(
         lambda nodes, *rest: session_readout(nodes, graph, *rest), inputs
     )
@@ -125,15 +131,17 @@ def test_unused_slots_get_no_gradient_and_empty_sessions_are_zero() -> None:
     assert not bool(grad_nodes[unused_slots(graph)].any())
 
 
-def test_repeatable() -> None:
-    graph = sample_graph("285 clicks")
-    inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_repeatable(device: str) -> None:
+    graph = sample_graph("285 clicks", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)
     assert_repeatable(lambda nodes, *rest: session_readout(nodes, graph, *rest), inputs)
 
 
-def test_autocast() -> None:
-    graph = sample_graph("ragged")
-    inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_autocast(device: str) -> None:
+    graph = sample_graph("ragged", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32, device=device)
     assert_autocast_is_right(lambda nodes, *rest: session_readout(nodes, graph, *rest, False), inputs)
 
 
@@ -167,15 +175,18 @@ def test_export() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_any_graph_values(data: st.DataObject) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_any_graph_values(data: st.DataObject, device: str) -> None:
     slots, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
     integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
 
     def tensor(size: int) -> Tensor:
-        return torch.tensor(data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64)
+        return torch.tensor(
+            data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64, device=device
+        )
 
     graph = tensor(slots), tensor(sessions + 1), tensor(sessions), tensor(sessions), tensor(sessions)
-    nodes, *parameters = sample_inputs(slots, 3)
+    nodes, *parameters = sample_inputs(slots, 3, device=device)
     pooled, last_click, *saved = OP(nodes, *graph, *parameters, data.draw(st.booleans()))
     weights = parameters[0], parameters[2], parameters[4]
     gradients = torch.ops.tagnn_fast.session_readout_backward(

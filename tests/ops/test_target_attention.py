@@ -122,9 +122,10 @@ def test_capabilities(name: str, hidden: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("items", [1, 47, 48, 49, 96, 97, 1000])
-def test_numbers_of_items(items: int) -> None:
-    graph = sample_graph("ragged", 9)
-    inputs = sample_inputs(graph, 20, items, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_numbers_of_items(items: int, device: str) -> None:
+    graph = sample_graph("ragged", 9, device)
+    inputs = sample_inputs(graph, 20, items, torch.float32, device=device)
     assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
     assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
 
@@ -132,10 +133,11 @@ def test_numbers_of_items(items: int) -> None:
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("padded_length", [None, 69])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_extreme_logits(sign: int, padded_length: int | None, implementation: str) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_extreme_logits(sign: int, padded_length: int | None, implementation: str, device: str) -> None:
     """Logits of ±1e4 give finite losses and gradients in float32, and right ones where one entry takes all."""
-    graph = sample_graph("ragged", padded_length)
-    session, keys, values, table = sample_inputs(graph, 4, 12)
+    graph = sample_graph("ragged", padded_length, device)
+    session, keys, values, table = sample_inputs(graph, 4, 12, device=device)
     inputs = [value.float() for value in (session, sign * 1e4 * keys.abs(), values, table.abs())]
     oracle = outputs_and_gradients(losses_written_out(graph, 12), [value.double() for value in inputs])
     for value, expected in zip(
@@ -145,20 +147,22 @@ def test_extreme_logits(sign: int, padded_length: int | None, implementation: st
 
 
 @pytest.mark.parametrize("scale", [1e4, -1e4])
-def test_extreme_scores(scale: float) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_extreme_scores(scale: float, device: str) -> None:
     """Scores near 3e4 are known to 2e-3 in float32; the keys' gradients are differences of them."""
-    graph = sample_graph("ragged", 9)
-    session, keys, values, table = sample_inputs(graph, 4, 300)
+    graph = sample_graph("ragged", 9, device)
+    session, keys, values, table = sample_inputs(graph, 4, 300, device=device)
     inputs = [value.float() for value in (scale * session, keys, values, table)]
     oracle = outputs_and_gradients(losses_written_out(graph, 300), [value.double() for value in inputs])
     for value, expected in zip(outputs_and_gradients(losses_of(graph, 300), inputs), oracle, strict=True):
         assert_near(value, expected, 2e-2)
 
 
-def test_not_a_number() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_not_a_number(device: str) -> None:
     """Where it goes in, it comes out, and nowhere else."""
-    graph = sample_graph("ragged")
-    inputs = sample_inputs(graph, 5, 150, torch.float32)
+    graph = sample_graph("ragged", None, device)
+    inputs = sample_inputs(graph, 5, 150, torch.float32, device=device)
     inputs[2][graph.slot_offsets[3]] = torch.nan
     scores = scores_of(graph)(*inputs)
     assert scores.isnan().any(1).tolist() == [False] * 3 + [True] + [False] * 4
@@ -168,17 +172,19 @@ def test_not_a_number() -> None:
     assert rows[3].tolist() == [0, 1, 2]
 
 
-def test_gradcheck() -> None:
-    graph = sample_graph("skipped clicks", 5)
-    inputs = [value.requires_grad_() for value in sample_inputs(graph, 3, 7)]
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradcheck(device: str) -> None:
+    graph = sample_graph("skipped clicks", 5, device)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph, 3, 7, device=device)]
     assert torch.autograd.gradcheck(scores_of(graph), inputs)
     assert torch.autograd.gradcheck(losses_of(graph, 7), inputs)
 
 
 @pytest.mark.parametrize("name", ["ragged", "empty batch"])
-def test_opcheck(name: str) -> None:
-    graph = sample_graph(name, 5)
-    session, keys, values, table = (value.requires_grad_() for value in sample_inputs(graph, 4, 9))
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(name: str, device: str) -> None:
+    graph = sample_graph(name, 5, device)
+    session, keys, values, table = (value.requires_grad_() for value in sample_inputs(graph, 4, 9, device=device))
     arguments, targets = (session, keys, values, *graph_part(graph), table), sample_targets(graph, 9)
     torch.library.opcheck(OPS.target_attention_scores.default, arguments)
     torch.library.opcheck(OPS.target_attention_cross_entropy.default, (*arguments, targets))
@@ -192,45 +198,60 @@ def test_opcheck(name: str) -> None:
         torch.library.opcheck(OPS.target_attention_cross_entropy_backward.default, backward)
 
 
-def test_unused_slots_get_no_gradient() -> None:
-    graph = sample_graph("empty session")
-    _, _, grad_keys, grad_values, _ = outputs_and_gradients(losses_of(graph, 30), sample_inputs(graph, 7, 30))
+@pytest.mark.parametrize("device", DEVICES)
+def test_unused_slots_get_no_gradient(device: str) -> None:
+    graph = sample_graph("empty session", None, device)
+    _, _, grad_keys, grad_values, _ = outputs_and_gradients(
+        losses_of(graph, 30), sample_inputs(graph, 7, 30, device=device)
+    )
     assert not bool(grad_keys[unused_slots(graph)].any())
     assert not bool(grad_values[unused_slots(graph)].any())
 
 
-def test_repeatable() -> None:
-    graph = sample_graph("285 clicks")
-    inputs = sample_inputs(graph, 100, 3000, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_repeatable(device: str) -> None:
+    graph = sample_graph("285 clicks", None, device)
+    inputs = sample_inputs(graph, 100, 3000, torch.float32, device=device)
     assert_repeatable(losses_of(graph, 3000), inputs)
     assert_repeatable(scores_of(graph), inputs)
 
 
-def test_autocast() -> None:
-    graph = sample_graph("ragged", 9)
-    inputs = sample_inputs(graph, 24, 40, torch.float32)
+@pytest.mark.parametrize("device", DEVICES)
+def test_autocast(device: str) -> None:
+    graph = sample_graph("ragged", 9, device)
+    inputs = sample_inputs(graph, 24, 40, torch.float32, device=device)
     assert_autocast_is_right(losses_of(graph, 40), inputs)
     assert_autocast_is_right(scores_of(graph), inputs)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         assert_near(scores_of(graph, "plain")(*inputs), scores_of(graph)(*inputs), 0.03)
+
+
+def check_bfloat16_table(dtype: torch.dtype, device: str) -> None:
+    """Scores are those of the rounded table, to the bit."""
+    graph = sample_graph("ragged", None, device)
+    for hidden in (3, 37):
+        session, keys, values, table = sample_inputs(graph, hidden, 110, dtype, device)
+        rounded = table.bfloat16()
+        arguments = session, keys, values, *graph_part(graph)
+        expected = target_attention_scores(*arguments, rounded.to(dtype))
+        assert torch.equal(target_attention_scores(*arguments, rounded), expected)
+        assert_near(reference.target_attention_scores(*arguments, rounded), expected, 1e-5)
+        actual = ops.target_attention_topk(*arguments, rounded, 5)
+        for value, other in zip(actual, ops.target_attention_topk(*arguments, rounded.to(dtype), 5), strict=True):
+            assert torch.equal(value, other)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_bfloat16_table(dtype: torch.dtype, device: str) -> None:
+    check_bfloat16_table(dtype, device)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", CAPABILITIES)
-def test_bfloat16_table(name: str, dtype: torch.dtype) -> None:
-    """Scores are those of the rounded table, to the bit."""
-    graph = sample_graph("ragged")
-    for hidden in (3, 37):
-        session, keys, values, table = sample_inputs(graph, hidden, 110, dtype)
-        rounded = table.bfloat16()
-        arguments = session, keys, values, *graph_part(graph)
-        with capability(name):
-            expected = target_attention_scores(*arguments, rounded.to(dtype))
-            assert torch.equal(target_attention_scores(*arguments, rounded), expected)
-            assert_near(reference.target_attention_scores(*arguments, rounded), expected, 1e-5)
-            actual = ops.target_attention_topk(*arguments, rounded, 5)
-            for value, other in zip(actual, ops.target_attention_topk(*arguments, rounded.to(dtype), 5), strict=True):
-                assert torch.equal(value, other)
+def test_capabilities_with_a_bfloat16_table(name: str, dtype: torch.dtype) -> None:
+    with capability(name):
+        check_bfloat16_table(dtype, "cpu")
 
 
 @torch.jit.script
@@ -274,15 +295,20 @@ def test_export() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_any_graph_values(data: st.DataObject) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_any_graph_values(data: st.DataObject, device: str) -> None:
     slots, sessions, items = (data.draw(st.integers(0, most)) for most in (8, 4, 60))
     integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
 
     def tensor(size: int) -> Tensor:
-        return torch.tensor(data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64)
+        return torch.tensor(
+            data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64, device=device
+        )
 
     session, keys, values, table = random_tensors(
-        [(sessions, 3), (slots, 3), (slots, 3), (items, 3)], data.draw(st.sampled_from([torch.float32, torch.float64]))
+        [(sessions, 3), (slots, 3), (slots, 3), (items, 3)],
+        data.draw(st.sampled_from([torch.float32, torch.float64])),
+        device,
     )
     arguments = (session, keys, values, tensor(slots), tensor(sessions), tensor(sessions + 1), table)
     targets = tensor(sessions)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support import CAPABILITIES, assert_near, capability, random_tensors, sample_graph
+from support import CAPABILITIES, DEVICES, assert_near, capability, random_tensors, sample_graph
 from tagnn_fast import ops, reference
 from tagnn_fast.ops import SessionGraph
 
@@ -18,7 +18,8 @@ IMPLEMENTATIONS = {"native": ops, "plain": reference}
 def sample_arguments(graph: SessionGraph, items: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
     """Multiples of 1/4, whose products are exact: equal items score equally whatever the order of sums."""
     slots, sessions = graph.node_items.shape[0], graph.num_nodes.shape[0]
-    values = random_tensors([(sessions, 6), (slots, 6), (slots, 6), (items, 6)], dtype)
+    shapes = [(sessions, 6), (slots, 6), (slots, 6), (items, 6)]
+    values = random_tensors(shapes, dtype, str(graph.clicks.device))
     session, keys, states, table = [(2 * value).round() / 4 for value in values]
     return session, keys, states, graph.clicks, graph.padding, graph.slot_offsets, table
 
@@ -43,9 +44,10 @@ def check(actual: tuple[Tensor, Tensor], scores: Tensor, expected: list[list[int
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("k", [1, 6, 20, 500, 1000])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_all_items(implementation: str, k: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_all_items(implementation: str, k: int, dtype: torch.dtype, device: str) -> None:
     """With many equal scores."""
-    graph = sample_graph("ragged", 9)
+    graph = sample_graph("ragged", 9, device)
     arguments = sample_arguments(graph, 700, dtype)
     arguments[-1][100:400] = arguments[-1][:300].clone()
     scores = IMPLEMENTATIONS[implementation].target_attention_scores(*arguments)
@@ -58,18 +60,19 @@ def test_all_items(implementation: str, k: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("k", [3, 40])
-def test_candidates_and_exclusion(implementation: str, k: int) -> None:
-    graph = sample_graph("ragged")
+@pytest.mark.parametrize("device", DEVICES)
+def test_candidates_and_exclusion(implementation: str, k: int, device: str) -> None:
+    graph = sample_graph("ragged", None, device)
     arguments = sample_arguments(graph, 300)
     scores = ops.target_attention_scores(*arguments)
-    candidates = torch.tensor([299, 7, 7, 0, *range(100, 130), -5, 300, 2**62])
+    candidates = torch.tensor([299, 7, 7, 0, *range(100, 130), -5, 300, 2**62], device=device)
     allowed = set(candidates.tolist())
     expected = sorted_rows(scores, k, lambda session, row: row in allowed)
     check(IMPLEMENTATIONS[implementation].target_attention_topk(*arguments, k, candidates), scores, expected)
 
     # Each session goes without the best three it would have had, and rows outside the table do not matter.
-    excluded = torch.cat([torch.tensor(expected)[:, :3], torch.tensor([[-1, 300, 2**62]] * 8)], 1)
-    offsets = 6 * torch.arange(9)
+    excluded = torch.cat([torch.tensor(expected)[:, :3], torch.tensor([[-1, 300, 2**62]] * 8)], 1).to(device)
+    offsets = 6 * torch.arange(9, device=device)
     left = sorted_rows(scores, k, lambda session, row: row in allowed and row not in excluded[session].tolist())
     check(
         IMPLEMENTATIONS[implementation].target_attention_topk(*arguments, k, candidates, excluded.flatten(), offsets),
@@ -79,10 +82,11 @@ def test_candidates_and_exclusion(implementation: str, k: int) -> None:
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_no_candidates(implementation: str) -> None:
-    arguments = sample_arguments(sample_graph("ragged"), 30)
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_candidates(implementation: str, device: str) -> None:
+    arguments = sample_arguments(sample_graph("ragged", None, device), 30)
     best, rows = IMPLEMENTATIONS[implementation].target_attention_topk(
-        *arguments, 2, torch.tensor([], dtype=torch.int64)
+        *arguments, 2, torch.tensor([], dtype=torch.int64, device=device)
     )
     assert rows.tolist() == [[-1, -1]] * 8
     assert bool((best == -torch.inf).all())
@@ -114,12 +118,14 @@ def test_threads(threads: int) -> None:
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_infinite_scores(implementation: str) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_infinite_scores(implementation: str, device: str) -> None:
     """Items that score minus infinity are still items."""
     session, table = torch.tensor([[1.0]]), torch.tensor([[2.0], [-torch.inf], [3.0], [torch.inf]])
     none, counts = torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64)
     graph = counts, torch.zeros(1, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
-    best, rows = IMPLEMENTATIONS[implementation].target_attention_topk(session, none, none, *graph, table, 4)
+    arguments = (value.to(device) for value in (session, none, none, *graph, table))
+    best, rows = IMPLEMENTATIONS[implementation].target_attention_topk(*arguments, 4)
     assert rows.tolist() == [[3, 2, 0, 1]]
     assert best.tolist() == [[torch.inf, 3.0, 2.0, -torch.inf]]
 

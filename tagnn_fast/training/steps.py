@@ -1,0 +1,168 @@
+"""Steps of training: on batches cut on the host, or on a data set that stays on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tagnn_fast import _library
+from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CLICKS_UNIT = 256  # sizes of batches on the device are multiples: most epochs have the same
+CALLS_BEFORE_RECORDING = 3
+
+
+class Steps:
+    """The steps of an epoch, each on a batch that is cut on the host and sent to the device.
+
+    Args:
+        fabric: the device and its precision.
+        model: from ``fabric.setup``.
+        optimizer: from ``fabric.setup``.
+        examples: what is trained on.
+        batch_size: examples per step; an epoch's last may have fewer.
+    """
+
+    def __init__(self, fabric: Fabric, model: Any, optimizer: Any, examples: PrefixExamples, batch_size: int) -> None:
+        self.fabric, self.model, self.optimizer = fabric, model, optimizer
+        self.examples, self.batch_size = examples, batch_size
+
+    def begin_epoch(self, order: Tensor) -> None:
+        """Set the order of the epoch's examples, int64 (examples,) on the CPU."""
+        self.order = order
+
+    def take(self, number: int) -> Tensor:
+        """Take step `number` of the epoch; the mean loss of its examples, a scalar that lasts until the next step."""
+        places = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        return self._step(places)
+
+    def _step(self, places: Tensor) -> Tensor:
+        batch = self.fabric.to_device(self.examples.cut(places))
+        return self._learn(self.model.loss, batch)
+
+    def _learn(self, mean_loss: Callable[..., Tensor], batch: ExampleBatch) -> Tensor:
+        with self.fabric.autocast():
+            loss = mean_loss(*batch)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+
+class ResidentSteps(Steps):
+    """The same steps on a data set that stays on the device: none copies from the host or waits for the device.
+
+    Every batch of an epoch has as many clicks as its largest, so that no size depends on values; the clicks that are
+    not there belong to no session. On a GPU a whole step is replayed as one CUDA graph, but for an epoch's last batch
+    if it is smaller. Values are not checked: those of a data set were when it was made.
+    """
+
+    def __init__(self, fabric: Fabric, model: Any, optimizer: Any, examples: PrefixExamples, batch_size: int) -> None:
+        super().__init__(fabric, model, optimizer, examples.to(fabric.device), batch_size)
+        self.on_host = examples
+        self.clicks = -1
+        self.whole_step: Callable[[Tensor], Tensor] = self._step
+
+    def begin_epoch(self, order: Tensor) -> None:
+        """See the base class."""
+        self.order = order.to(self.fabric.device)
+        largest = self.on_host.largest_batch(self.batch_size, order)
+        clicks = -(-largest // CLICKS_UNIT) * CLICKS_UNIT
+        if clicks != self.clicks:
+            self.clicks = clicks
+            self.whole_step = Recorded(self._step, self.order.device) if self.order.is_cuda else self._step
+
+    def take(self, number: int) -> Tensor:
+        """See the base class."""
+        places = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        return self.whole_step(places) if places.shape[0] == self.batch_size else self._step(places)
+
+    def _step(self, places: Tensor) -> Tensor:
+        return self._learn(self._mean_loss, self.examples.cut(places, self.clicks))
+
+    def _mean_loss(self, *batch: Tensor) -> Tensor:
+        losses: Tensor = self.model.losses(*batch)
+        return losses.mean()
+
+
+class Recorded:
+    """A function of a tensor on a GPU, recorded as a CUDA graph after some calls and replayed from then on.
+
+    It must do the same work whatever the tensor's values, and ask for none of them. Recording runs nothing; the calls
+    before it do, and make what is made once, such as the optimiser's state. Random numbers go on from replay to replay
+    as they do from call to call.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        self._function = function
+        self._stream = torch.cuda.Stream(device)
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """The function's result; in the same memory at every call once it is recorded."""
+        if self._calls < CALLS_BEFORE_RECORDING:
+            self._calls += 1
+            return self._call_aside(value)
+        if self._graph is None:
+            self._record(value)
+        self._argument.copy_(value)
+        assert self._graph is not None
+        self._graph.replay()
+        return self._result
+
+    def _call_aside(self, value: Tensor) -> Tensor:
+        """Call on the stream that will record: gradients are added up on the stream that first did."""
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            result = self._function(value)
+        current.wait_stream(self._stream)
+        return result
+
+    def _record(self, value: Tensor) -> None:
+        self._argument = torch.empty_like(value)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._result = self._function(self._argument)
+        self._graph = graph
+
+
+def can_be_resident(device: torch.device) -> bool:
+    """Whether data sets stay on this device: a GPU that the native ops run on."""
+    return device.type == "cuda" and _library.has_kernel(torch.empty(0, device=device))
+
+
+def make_optimizer(model: torch.nn.Module, weight_decay: float, device: torch.device) -> torch.optim.Adam:
+    """Adam; where steps are recorded, its learning rate is a tensor, which a recording reads anew each time."""
+    recorded = can_be_resident(device)
+    rate = torch.tensor(1e-3, device=device) if recorded else 1e-3
+    return torch.optim.Adam(model.parameters(), rate, weight_decay=weight_decay, fused=True, capturable=recorded)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+@contextmanager
+def matrix_precision(precision: str, device: torch.device) -> Iterator[None]:
+    """With "bf16-mixed" on a GPU, the kernels' own matrix products take bfloat16, too; put back afterwards."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "bf16-mixed" and device.type == "cuda":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

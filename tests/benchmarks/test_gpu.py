@@ -1,0 +1,115 @@
+"""What can be checked of the GPU benchmark without a GPU: its arithmetic, its table, its peers, and how it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import gpu
+import gpu_loss
+from gpu_checks import relative_difference
+from gpu_inputs import target_attention_work
+from gpu_rates import Rates
+from peers import node_scores, padded_nodes
+from support import ROOT, random_tensors, sample_graph
+from tagnn_fast import reference
+from tagnn_fast.nn.recommender import EncodedSessions
+
+SCRIPT = ROOT / "benchmarks" / "gpu.py"
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+
+
+def test_help() -> None:
+    result = run_script("--help")
+    assert result.returncode == 0
+    assert "in one call" in result.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_refuses_without_a_gpu(tmp_path: Path) -> None:
+    result = run_script(str(tmp_path / "figures"))
+    assert result.returncode != 0
+    assert result.stderr == "gpu.py: expected a GPU that PyTorch can use, found none\n"
+    assert not (tmp_path / "figures").exists()
+
+
+def test_sections_exist() -> None:
+    for module, name, limit in gpu.SECTIONS.values():
+        assert callable(getattr(importlib.import_module(module), name))
+        assert limit > 0
+    files = {gpu.file_of(Path(), section) for section in gpu.SECTIONS}
+    assert len(files) == len(gpu.SECTIONS)
+
+
+def test_a_section_that_breaks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "breaks.py").write_text("raise SystemExit(3)")
+    monkeypatch.setattr(gpu, "__file__", str(tmp_path / "breaks.py"))
+    figures = gpu.run_apart("ops", tmp_path, None)
+    assert figures["failed"] == "ended with 3; see above"
+    assert json.loads(gpu.file_of(tmp_path, "ops").read_text()) == figures
+
+
+def test_summary() -> None:
+    results = {
+        "machine": {"seconds": 2.0, "table": {"card": "one"}},
+        "ops": {"seconds": 1.0, "failed": "ended with 1", "table": {"a": "b"}},
+    }
+    lines = [" ".join(line.split()) for line in gpu.summary(results)]
+    assert lines == ["machine (2 s)", "card one", "ops (1 s)", "a b", "failed: ended with 1"]
+
+
+def test_relative_difference() -> None:
+    expected = [torch.tensor([3.0, 0.0]), torch.tensor([4.0])]
+    assert relative_difference([torch.tensor([3.0, 0.5]), torch.tensor([4.0])], expected) == pytest.approx(0.1)
+    assert relative_difference(expected, expected) == 0
+    assert not relative_difference([torch.tensor([torch.nan, 0.0]), torch.tensor([4.0])], expected) <= 1
+
+
+def test_floor() -> None:
+    rates = Rates(copy=1e12, products={"float32": 5e13, "bf16": 5e14})
+    assert rates.floor(1e9, 1e6, "float32") == pytest.approx(4e-5)
+    assert rates.floor(1e9, 1e8, "bf16") == pytest.approx(1e-4)
+
+
+def test_loss_table() -> None:
+    common = {"precision": "bf16", "pass": "forward and backward", "megabytes": 10.0, "bf16_share": 0.2}
+    rows = [
+        {**common, "variant": "native", "seconds": 0.001},
+        {**common, "variant": "compiled", "seconds": 0.004},
+        {**common, "variant": "published, 8 sessions at a time", "seconds": 0.0001},
+        {**common, "pass": "forward", "variant": "compiled", "seconds": 0.0001},
+        {"variant": "plain", "precision": "tf32", "pass": common["pass"], "error": "OutOfMemoryError: too much\nmore"},
+    ]
+    table = gpu_loss.loss_table(rows)
+    assert table["native against the best in plain PyTorch"] == "4.0 times as fast"
+    assert table["plain, tf32"] == "OutOfMemoryError: too much"
+
+
+def test_peers_compute_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every plain variant that is timed, against the definition; uncompiled, since that is PyTorch's part."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(gpu_loss, "CHUNK", 7)
+    graph = sample_graph("ragged")
+    slots, sessions = graph.clicks.shape[0], graph.num_nodes.shape[0]
+    tensors = random_tensors([(sessions, 6), (slots, 6), (slots, 6), (30, 6)], torch.float64)
+    encoded = EncodedSessions(*tensors[:3], graph.clicks, graph.padding, graph.slot_offsets)
+    targets = torch.arange(sessions)
+    expected = reference.target_attention_cross_entropy(*encoded, tensors[3], targets).mean()
+    for name, loss in gpu_loss.plain_losses(encoded, targets).items():
+        # Their softmaxes are in float32.
+        torch.testing.assert_close(loss(*tensors).double(), expected, rtol=1e-6, atol=0, msg=name)
+    place, mask = padded_nodes(graph.clicks, graph.slot_offsets)
+    scores = node_scores(tensors[0], tensors[1][place], tensors[2][place], mask, tensors[3])
+    torch.testing.assert_close(cross_entropy(scores, targets), expected, rtol=1e-6, atol=0)
+    nodes = int(graph.num_nodes.sum())
+    assert target_attention_work(encoded, 30) == (2 * nodes + sessions) * 30 * 6
