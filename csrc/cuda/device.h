@@ -23,6 +23,8 @@ namespace tagnn_fast {
 constexpr int kWarpLanes = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
 template <class T>
+constexpr T kLowest = std::numeric_limits<T>::lowest();
+template <class T>
 constexpr T kBelowAll = -std::numeric_limits<T>::infinity();
 
 // The tensor's GPU is the current one while this lives; tensors elsewhere are then refused by their checks.

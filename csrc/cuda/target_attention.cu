@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kBlockThreads) sum_exponentials(
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
   Work<Mode, T> work(plan, rows, width, table);
   for (int s = static_cast<int>(threadIdx.x); s < kTileRows; s += kBlockThreads) {
-    largest[s] = std::numeric_limits<T>::lowest();
+    largest[s] = kLowest<T>;
     sum[s] = 0;
   }
   const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
@@ -81,7 +81,7 @@ __global__ void combine_parts(
     const T* partial, const T* target_scores, int64_t sessions, int64_t parts, T* losses, T* normalizer) {
   const int64_t session = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (session >= sessions) return;
-  T largest = std::numeric_limits<T>::lowest();
+  T largest = kLowest<T>;
   for (int64_t part = 0; part < parts; ++part) largest = larger(partial[2 * (part * sessions + session)], largest);
   double sum = 0;
   for (int64_t part = 0; part < parts; ++part) {

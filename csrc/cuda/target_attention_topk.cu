@@ -147,15 +147,14 @@ __global__ void merge_lists(BestLists<T> lists, int64_t parts, T* best_scores, i
   const int64_t session = blockIdx.x, part = threadIdx.x;
   const int64_t list = lists.number(part < parts ? part : 0, session);
   const int64_t length = part < parts ? lists.lengths[list] : 0;
-  constexpr T kNothing = -std::numeric_limits<T>::infinity();
   int64_t next = 0;
   for (int64_t i = 0; i < lists.k; ++i) {
-    const ScoredRow<T> own = next < length ? lists.at(list, next) : ScoredRow<T>{kNothing, -1};
+    const ScoredRow<T> own = next < length ? lists.at(list, next) : ScoredRow<T>{kBelowAll<T>, -1};
     ScoredRow<T> best;
     const int owner = find_best(own, best);
     if (owner == static_cast<int>(threadIdx.x) && best.row >= 0) ++next;
     if (threadIdx.x != 0) continue;
-    best_scores[session * lists.k + i] = best.row >= 0 ? best.score : kNothing;
+    best_scores[session * lists.k + i] = best.row >= 0 ? best.score : kBelowAll<T>;
     best_rows[session * lists.k + i] = best.row;
   }
 }

@@ -100,7 +100,8 @@ def target_attention_topk(
             )
         precision = _library.precision()
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
-        session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets, precision
+        *(session, keys, values, clicks, padding, slot_offsets, table, k, candidates),
+        *(excluded, excluded_offsets, precision),
     )
     return scores, rows
 
