@@ -31,6 +31,7 @@ def has_kernel(tensor: Tensor) -> bool:
 
 
 @torch.jit.unused
+@torch.compiler.assume_constant_result
 def precision() -> int:
     """What GPU kernels may round operands of their products to: 0, nothing; 1, tf32; 2, bfloat16.
 
