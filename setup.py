@@ -226,7 +226,7 @@ class BuildNative(build_ext):
         objects = []
         cuda_sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
         replaced = {source.stem for source in cuda_sources} if emulate else set()
-        emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-isystem {shell_path(ROOT / 'csrc' / 'emulation')}"]
+        emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-I {shell_path(ROOT / 'csrc' / 'emulation')}"]
         objects += [compile_object(source, f"{source.stem}.emulated.o", emulated) for source in cuda_sources if emulate]
         for source in sorted([ROOT / "csrc" / "ops.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]):
             if source.stem.removesuffix("_topk").removesuffix("_kernel") in replaced:

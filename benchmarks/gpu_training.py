@@ -6,17 +6,16 @@ import json
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inputs import ITEMS
-from support import ROOT, SHARED
+from inputs import diginetica
+from support import ROOT
 from tagnn_fast.config import ModelConfig
-from tagnn_fast.data import Dataset, PrefixExamples, read_exchange, synthetic_dataset
+from tagnn_fast.data import Dataset, PrefixExamples
 from tagnn_fast.data.examples import ExampleBatch, shuffled
 from tagnn_fast.nn.recommender import SessionRecommender
 from tagnn_fast.recommender import Recommender
@@ -44,13 +43,6 @@ class PlainFabric:
 
     def to_device(self, batch: ExampleBatch) -> ExampleBatch:
         return ExampleBatch(*(value.to(self.device) for value in batch))
-
-
-@cache
-def dataset() -> Dataset:
-    """Diginetica; without it, a synthetic data set of its size."""
-    folder = SHARED / "data" / "diginetica"
-    return read_exchange(folder) if folder.exists() else synthetic_dataset(clicks=900_000, items=ITEMS)
 
 
 class Training:
@@ -86,7 +78,7 @@ class Training:
 
 def time_epoch(folder: Path, run: str | None) -> dict[str, Any]:
     """The second and third epoch over all training examples, in float32 and in mixed precision."""
-    data = dataset()
+    data = diginetica()
     examples = PrefixExamples(data.train)
     table, rows = {"data": f"{data.name}, {len(examples):,} examples, batches of {BATCH}"}, []
     for precision in ("32-true", "bf16-mixed"):
@@ -103,7 +95,7 @@ def time_epoch(folder: Path, run: str | None) -> dict[str, Any]:
 
 def time_training(folder: Path, run: str | None) -> dict[str, Any]:
     """The run of reports/diginetica-held-out once more, from nothing to test figures, with time for each part."""
-    data = dataset()
+    data = diginetica()
     on_cpu = json.loads((ON_CPU / "config.json").read_text())
     figures_on_cpu = json.loads((ON_CPU / "test_reads.jsonl").read_text().splitlines()[-1])["figures"]
     table, rows = {"data": data.name, "on the CPU, test": _figures(figures_on_cpu)}, []

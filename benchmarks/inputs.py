@@ -9,18 +9,23 @@ import torch
 
 from support import SHARED
 from tagnn_fast import SessionBatch
-from tagnn_fast.data import PrefixExamples, read_exchange, synthetic_dataset
+from tagnn_fast.data import Dataset, PrefixExamples, read_exchange, synthetic_dataset
 
 PADDED_LENGTH = 69  # longest prefix of Diginetica's training split
 ITEMS = 43097  # its items
 
 
 @cache
-def training_examples() -> PrefixExamples:
-    """Diginetica's training prefixes; without the data, synthetic ones."""
+def diginetica() -> Dataset:
+    """Diginetica; without the data, a synthetic data set of its size."""
     folder = SHARED / "data" / "diginetica"
-    dataset = read_exchange(folder) if folder.exists() else synthetic_dataset(clicks=900_000, items=ITEMS)
-    return PrefixExamples(dataset.train)
+    return read_exchange(folder) if folder.exists() else synthetic_dataset(clicks=900_000, items=ITEMS)
+
+
+@cache
+def training_examples() -> PrefixExamples:
+    """Its training prefixes."""
+    return PrefixExamples(diginetica().train)
 
 
 def sample_prefixes(count: int, seed: int = 0) -> list[list[int]]:

@@ -102,6 +102,11 @@ template <class T>
 inline const T* data(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
+// Null for an undefined tensor.
+template <class T>
+inline const T* optional_data(const Tensor& tensor) {
+  return tensor.defined() ? data<T>(tensor) : nullptr;
+}
 template <class T>
 inline T* mutable_data(Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());

@@ -6,6 +6,7 @@
 
 #include <tuple>
 
+#include "../gated_propagation_checks.h"
 #include "../matmul.h"
 #include "gated_propagation_kernel.h"
 #include "packing.h"
@@ -20,22 +21,18 @@ const GatedPropagationLoops<T>& loops() {
 
 // The graph, checked, and kept alive while `batch` points at it.
 struct PropagationGraph {
-  Tensor start, count, neighbours;
+  NeighbourTensors lists;
   SlotRanges ranges;
   PropagationBatch batch;
 
   PropagationGraph(
       int64_t slots, int64_t hidden, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& start_in,
-      const Tensor& count_in, const Tensor& neighbours_in) {
-    check_tensor(start_in, "neighbour_start", ScalarType::Long, {2, slots});
-    check_tensor(count_in, "neighbour_count", ScalarType::Long, {2, slots});
-    check_tensor(neighbours_in, "neighbours", ScalarType::Long, {2, kAnySize});
-    start = as_contiguous(start_in);
-    count = as_contiguous(count_in);
-    neighbours = as_contiguous(neighbours_in);
+      const Tensor& count_in, const Tensor& neighbours_in)
+      : lists(slots, start_in, count_in, neighbours_in) {
     ranges = slot_ranges(slot_offsets, num_nodes, slots);
-    const int64_t entries = neighbours.size(1);
-    const int64_t *first = data<int64_t>(start), *size = data<int64_t>(count), *list = data<int64_t>(neighbours);
+    const int64_t entries = lists.neighbours.size(1);
+    const int64_t *first = data<int64_t>(lists.start), *size = data<int64_t>(lists.count);
+    const int64_t* list = data<int64_t>(lists.neighbours);
     batch = {
         ranges.sessions.data(),
         {first, size, list, entries},
@@ -54,15 +51,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
     const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& state_bias_in,
     const Tensor& message_bias_in, const Tensor& weight_ih, const Tensor& bias_ih_in, int64_t steps) {
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(state_weight, "state_weight", dtype, {5 * hidden, hidden});
-  check_tensor(state_bias_in, "state_bias", dtype, {5 * hidden});
-  check_tensor(message_bias_in, "message_bias", dtype, {2 * hidden});
-  check_tensor(weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
-  check_tensor(bias_ih_in, "bias_ih", dtype, {3 * hidden});
-  check_value(steps >= 1, "steps", "1 or more", steps);
+  const PropagationSizes sizes =
+      check_propagation(nodes_in, state_weight, state_bias_in, message_bias_in, weight_ih, bias_ih_in, steps);
+  const int64_t slots = sizes.slots, hidden = sizes.hidden;
   const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
   const int64_t rows = graph.ranges.nodes();
 
@@ -103,7 +94,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation(
       });
     }
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
   return {out, states, messages, products, gates};
 }
 
@@ -131,17 +122,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
     const Tensor& neighbour_count, const Tensor& neighbours, const Tensor& state_weight, const Tensor& weight_ih,
     const Tensor& states_in, const Tensor& messages_in, const Tensor& products_in, const Tensor& gates_in) {
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(grad_in, "grad");
-  check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
-  const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
-  check_tensor(states_in, "states", dtype, {kAnySize, slots, hidden});
-  const int64_t steps = states_in.size(0);
-  check_value(steps >= 1, "states", "1 or more steps", steps);
-  check_tensor(messages_in, "messages", dtype, {steps, slots, 2 * hidden});
-  check_tensor(products_in, "products", dtype, {steps, slots, 5 * hidden});
-  check_tensor(gates_in, "gates", dtype, {steps, slots, 3 * hidden});
-  check_tensor(state_weight, "state_weight", dtype, {5 * hidden, hidden});
-  check_tensor(weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
+  const PropagationSizes sizes =
+      check_propagation_backward(grad_in, state_weight, weight_ih, states_in, messages_in, products_in, gates_in);
+  const int64_t slots = sizes.slots, hidden = sizes.hidden, steps = sizes.steps;
   const PropagationGraph graph(slots, hidden, slot_offsets, num_nodes, neighbour_start, neighbour_count, neighbours);
   const int64_t rows = graph.ranges.nodes();
 
@@ -188,7 +171,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
     grad_message_bias = chunk_total(grad, sums, chunks, 5 * hidden, 2 * hidden);
     grad_bias_ih = chunk_total(grad, sums, chunks, 7 * hidden, 3 * hidden);
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
   return {grad_nodes, grad_state_weight, grad_state_bias, grad_message_bias, grad_weight_ih, grad_bias_ih};
 }
 

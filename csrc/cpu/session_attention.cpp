@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "../matmul.h"
+#include "../session_attention_checks.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
 
@@ -18,30 +19,12 @@ const SessionAttentionLoops<T>& loops() {
   return loops_for<T>(TAGNN_FAST_KERNELS(session_attention));
 }
 
-// The tensor, contiguous, or an undefined one.
-Tensor check_optional(const std::optional<Tensor>& tensor, const char* name, ScalarType dtype, int64_t size) {
-  if (!tensor) return Tensor();
-  check_tensor(*tensor, name, dtype, {size});
-  return as_contiguous(*tensor);
-}
-
-template <class T>
-const T* optional_data(const Tensor& tensor) {
-  return tensor.defined() ? data<T>(tensor) : nullptr;
-}
-
 AttentionBatch check_options(
     int64_t hidden, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
     const SlotRanges& ranges) {
-  check_value(heads >= 1 && hidden % heads == 0, "heads", "a divisor of hidden", heads);
-  check_value(dropout >= 0 && dropout < 1, "dropout", "a rate in [0, 1)", dropout);
-  AttentionBatch batch{ranges.sessions.data(), hidden, heads, causal, dropout, 0};
-  if (dropout > 0) {
-    if (!seed) throw std::runtime_error("seed: expected an int64 (1,) tensor where dropout is used, got None");
-    check_tensor(*seed, "seed", ScalarType::Long, {1});
-    batch.seed = static_cast<uint64_t>(*data<int64_t>(*seed));
-  }
-  return batch;
+  const Tensor given = check_attention_options(hidden, heads, dropout, seed);
+  const uint64_t value = given.defined() ? static_cast<uint64_t>(*data<int64_t>(given)) : 0;
+  return {ranges.sessions.data(), hidden, heads, causal, dropout, value};
 }
 
 // Calls body(begin, end, scratch) on ranges of sessions, with room for `values` per node of the longest session.
@@ -64,18 +47,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
     const std::optional<Tensor>& norm_weight_in, const std::optional<Tensor>& norm_bias_in, int64_t heads, bool causal,
     double dropout, const std::optional<Tensor>& seed) {
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
-  check_tensor(qkv_bias_in, "qkv_bias", dtype, {3 * hidden});
-  check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
-  check_tensor(out_bias_in, "out_bias", dtype, {hidden});
-  const Tensor norm_weight = check_optional(norm_weight_in, "norm_weight", dtype, hidden);
-  const Tensor norm_bias = check_optional(norm_bias_in, "norm_bias", dtype, hidden);
-  if (norm_weight.defined() != norm_bias.defined()) {
-    throw std::runtime_error("norm_bias: expected with norm_weight, and none without; got one of them");
-  }
+  const AttentionArguments arguments =
+      check_attention(nodes_in, qkv_weight, qkv_bias_in, out_weight, out_bias_in, norm_weight_in, norm_bias_in);
+  const int64_t slots = arguments.slots, hidden = arguments.hidden;
   const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
   const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
 
@@ -99,11 +73,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
     zero_unowned(mutable_data<T>(out), ranges, hidden);
     for_session_chunks(ranges, num_chunks(ranges.nodes() * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
       loops<T>().finish(
-          batch, data<T>(projected), data<T>(out_bias), data<T>(rows), optional_data<T>(norm_weight),
-          optional_data<T>(norm_bias), begin, end, mutable_data<T>(out));
+          batch, data<T>(projected), data<T>(out_bias), data<T>(rows), optional_data<T>(arguments.norm_weight),
+          optional_data<T>(arguments.norm_bias), begin, end, mutable_data<T>(out));
     });
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  arguments.dtype == ScalarType::Float ? run(float()) : run(double());
   return {out, rows, qkv, attended};
 }
 
@@ -114,15 +88,9 @@ AttentionGradients session_attention_backward(
     const Tensor& out_weight, const std::optional<Tensor>& norm_weight_in, int64_t heads, bool causal, double dropout,
     const std::optional<Tensor>& seed, const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(grad_in, "grad");
-  check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
-  const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
-  check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
-  check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
-  const Tensor norm_weight = check_optional(norm_weight_in, "norm_weight", dtype, hidden);
-  check_tensor(rows_in, "rows", dtype, {slots, hidden});
-  check_tensor(qkv_in, "qkv", dtype, {slots, 3 * hidden});
-  check_tensor(attended_in, "attended", dtype, {slots, hidden});
+  const AttentionArguments arguments =
+      check_attention_backward(grad_in, qkv_weight, out_weight, norm_weight_in, rows_in, qkv_in, attended_in);
+  const int64_t slots = arguments.slots, hidden = arguments.hidden;
   const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
   const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
 
@@ -145,11 +113,11 @@ AttentionGradients session_attention_backward(
     zero_unowned(mutable_data<T>(grad_nodes), ranges, hidden);
     for_session_chunks(ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
       loops<T>().finish_backward(
-          batch, data<T>(grad_rows), data<T>(rows), optional_data<T>(norm_weight), data<T>(through_attention), begin,
-          end, mutable_data<T>(grad_nodes), mutable_data<T>(grad_norm_weights) + chunk * hidden);
+          batch, data<T>(grad_rows), data<T>(rows), optional_data<T>(arguments.norm_weight), data<T>(through_attention),
+          begin, end, mutable_data<T>(grad_nodes), mutable_data<T>(grad_norm_weights) + chunk * hidden);
     });
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  arguments.dtype == ScalarType::Float ? run(float()) : run(double());
   const Tensor grad_bias = column_sums(grad_rows);  // both biases are added to the same rows
   return {
       grad_nodes,

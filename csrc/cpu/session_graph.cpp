@@ -4,10 +4,10 @@
 #include <torch/csrc/stable/library.h>
 
 #include <array>
-#include <limits>
 #include <optional>
 #include <tuple>
 
+#include "../session_graph_checks.h"
 #include "sessions.h"
 
 namespace tagnn_fast {
@@ -239,13 +239,8 @@ class GraphBuilder {
 using Graph = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length) {
-  check_tensor(items, "items", ScalarType::Long, {kAnySize});
-  check_tensor(offsets, "offsets", ScalarType::Long, {kAnySize});
-  const int64_t clicks = items.size(0), sessions = offsets.size(0) - 1;
-  check_value(sessions >= 0, "offsets", "at least one value", offsets.size(0));
-  check_value(clicks < std::numeric_limits<int32_t>::max(), "items", "fewer than 2^31 clicks", clicks);
-  check_value(padded_length.value_or(0) >= 0, "padded_length", "0 or more", padded_length.value_or(0));
-  const int64_t slots = clicks + (padded_length ? sessions : 0);
+  const GraphSizes sizes = check_session_graph(items, offsets, padded_length);
+  const int64_t clicks = sizes.clicks, sessions = sizes.sessions, slots = sizes.slots;
 
   const Tensor items_in = as_contiguous(items);
   const Tensor offsets_in = as_contiguous(offsets);

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "../matmul.h"
+#include "../session_readout_checks.h"
 #include "packing.h"
 #include "session_readout_kernel.h"
 #include "sessions.h"
@@ -19,22 +20,18 @@ const SessionReadoutLoops<T>& loops() {
 
 // The graph arrays that both directions read, checked, and kept alive while `batch` points at them.
 struct ReadoutGraph {
-  Tensor clicks, last_node, padding;
+  ReadoutTensors tensors;
   SlotRanges ranges;
   ReadoutBatch batch;
 
   ReadoutGraph(
       const Tensor& nodes, const Tensor& clicks_in, const Tensor& slot_offsets, const Tensor& num_nodes,
-      const Tensor& last_node_in, const Tensor& padding_in, bool normalize) {
-    const int64_t slots = nodes.size(0), sessions = check_graph(slot_offsets, num_nodes);
-    check_tensor(clicks_in, "clicks", ScalarType::Long, {slots});
-    check_tensor(last_node_in, "last_node", ScalarType::Long, {sessions});
-    check_tensor(padding_in, "padding", ScalarType::Long, {sessions});
-    clicks = as_contiguous(clicks_in);
-    last_node = as_contiguous(last_node_in);
-    padding = as_contiguous(padding_in);
-    ranges = slot_ranges(slot_offsets, num_nodes, slots);
-    batch = {ranges.sessions.data(), data<int64_t>(clicks), data<int64_t>(padding), nodes.size(1), normalize};
+      const Tensor& last_node_in, const Tensor& padding_in, bool normalize)
+      : tensors(nodes.size(0), check_graph(slot_offsets, num_nodes), clicks_in, last_node_in, padding_in),
+        ranges(slot_ranges(slot_offsets, num_nodes, nodes.size(0))) {
+    batch = {
+        ranges.sessions.data(), data<int64_t>(tensors.clicks), data<int64_t>(tensors.padding), nodes.size(1),
+        normalize};
   }
 
   int64_t chunks() const { return num_chunks(ranges.slots * batch.hidden * 16); }
@@ -42,7 +39,7 @@ struct ReadoutGraph {
   // Calls visit(session, slot) for every session whose last node is a real slot.
   template <class Visit>
   void for_each_last(const Visit& visit) const {
-    const int64_t* last = data<int64_t>(last_node);
+    const int64_t* last = data<int64_t>(tensors.last_node);
     for (int64_t b = 0; b < ranges.size(); ++b) {
       if (last[b] >= 0 && last[b] < ranges.slots) visit(b, last[b]);
     }
@@ -54,14 +51,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
     const Tensor& last_node, const Tensor& padding, const Tensor& query_weight, const Tensor& query_bias_in,
     const Tensor& key_weight, const Tensor& key_bias_in, const Tensor& logit_weight_in, bool normalize) {
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(query_weight, "query_weight", dtype, {hidden, hidden});
-  check_tensor(query_bias_in, "query_bias", dtype, {hidden});
-  check_tensor(key_weight, "key_weight", dtype, {hidden, hidden});
-  check_tensor(key_bias_in, "key_bias", dtype, {hidden});
-  check_tensor(logit_weight_in, "logit_weight", dtype, {hidden});
+  const ReadoutSizes sizes =
+      check_readout(nodes_in, query_weight, query_bias_in, key_weight, key_bias_in, logit_weight_in);
+  const int64_t slots = sizes.slots, hidden = sizes.hidden;
   const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
   const int64_t sessions = graph.ranges.size();
 
@@ -89,7 +81,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
           begin, end, mutable_data<T>(activations), mutable_data<T>(coefficients), mutable_data<T>(pooled));
     });
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
   return {pooled, last_click, activations, coefficients};
 }
 
@@ -101,19 +93,13 @@ ReadoutGradients session_readout_backward(
     const Tensor& query_weight, const Tensor& key_weight, const Tensor& logit_weight_in, bool normalize,
     const Tensor& last_click, const Tensor& activations_in, const Tensor& coefficients_in) {
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
+  const ReadoutSizes sizes = check_readout_nodes(nodes_in);
+  const int64_t slots = sizes.slots, hidden = sizes.hidden;
   const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
   const int64_t sessions = graph.ranges.size();
-  check_tensor(grad_pooled_in, "grad_pooled", dtype, {sessions, hidden});
-  check_tensor(grad_last_click_in, "grad_last_click", dtype, {sessions, hidden});
-  check_tensor(query_weight, "query_weight", dtype, {hidden, hidden});
-  check_tensor(key_weight, "key_weight", dtype, {hidden, hidden});
-  check_tensor(logit_weight_in, "logit_weight", dtype, {hidden});
-  check_tensor(last_click, "last_click", dtype, {sessions, hidden});
-  check_tensor(activations_in, "activations", dtype, {slots, hidden});
-  check_tensor(coefficients_in, "coefficients", dtype, {slots});
+  check_readout_backward(
+      sizes, sessions, grad_pooled_in, grad_last_click_in, query_weight, key_weight, logit_weight_in, last_click,
+      activations_in, coefficients_in);
 
   const Tensor grad_pooled = as_contiguous(grad_pooled_in);
   const Tensor grad_last_click = as_contiguous(grad_last_click_in);
@@ -149,7 +135,7 @@ ReadoutGradients session_readout_backward(
       for (int64_t c = 0; c < hidden; ++c) grad[c] += direct[c] + query[c];
     });
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
   const Tensor grad_bias = column_sums(grad_queries);  // both biases are added to the same sums
   return {
       grad_nodes,

@@ -48,11 +48,10 @@ struct AttentionSources {
 // A session's entries in order: visit(entry, slot, multiplicity), by all lanes of a warp. Returns how many.
 template <class T, class Visit>
 __device__ inline int for_entries(const AttentionSources<T>& sources, int64_t session, const Visit& visit) {
-  const int64_t begin = rising_offset(sources.slot_offsets, session, sources.slots);
-  const int64_t end = larger(begin, smaller(sources.slot_offsets[session + 1], sources.slots));
+  const Range slots = find_range(sources.slot_offsets, session, sources.slots);
   int entries = 0;
   if (sources.padding[session] > 0) visit(entries++, kNoSlot, sources.padding[session]);
-  for (int64_t slot = begin; slot < end; ++slot) {
+  for (int64_t slot = slots.begin; slot < slots.end; ++slot) {
     if (sources.clicks[slot] > 0) visit(entries++, slot, sources.clicks[slot]);
   }
   if (entries == 0) visit(entries++, kNoSlot, int64_t{1});

@@ -134,9 +134,9 @@ __device__ inline double softmax_term(double x) { return exponential(x); }
 __device__ inline float sigmoid(float x) { return x < -87.f ? 0.f : 1.f / (1.f + exponential(-x)); }
 __device__ inline double sigmoid(double x) { return 1 / (1 + exponential(-x)); }
 
-// A session owns slots [begin, end); its nodes are [begin, nodes_end), the rest are empty.
+// A session's nodes are slots [begin, nodes_end).
 struct DeviceSession {
-  int64_t begin, nodes_end, end;
+  int64_t begin, nodes_end;
 };
 
 // Where sessions lie; any values are taken.
@@ -152,12 +152,21 @@ __device__ inline int64_t rising_offset(const int64_t* offsets, int64_t last, in
   return warp_max(largest);
 }
 
+struct Range {
+  int64_t begin, end;
+};
+
+// Number `index` of the ranges that offsets cut [0, size) into, made to lie there and not to overlap. By a whole warp.
+__device__ inline Range find_range(const int64_t* offsets, int64_t index, int64_t size) {
+  const int64_t begin = rising_offset(offsets, index, size);
+  return {begin, larger(begin, smaller(offsets[index + 1], size))};
+}
+
 // By a whole warp.
 __device__ inline DeviceSession find_session(const SessionTable& table, int64_t session) {
-  const int64_t begin = rising_offset(table.offsets, session, table.slots);
-  const int64_t end = larger(begin, smaller(table.offsets[session + 1], table.slots));
-  const int64_t nodes = smaller(larger(table.num_nodes[session], int64_t{0}), end - begin);
-  return {begin, begin + nodes, end};
+  const Range slots = find_range(table.offsets, session, table.slots);
+  const int64_t nodes = smaller(larger(table.num_nodes[session], int64_t{0}), slots.end - slots.begin);
+  return {slots.begin, slots.begin + nodes};
 }
 
 }  // namespace tagnn_fast

@@ -4,6 +4,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../prefixes.h"
 #include "device.h"
 
 namespace tagnn_fast {
@@ -12,48 +13,19 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kScanThreads = 512;
 
-// Whole sessions; any values are taken.
-struct WholeSessions {
-  const int32_t* clicks;
-  const int64_t *offsets, *first_example;
-  int64_t sessions, size;
-};
-
 // Of each example: the first click and the length of its prefix.
 struct Prefixes {
   int64_t *begin, *length;
   int64_t count;
 };
 
-// Of the first session that begins after the example, whatever the values: 0 .. sessions + 1.
-__device__ inline int64_t sessions_up_to(int64_t example, const WholeSessions& whole) {
-  int64_t low = 0, high = whole.sessions + 1;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (whole.first_example[middle] <= example) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-// Example `example` is number j of its session: the prefix that leaves the last 1 + j clicks out, the first of those
-// its target. Nothing for examples that no session has.
 __global__ void find_prefixes(const int64_t* examples, WholeSessions whole, Prefixes out, int64_t* targets) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= out.count) return;
-  const int64_t session = sessions_up_to(examples[i], whole) - 1;
-  int64_t begin = 0, length = 0;
-  if (session >= 0 && session < whole.sessions) {
-    begin = smaller(larger(whole.offsets[session], int64_t{0}), whole.size);
-    const int64_t end = smaller(larger(whole.offsets[session + 1], begin), whole.size);
-    // Unsigned, so that values which are no counts wrap around instead of overflowing.
-    const uint64_t number = static_cast<uint64_t>(examples[i]) - static_cast<uint64_t>(whole.first_example[session]);
-    const uint64_t clicks = static_cast<uint64_t>(end - begin);
-    if (clicks > 0 && number < clicks - 1) length = static_cast<int64_t>(clicks - number - 1);
-  }
-  out.begin[i] = begin;
-  out.length[i] = length;
-  targets[i] = length > 0 ? whole.clicks[begin + length] : 0;
+  const Prefix prefix = find_prefix(examples[i], whole);
+  out.begin[i] = prefix.begin;
+  out.length[i] = prefix.length;
+  targets[i] = prefix.length > 0 ? whole.clicks[prefix.begin + prefix.length] : 0;
 }
 
 // Sum of this and all lower lanes' values.
@@ -97,13 +69,8 @@ std::tuple<Tensor, Tensor, Tensor> prefix_batch(
     const Tensor& clicks, const Tensor& offsets, const Tensor& first_example, const Tensor& examples,
     std::optional<int64_t> capacity) {
   const OnDevice device(clicks);
-  check_tensor(clicks, "clicks", ScalarType::Int, {kAnySize});
-  check_tensor(offsets, "offsets", ScalarType::Long, {kAnySize});
+  check_prefix_batch(clicks, offsets, first_example, examples, capacity);
   const int64_t sessions = offsets.size(0) - 1;
-  check_value(sessions >= 0, "offsets", "at least one value", offsets.size(0));
-  check_tensor(first_example, "first_example", ScalarType::Long, {sessions + 1});
-  check_tensor(examples, "examples", ScalarType::Long, {kAnySize});
-  check_value(capacity.value_or(0) >= 0, "capacity", "0 or more", capacity.value_or(0));
 #if !defined(TAGNN_FAST_EMULATED)
   check_value(
       capacity.has_value(), "capacity", "a number of clicks on a GPU, where a size may not depend on values", "None");

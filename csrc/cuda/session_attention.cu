@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "../matmul.h"
+#include "../session_attention_checks.h"
 
 namespace tagnn_fast {
 namespace {
@@ -83,18 +84,6 @@ __global__ void layer_norm_backward(
   });
 }
 
-// The tensor, contiguous, or an undefined one.
-Tensor check_optional(const std::optional<Tensor>& tensor, const char* name, ScalarType dtype, int64_t size) {
-  if (!tensor) return Tensor();
-  check_tensor(*tensor, name, dtype, {size});
-  return as_contiguous(*tensor);
-}
-
-template <class T>
-const T* optional_data(const Tensor& tensor) {
-  return tensor.defined() ? data<T>(tensor) : nullptr;
-}
-
 struct AttentionOptions {
   int64_t heads;
   bool causal;
@@ -118,12 +107,7 @@ struct AttentionOptions {
 
 AttentionOptions check_options(
     int64_t hidden, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed) {
-  check_value(heads >= 1 && hidden % heads == 0, "heads", "a divisor of hidden", heads);
-  check_value(dropout >= 0 && dropout < 1, "dropout", "a rate in [0, 1)", dropout);
-  if (dropout == 0) return {heads, causal, dropout, Tensor()};
-  if (!seed) throw std::runtime_error("seed: expected an int64 (1,) tensor where dropout is used, got None");
-  check_tensor(*seed, "seed", ScalarType::Long, {1});
-  return {heads, causal, dropout, *seed};
+  return {heads, causal, dropout, check_attention_options(hidden, heads, dropout, seed)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
@@ -133,18 +117,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
     double dropout, const std::optional<Tensor>& seed) {
   const OnDevice device(nodes_in);
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
-  check_tensor(qkv_bias_in, "qkv_bias", dtype, {3 * hidden});
-  check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
-  check_tensor(out_bias_in, "out_bias", dtype, {hidden});
-  const Tensor norm_weight = check_optional(norm_weight_in, "norm_weight", dtype, hidden);
-  const Tensor norm_bias = check_optional(norm_bias_in, "norm_bias", dtype, hidden);
-  if (norm_weight.defined() != norm_bias.defined()) {
-    throw std::runtime_error("norm_bias: expected with norm_weight, and none without; got one of them");
-  }
+  const AttentionArguments arguments =
+      check_attention(nodes_in, qkv_weight, qkv_bias_in, out_weight, out_bias_in, norm_weight_in, norm_bias_in);
+  const int64_t slots = arguments.slots, hidden = arguments.hidden;
   const Sessions sessions = check_sessions(slot_offsets, num_nodes, slots);
   const AttentionOptions options = check_options(hidden, heads, causal, dropout, seed);
 
@@ -167,10 +142,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
     const Tensor projected = product(attended, transposed(out_weight));  // (slots, hidden)
     launch(
         finish<T>, sessions.grid(), kWarps * kWarpLanes, 0, sessions.table, hidden, data<T>(projected),
-        data<T>(out_bias), data<T>(rows), optional_data<T>(norm_weight), optional_data<T>(norm_bias),
-        mutable_data<T>(out));
+        data<T>(out_bias), data<T>(rows), optional_data<T>(arguments.norm_weight),
+        optional_data<T>(arguments.norm_bias), mutable_data<T>(out));
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  arguments.dtype == ScalarType::Float ? run(float()) : run(double());
   return {out, rows, qkv, attended};
 }
 
@@ -198,15 +173,9 @@ AttentionGradients session_attention_backward(
     const std::optional<Tensor>& seed, const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
   const OnDevice device(grad_in);
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(grad_in, "grad");
-  check_tensor(grad_in, "grad", dtype, {kAnySize, kAnySize});
-  const int64_t slots = grad_in.size(0), hidden = grad_in.size(1);
-  check_tensor(qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
-  check_tensor(out_weight, "out_weight", dtype, {hidden, hidden});
-  const Tensor norm_weight = check_optional(norm_weight_in, "norm_weight", dtype, hidden);
-  check_tensor(rows_in, "rows", dtype, {slots, hidden});
-  check_tensor(qkv_in, "qkv", dtype, {slots, 3 * hidden});
-  check_tensor(attended_in, "attended", dtype, {slots, hidden});
+  const AttentionArguments arguments =
+      check_attention_backward(grad_in, qkv_weight, out_weight, norm_weight_in, rows_in, qkv_in, attended_in);
+  const int64_t slots = arguments.slots, hidden = arguments.hidden;
   const Sessions sessions = check_sessions(slot_offsets, num_nodes, slots);
   const AttentionOptions options = check_options(hidden, heads, causal, dropout, seed);
 
@@ -229,9 +198,9 @@ AttentionGradients session_attention_backward(
         of_queries, mutable_data<T>(grad_qkv));
     const Tensor through_attention = product(grad_qkv, qkv_weight);  // (slots, hidden)
     grad_nodes = node_rows<T>(sessions, through_attention);
-    grad_norm_weight = residual_backward<T>(sessions, grad_rows, rows, norm_weight, grad_nodes);
+    grad_norm_weight = residual_backward<T>(sessions, grad_rows, rows, arguments.norm_weight, grad_nodes);
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  arguments.dtype == ScalarType::Float ? run(float()) : run(double());
   const Tensor grad_bias = column_sums(grad_rows);  // both biases are added to the same rows
   return {
       grad_nodes,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../session_graph_checks.h"
 #include "device.h"
 
 namespace tagnn_fast {
@@ -113,8 +114,7 @@ __global__ void build_graphs(
   const int64_t session = static_cast<int64_t>(blockIdx.x) * kSessionsPerBlock + warp();
   if (session >= sessions) return;
   const bool original = padded_length >= 0;
-  const int64_t begin = rising_offset(offsets, session, clicks);
-  const int64_t end = larger(begin, smaller(offsets[session + 1], clicks));
+  const auto [begin, end] = find_range(offsets, session, clicks);
   const int64_t base = begin + (original ? session : 0);
 
   int64_t real = 0, last = -1;
@@ -152,13 +152,8 @@ using Graph = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
 
 Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length) {
   const OnDevice device(items);
-  check_tensor(items, "items", ScalarType::Long, {kAnySize});
-  check_tensor(offsets, "offsets", ScalarType::Long, {kAnySize});
-  const int64_t clicks = items.size(0), sessions = offsets.size(0) - 1;
-  check_value(sessions >= 0, "offsets", "at least one value", offsets.size(0));
-  check_value(clicks < std::numeric_limits<int32_t>::max(), "items", "fewer than 2^31 clicks", clicks);
-  check_value(padded_length.value_or(0) >= 0, "padded_length", "0 or more", padded_length.value_or(0));
-  const int64_t slots = clicks + (padded_length ? sessions : 0);
+  const GraphSizes sizes = check_session_graph(items, offsets, padded_length);
+  const int64_t clicks = sizes.clicks, sessions = sizes.sessions, slots = sizes.slots;
 
   const Tensor items_in = as_contiguous(items), offsets_in = as_contiguous(offsets);
   // What belongs to no session stays as it is made here.

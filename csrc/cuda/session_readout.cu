@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "../matmul.h"
+#include "../session_readout_checks.h"
 #include "nodes.h"
 
 namespace tagnn_fast {
@@ -186,24 +187,22 @@ __global__ void add_through_products(
 
 // The graph arrays that both directions read, checked, and kept alive while `batch` points at them.
 struct ReadoutGraph {
-  Tensor clicks, last_node, padding;
   Sessions sessions;
+  ReadoutTensors tensors;
   ReadoutBatch batch;
 
   ReadoutGraph(
       const Tensor& nodes, const Tensor& clicks_in, const Tensor& slot_offsets, const Tensor& num_nodes,
-      const Tensor& last_node_in, const Tensor& padding_in, bool normalize) {
-    const int64_t slots = nodes.size(0);
-    sessions = check_sessions(slot_offsets, num_nodes, slots);
-    const int64_t count = sessions.table.sessions;
-    check_tensor(clicks_in, "clicks", ScalarType::Long, {slots});
-    check_tensor(last_node_in, "last_node", ScalarType::Long, {count});
-    check_tensor(padding_in, "padding", ScalarType::Long, {count});
-    clicks = as_contiguous(clicks_in);
-    last_node = as_contiguous(last_node_in);
-    padding = as_contiguous(padding_in);
-    batch = {sessions.table,           data<int64_t>(clicks), data<int64_t>(padding),
-             data<int64_t>(last_node), nodes.size(1),         normalize};
+      const Tensor& last_node_in, const Tensor& padding_in, bool normalize)
+      : sessions(check_sessions(slot_offsets, num_nodes, nodes.size(0))),
+        tensors(nodes.size(0), sessions.table.sessions, clicks_in, last_node_in, padding_in) {
+    batch = {
+        sessions.table,
+        data<int64_t>(tensors.clicks),
+        data<int64_t>(tensors.padding),
+        data<int64_t>(tensors.last_node),
+        nodes.size(1),
+        normalize};
   }
 
   unsigned count() const { return static_cast<unsigned>(sessions.table.sessions); }
@@ -215,14 +214,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
     const Tensor& key_weight, const Tensor& key_bias_in, const Tensor& logit_weight_in, bool normalize) {
   const OnDevice device(nodes_in);
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
-  check_tensor(query_weight, "query_weight", dtype, {hidden, hidden});
-  check_tensor(query_bias_in, "query_bias", dtype, {hidden});
-  check_tensor(key_weight, "key_weight", dtype, {hidden, hidden});
-  check_tensor(key_bias_in, "key_bias", dtype, {hidden});
-  check_tensor(logit_weight_in, "logit_weight", dtype, {hidden});
+  const ReadoutSizes sizes =
+      check_readout(nodes_in, query_weight, query_bias_in, key_weight, key_bias_in, logit_weight_in);
+  const int64_t slots = sizes.slots, hidden = sizes.hidden;
   const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
 
   const Tensor nodes = as_contiguous(nodes_in);
@@ -250,7 +244,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
         pool<T>, column_grid(graph.batch), kWarps * kWarpLanes, 0, graph.batch, data<T>(nodes), data<T>(logits),
         mutable_data<T>(coefficients), mutable_data<T>(pooled));
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
   return {pooled, last_click, activations, coefficients};
 }
 
@@ -263,18 +257,12 @@ ReadoutGradients session_readout_backward(
     const Tensor& last_click, const Tensor& activations_in, const Tensor& coefficients_in) {
   const OnDevice device(nodes_in);
   const NoGradient no_gradient;
-  const ScalarType dtype = check_floating(nodes_in, "nodes");
-  check_tensor(nodes_in, "nodes", dtype, {kAnySize, kAnySize});
-  const int64_t slots = nodes_in.size(0), hidden = nodes_in.size(1);
+  const ReadoutSizes sizes = check_readout_nodes(nodes_in);
+  const int64_t slots = sizes.slots, hidden = sizes.hidden;
   const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
-  check_tensor(grad_pooled_in, "grad_pooled", dtype, {graph.count(), hidden});
-  check_tensor(grad_last_click_in, "grad_last_click", dtype, {graph.count(), hidden});
-  check_tensor(query_weight, "query_weight", dtype, {hidden, hidden});
-  check_tensor(key_weight, "key_weight", dtype, {hidden, hidden});
-  check_tensor(logit_weight_in, "logit_weight", dtype, {hidden});
-  check_tensor(last_click, "last_click", dtype, {graph.count(), hidden});
-  check_tensor(activations_in, "activations", dtype, {slots, hidden});
-  check_tensor(coefficients_in, "coefficients", dtype, {slots});
+  check_readout_backward(
+      sizes, graph.count(), grad_pooled_in, grad_last_click_in, query_weight, key_weight, logit_weight_in, last_click,
+      activations_in, coefficients_in);
 
   const Tensor grad_pooled = as_contiguous(grad_pooled_in);
   const Tensor grad_last_click = as_contiguous(grad_last_click_in);
@@ -306,7 +294,7 @@ ReadoutGradients session_readout_backward(
         add_through_products<T>, graph.sessions.grid(), threads_for(hidden), 0, graph.batch, data<T>(through_keys),
         data<T>(through_queries), data<T>(grad_last_click), mutable_data<T>(grad_nodes));
   };
-  dtype == ScalarType::Float ? run(float()) : run(double());
+  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
   const Tensor grad_bias = column_sums(grad_queries);  // both biases are added to the same sums
   return {
       grad_nodes,

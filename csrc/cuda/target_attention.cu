@@ -9,16 +9,13 @@ namespace tagnn_fast {
 namespace {
 
 template <class Mode, class Item>
-using Work = TileWork<Mode, Item>;
-
-template <class Mode, class Item>
 __global__ void __launch_bounds__(kBlockThreads) write_scores(
     AttentionPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
     int64_t part_size, typename Mode::Value* scores) {
   using T = typename Mode::Value;
   const int chunk = static_cast<int>(blockIdx.x);
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  Work<Mode, Item> work(plan, rows, width, table);
+  TileWork<Mode, Item> work(plan, rows, width, table);
   const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
   for_scores(
       work, chunk, plan.group_chunks[chunk], begin, end,
@@ -40,7 +37,7 @@ __global__ void __launch_bounds__(kBlockThreads) sum_exponentials(
   __shared__ T largest[kTileRows], sum[kTileRows];
   const int chunk = static_cast<int>(blockIdx.x);
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  Work<Mode, T> work(plan, rows, width, table);
+  TileWork<Mode, T> work(plan, rows, width, table);
   for (int s = static_cast<int>(threadIdx.x); s < kTileRows; s += kBlockThreads) {
     largest[s] = kLowest<T>;
     sum[s] = 0;
@@ -120,7 +117,7 @@ __global__ void __launch_bounds__(kBlockThreads) sum_row_gradients(
   const int chunk = static_cast<int>(blockIdx.x), column = static_cast<int>(blockIdx.z);
   if (chunk >= *plan.chunks) return;
   const int group_first = plan.group_first[chunk], group = plan.group_chunks[group_first];
-  Work<Mode, T> work(plan, rows, width, table);
+  TileWork<Mode, T> work(plan, rows, width, table);
   TileSum<Mode, kWidth> sum;
   const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
   for (int64_t first = begin; first < end; first += kTileItems) {
@@ -145,7 +142,7 @@ __global__ void __launch_bounds__(kBlockThreads) sum_item_gradients(
   using T = typename Mode::Value;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kTileItems;
   const int column = static_cast<int>(blockIdx.z), chunks = *plan.chunks;
-  Work<Mode, T> work(plan, rows, width, table);
+  TileWork<Mode, T> work(plan, rows, width, table);
   TileSum<Mode, kWidth> sum;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const int group_first = plan.group_first[chunk], group = plan.group_chunks[group_first];
@@ -181,7 +178,7 @@ Tensor target_attention_scores(
     const auto run = [&](auto item) {
       using Item = decltype(item);
       launch(
-          write_scores<Mode, Item>, grid, kBlockThreads, Work<Mode, Item>::kBytes, rows.plan(), rows.rows(),
+          write_scores<Mode, Item>, grid, kBlockThreads, TileWork<Mode, Item>::kBytes, rows.plan(), rows.rows(),
           rows.width(), whole_table<Item>(inputs), parts.size, mutable_data<T>(scores));
     };
     inputs.bfloat16_table ? run(uint16_t()) : run(T());
@@ -212,10 +209,9 @@ AttentionGradients backward(
   with_mode(inputs.session.scalar_type(), precision, [&](auto mode) {
     using Mode = decltype(mode);
     using T = typename Mode::Value;
-    const auto optional = [](const Tensor& tensor) { return tensor.defined() ? data<T>(tensor) : nullptr; };
     const ScoreGradients<T> gradients{
-        optional(given), optional(losses), targets.defined() ? data<int64_t>(targets) : nullptr, optional(normalizer),
-        inputs.items};
+        optional_data<T>(given), optional_data<T>(losses), optional_data<int64_t>(targets),
+        optional_data<T>(normalizer), inputs.items};
     AttentionRows<T, Mode> rows(inputs);
     constexpr int64_t kMostParts = 8;  // of memory for the gradients of all rows
     const ItemParts parts(inputs.items, rows.most_chunks(), kMostParts);
@@ -223,7 +219,7 @@ AttentionGradients backward(
     with_width<Mode>(rows.width(), [&](auto constant) {
       constexpr int kWidth = decltype(constant)::value;
       const unsigned columns = blocks_for(rows.width(), kWidth);
-      const size_t shared = Work<Mode, T>::kBytes;
+      const size_t shared = TileWork<Mode, T>::kBytes;
       launch(
           sum_row_gradients<Mode, kWidth>,
           dim3(static_cast<unsigned>(rows.most_chunks()), static_cast<unsigned>(parts.parts), columns), kBlockThreads,
@@ -269,7 +265,7 @@ std::tuple<Tensor, Tensor> target_attention_cross_entropy(
     Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * inputs.sessions * 2});
     launch(
         sum_exponentials<Mode>, dim3(static_cast<unsigned>(rows.most_chunks()), static_cast<unsigned>(parts.parts)),
-        kBlockThreads, Work<Mode, T>::kBytes, rows.plan(), rows.rows(), rows.width(), whole_table<T>(inputs),
+        kBlockThreads, TileWork<Mode, T>::kBytes, rows.plan(), rows.rows(), rows.width(), whole_table<T>(inputs),
         parts.size, inputs.sessions, data<int64_t>(targets), mutable_data<T>(target_scores), mutable_data<T>(partial));
     launch(
         combine_parts<T>, blocks_for(inputs.sessions, kBlockThreads), kBlockThreads, 0, data<T>(partial),

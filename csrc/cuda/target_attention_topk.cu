@@ -49,10 +49,9 @@ struct Exclusion {
   // By a whole warp.
   __device__ bool has(int64_t session, int64_t row) const {
     if (rows == nullptr) return false;
-    const int64_t begin = rising_offset(offsets, session, count);
-    const int64_t end = larger(begin, smaller(offsets[session + 1], count));
+    const Range range = find_range(offsets, session, count);
     bool found = false;
-    for (int64_t i = begin + lane(); i < end; i += kWarpLanes) found |= rows[i] == row;
+    for (int64_t i = range.begin + lane(); i < range.end; i += kWarpLanes) found |= rows[i] == row;
     return __ballot_sync(kAllLanes, found) != 0;
   }
 };

@@ -293,7 +293,6 @@ inline unsigned __ballot_sync(unsigned, bool value) {
   emulation::done();
   return result;
 }
-inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline int __ffs(int value) { return __builtin_ffs(value); }
 inline float __uint_as_float(uint32_t bits) {
   float value;
