@@ -148,10 +148,11 @@ __global__ void fill_rows(AttentionSources<T> sources, AttentionPlan<T> plan, ty
   });
   if (lane() != 0) return;
   const int chunk = plan.first_chunk[session], pieces = plan.group_chunks[chunk];
-  const int number = chunk * kTileRows + plan.segment_number[session], id = static_cast<int32_t>(session);
-  plan.segment[number] = {id, plan.first_row[session], pieces > 1 ? kPairsFirst : entries - 1, true};
+  const int number = chunk * kTileRows + plan.segment_number[session];
+  plan.segment[number] = {
+      static_cast<int32_t>(session), plan.first_row[session], pieces > 1 ? kPairsFirst : entries - 1, true};
   for (int piece = 1, left = entries - 1 - kPairsFirst; piece < pieces; ++piece, left -= kPairsLater) {
-    plan.segment[(chunk + piece) * kTileRows] = {id, 0, smaller(left, kPairsLater), false};
+    plan.segment[(chunk + piece) * kTileRows] = {static_cast<int32_t>(session), 0, smaller(left, kPairsLater), false};
   }
 }
 

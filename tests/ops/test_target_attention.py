@@ -130,6 +130,26 @@ def test_numbers_of_items(items: int, device: str) -> None:
     assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("precision", "bound"), [(0, 1e-5), (1, 1e-3), (2, 1e-2)])
+@pytest.mark.parametrize("hidden", [7, 100, 150])
+def test_precisions(hidden: int, precision: int, bound: float, device: str) -> None:
+    """Products may be rounded that far on a GPU; CPUs compute in the arithmetic of the inputs whatever is asked."""
+    graph = sample_graph("285 clicks", device=device)
+    inputs = [value / 2 for value in sample_inputs(graph, hidden, 200, device=device)]
+    targets = sample_targets(graph, 200)
+    expected = outputs_and_gradients(losses_of(graph, 200, "plain"), inputs)
+    session, keys, values, table = (value.float() for value in inputs)
+    arguments = session, keys, values, *graph_part(graph), table
+    losses, normalizer = OPS.target_attention_cross_entropy(*arguments, targets, precision)
+    (weights,) = random_tensors([tuple(losses.shape)], torch.float32, device)
+    backward = OPS.target_attention_cross_entropy_backward
+    gradients = backward(weights, *arguments, targets, normalizer, precision)
+    assert_near(losses, expected[0], bound)
+    for gradient, wanted in zip(gradients, expected[1:], strict=True):
+        assert (gradient.double() - wanted).norm() <= bound * wanted.norm()
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("padded_length", [None, 69])
 @pytest.mark.parametrize("sign", [-1, 1])
