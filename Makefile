@@ -2,6 +2,8 @@
 # make test        the package in .venv, with PyTorch's CPU build, and the test suite
 # make lint        ruff, mypy, clang-format
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
+# make emulate     op tests against the CUDA kernels, compiled for the CPU
+# make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
 # make benchmark   the comparisons in benchmarks/
@@ -12,15 +14,16 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized
+EMULATED := build/emulated
 
-.PHONY: demo test lint sanitize test-install cpp benchmark report clean
+.PHONY: demo test lint sanitize emulate cuda-compile test-install cpp benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
 	$(BIN)/tagnn-fast demo demo
 
 test: .venv/installed lint
-	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp
+	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda
 	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
@@ -42,6 +45,15 @@ sanitize: .venv/installed
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	PYTHONPATH=$(SANITIZED) TAGNN_FAST_EXPECT_SANITIZED=1 $(BIN)/pytest tests/ops -x
+
+# Without what measures the CPU's own kernels, or takes emulation minutes.
+emulate: .venv/installed
+	rm -rf $(EMULATED)
+	TAGNN_FAST_EMULATE_CUDA=1 $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(EMULATED) .
+	PYTHONPATH=$(EMULATED) $(BIN)/pytest tests/ops --ignore=tests/ops/test_native.py -k "not memory and not gradcheck"
+
+cuda-compile: .venv/installed
+	$(BIN)/pytest tests/cuda -o tmp_path_retention_policy=none
 
 test-install: .venv/installed
 	$(BIN)/pytest tests/install -o tmp_path_retention_policy=none

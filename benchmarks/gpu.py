@@ -34,6 +34,7 @@ SECTIONS: dict[str, tuple[str, str, int]] = {
     "loss": ("gpu_loss", "time_loss", 600),
     "loss at 1,000,000 items": ("gpu_loss", "time_large_loss", 300),
     "epoch": ("gpu_training", "time_epoch", 300),
+    "epoch of peers": ("gpu_peers", "time_epoch_of_peers", 600),
     "training": ("gpu_training", "time_training", 900),
 }
 

@@ -46,8 +46,8 @@ def padded_session_graphs(
 
 def padded_encoder(
     model: TAGNNPP, nodes: Tensor, adjacency: Tensor, alias: Tensor, mask: Tensor, dropout: float
-) -> Tensor:
-    """Session vectors, (sessions, hidden), of TAGNN-PP in "original" semantics on dense, padded tensors.
+) -> tuple[Tensor, Tensor]:
+    """TAGNN-PP's encoder in "original" semantics on dense, padded tensors.
 
     Args:
         model: whose weights to use.
@@ -56,6 +56,9 @@ def padded_encoder(
         alias: node of each position, int64 (sessions, padded length).
         mask: real clicks, (sessions, padded length).
         dropout: rate on the attention weights.
+
+    Returns:
+        session vectors, (sessions, hidden); states of the clicks, (sessions, padded length, hidden).
     """
     gnn, transformer, readout = model.propagation, model.transformer, model.readout
     sessions, most, hidden = nodes.shape
@@ -79,7 +82,7 @@ def padded_encoder(
     last = clicks[torch.arange(sessions), mask.sum(1) - 1]
     activations = torch.sigmoid(readout.query(last).unsqueeze(1) + readout.key(clicks))
     weights = (activations @ readout.logit_weight).softmax(1)
-    return ((weights * mask).unsqueeze(2) * clicks).sum(1)
+    return ((weights * mask).unsqueeze(2) * clicks).sum(1), clicks
 
 
 def padded_target_attention(session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:

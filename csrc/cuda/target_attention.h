@@ -75,6 +75,7 @@ class TileWork {
   static constexpr size_t kBytes =
       sizeof(T) * (kTileRows * kProductStep + kTileRows + 3 * kTileItems) + sizeof(Segment) * kTileRows +
       sizeof(Stored) * ((kTileRows + kTileItems) * kUnitStep + (kInPlace ? 0 : kTileRows * kGradientStep));
+  static_assert(kBytes <= 99 << 10, "a block of sm_86, sm_89 and sm_120 has 99 KiB");
 
   Segment* segments;
   int segment_count;

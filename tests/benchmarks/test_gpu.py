@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -14,12 +15,13 @@ from torch.nn.functional import cross_entropy
 
 import gpu
 import gpu_loss
+import gpu_peers
 from gpu_checks import relative_difference
 from gpu_inputs import target_attention_work
 from gpu_rates import Rates
 from peers import node_scores, padded_nodes
 from support import ROOT, random_tensors, sample_graph
-from tagnn_fast import reference
+from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch, _library, reference
 from tagnn_fast.nn.recommender import EncodedSessions
 
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
@@ -113,3 +115,37 @@ def test_peers_compute_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(cross_entropy(scores, targets), expected, rtol=1e-6, atol=0)
     nodes = int(graph.num_nodes.sum())
     assert target_attention_work(encoded, 30) == (2 * nodes + sessions) * 30 * 6
+
+
+def test_peers_take_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean loss that each peer learns from, against the model's own; then a step of each."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(gpu_peers, "PADDED_LENGTH", 6)
+    torch.manual_seed(0)
+    batch = SessionBatch(torch.tensor([3, 9, 3, 5, 1, 2, 2]), torch.tensor([0, 3, 4, 7]))
+    targets = torch.tensor([1, 7, 4])
+    config = ModelConfig(10, hidden_size=8, attention_dropout=0.0, padded_length=6)
+    clean, original = (TAGNNPP(dataclasses.replace(config, semantics=kind)) for kind in ("clean", "original"))
+    losses = gpu_peers.plain_mean_losses(clean, batch, targets)
+    assert len(losses) >= 4
+    for name, mean_loss in losses.items():
+        torch.testing.assert_close(mean_loss(), clean.loss(*batch, targets + 1), rtol=1e-5, atol=0, msg=name)
+    published = gpu_peers.published_mean_loss(original, batch, targets)
+    torch.testing.assert_close(published(), original.loss(*batch, targets + 1), rtol=1e-5, atol=0)
+    for model, mean_loss in ((clean, losses["plain, chunked"]), (original, published)):
+        before = float(mean_loss().detach())
+        for _ in range(3):
+            gpu_peers.learning(model, mean_loss, autocast=False)()
+        assert float(mean_loss().detach()) < before
+    assert _library.has_kernel(torch.empty(0))
+
+
+def test_epoch_table() -> None:
+    rows = [
+        {"peer": "published", "precision": "tf32", "epoch": 1234.56},
+        {"peer": "plain, chunked", "precision": "bf16", "error": "OutOfMemoryError: too much"},
+    ]
+    assert gpu_peers.epoch_table(rows) == {
+        "epoch, published, tf32": "1,234.6 s",
+        "epoch, plain, chunked, bf16": "OutOfMemoryError: too much",
+    }
