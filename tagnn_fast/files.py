@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -11,15 +12,30 @@ from pathlib import Path
 from typing import Any
 
 
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+def check_new_folder(path: Path, replace: bool) -> None:
+    """Refuse a folder that must not be written.
 
     Raises:
-        FileExistsError: where `path` exists.
+        FileExistsError: where `path` exists; with `replace`, where it is anything but a data set.
     """
-    if path.exists():
+    if replace and path.exists() and not (path / "dataset.json").exists():
+        raise FileExistsError(f"{path}: expected a data set to replace, got something else")
+    if not replace and path.exists():
         raise FileExistsError(f"{path}: expected a folder that does not exist yet")
+
+
+@contextmanager
+def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+
+    Args:
+        path: of the folder.
+        replace: whether it takes the place of a data set that is there, which stays until then.
+
+    Raises:
+        FileExistsError: see :func:`check_new_folder`.
+    """
+    check_new_folder(path, replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -28,8 +44,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in (*temporary.rglob("*"), temporary):
             _flush(file)
+        before = path.parent / f".{path.name}-before.{os.getpid()}.tmp"
+        if path.exists():
+            path.rename(before)
         temporary.rename(path)
         _flush(path.parent)
+        shutil.rmtree(before, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -47,6 +67,27 @@ def replaced_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def workspace(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for what is needed only while it is made. Those of killed processes are removed."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}*.tmp"):
+        process = left.name.split(".")[-2]
+        if not left.is_dir() or not process.isdigit() or Path(f"/proc/{process}").exists():
+            continue
+        if "-before." in left.name and not path.exists():
+            left.rename(path)  # it was killed after it had moved this away and before the new one was in its place
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = path.parent / f".{path.name}-work.{os.getpid()}.tmp"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

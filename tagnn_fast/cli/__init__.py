@@ -11,6 +11,12 @@ from tagnn_fast import __version__
 from tagnn_fast.cli import demo, evaluate, export, info, prepare, recommend, train
 from tagnn_fast.cli.console import errors
 
+_EXTRAS = {
+    "train": ("lightning_fabric", "tensorboard", "matplotlib"),
+    "prepare": ("ibis", "duckdb"),
+    "spark": ("pyspark",),
+}
+
 app = typer.Typer(
     help="Session-based recommendation with TAGNN++: prepare click data, train, evaluate, recommend.",
     no_args_is_help=True,
@@ -44,9 +50,10 @@ def main() -> None:
         errors.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in ("lightning_fabric", "tensorboard", "matplotlib"):
+        module = (error.name or "").split(".")[0]
+        extra = next((extra for extra, modules in _EXTRAS.items() if module in modules), None)
+        if extra is None:
             raise
-        errors.print(
-            f"error: training needs {error.name}: pip install 'tagnn_fast[train]'", style="red", soft_wrap=True
-        )
+        message = f"error: this command needs {module}: pip install 'tagnn_fast[{extra}]'"
+        errors.print(message, style="red", soft_wrap=True)
         sys.exit(1)

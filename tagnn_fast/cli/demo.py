@@ -22,7 +22,7 @@ def demo(
     clicks: Annotated[int, typer.Option(help="Clicks of the synthetic data.")] = 500_000,
     epochs: Annotated[int, typer.Option(help="Passes over the examples.")] = 3,
 ) -> None:
-    """Make synthetic clicks, train about a minute, compare with two baselines, recommend for three sessions."""
+    """Make synthetic clicks, train about a minute, compare with three baselines, recommend for three sessions."""
     if folder.exists():
         raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
     dataset = synthetic_dataset(clicks)
@@ -41,5 +41,9 @@ def _recommend(run: Run, dataset: Dataset) -> None:
     for begin, end in pairwise(bounds[:4]):
         clicked = dataset.test.clicks[begin:end]
         items = dataset.vocabulary.decode(clicked[clicked > 0].numpy()).to_pylist()
-        console.print(recommendation_table(recommender.recommend([items], k=5), [str(item) for item in items]))
+        console.print(
+            recommendation_table(
+                recommender.recommend([items], k=5), [str(item) for item in items], recommender.vocabulary
+            )
+        )
     say(f"\ntry: tagnn-fast recommend {run.folder} {' '.join(map(str, items))}")

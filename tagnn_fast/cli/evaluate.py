@@ -1,4 +1,4 @@
-"""``tagnn-fast evaluate``: a run's model on test sessions, beside two baselines."""
+"""``tagnn-fast evaluate``: a run's model on test sessions, beside three baselines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 from tagnn_fast.cli.console import ProgressObserver, console, figures_table, main_figures, progress_bar, say
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
+from tagnn_fast.training.baselines import popularity, sequential_rules, session_popularity
 from tagnn_fast.training.evaluation import evaluate as score
-from tagnn_fast.training.evaluation import evaluate_model, popularity, session_popularity
+from tagnn_fast.training.evaluation import evaluate_model
 from tagnn_fast.training.run import Run, open_run
 
 
@@ -20,7 +21,7 @@ def evaluate(
         Optional[Path], typer.Option(help="Another data set folder with the same items; the run's own if not given.")
     ] = None,
 ) -> None:
-    """Score a run's model on the test sessions of its data set, beside popularity and session popularity.
+    """Score a run's model on its data set's test sessions, beside sequential rules and two kinds of popularity.
 
     Each call is a look at the test set, and is added to test_reads.jsonl in the run folder.
     """
@@ -46,8 +47,13 @@ def test_figures(run: Run, dataset: Dataset) -> dict[str, dict[str, float]]:
         figures = evaluate_model(run.load_recommender(), examples, observer.advance)
         run.log_test_read("evaluate", dataset.name, figures)
         rows[run.training.architecture] = main_figures(figures)
-        for name, baseline in (("session popularity", session_popularity), ("popularity", popularity)):
+        baselines = {
+            "sequential rules": sequential_rules(dataset.train, vocabulary),
+            "session popularity": session_popularity(vocabulary),
+            "popularity": popularity(vocabulary),
+        }
+        for name, baseline in baselines.items():
             observer.begin(name, len(examples))
-            baseline_figures = score(baseline(vocabulary), examples, len(vocabulary), advance=observer.advance)
+            baseline_figures = score(baseline, examples, len(vocabulary), advance=observer.advance)
             rows[name] = main_figures(baseline_figures)
     return rows

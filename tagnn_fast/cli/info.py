@@ -10,19 +10,23 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from tagnn_fast.cli.console import console
-from tagnn_fast.data import read_dataset
+from tagnn_fast.cli.console import console, say
+from tagnn_fast.data import Dataset, read_dataset
 from tagnn_fast.files import load_json
 from tagnn_fast.training.checkpoints import list_checkpoints
 from tagnn_fast.training.run import open_run
 
 
 def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run folder.")]) -> None:
-    """Describe a data set or a run."""
+    """Describe a data set or a run; of a data set, draw session lengths and item popularity into its folder."""
     if (path / "dataset.json").exists():
         dataset = read_dataset(path)
         console.print(dataset_table(dataset.name, dataset.statistics()))
+        if "steps" in dataset.source:
+            for part in (dataset.source, *dataset.source.get("updates", [])):
+                console.print(steps_table(part))
         console.print_json(json.dumps({"source": dict(dataset.source)}))
+        _draw(dataset, path)
     elif (path / "config.json").exists():
         _describe_run(path)
     else:
@@ -38,6 +42,32 @@ def dataset_table(name: str, statistics: Mapping[str, Mapping[str, float]]) -> T
     for key, value in statistics["train"].items():
         table.add_row(key.replace("_", " "), f"{value:,}", f"{statistics['test'][key]:,}")
     return table
+
+
+def steps_table(source: Mapping[str, Any]) -> Table:
+    """What was there after each step from the logs to the data set, and the rows that could not be used."""
+    table = Table(title="from the logs", title_justify="left")
+    for column in ("", "clicks", "sessions", "items"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    for reason, found in source["bad_rows"].items():
+        table.add_row(f"dropped: {reason}", f"{found['count']:,}")
+    for step in source["steps"]:
+        table.add_row(step["step"], *(f"{step[column]:,}" for column in ("clicks", "sessions", "items")))
+    return table
+
+
+def _draw(dataset: Dataset, folder: Path) -> None:
+    try:
+        from tagnn_fast.data.plots import plot_item_popularity, plot_session_lengths
+    except ModuleNotFoundError:
+        say("no plots without matplotlib: pip install 'tagnn_fast[train]'")
+        return
+    try:
+        for plot, name in ((plot_session_lengths, "session_lengths"), (plot_item_popularity, "item_popularity")):
+            plot(dataset, folder / f"{name}.png")
+            say(f"wrote {folder / name}.png")
+    except OSError as error:
+        say(f"no plots in {folder}: {error}")
 
 
 def _describe_run(path: Path) -> None:

@@ -7,11 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
+from tagnn_fast.cli import prepare_logs
 from tagnn_fast.cli.console import console, say
 from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.data import Dataset, read_exchange, synthetic_dataset, write_dataset
 
 app = typer.Typer(help="Make a data set folder: Parquet sessions, the items, and a dataset.json.", no_args_is_help=True)
+app.command("logs")(prepare_logs.logs)
+app.command("update")(prepare_logs.update)
 
 Output = Annotated[Path, typer.Argument(help="Folder to make; must not exist.")]
 

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from tagnn_fast.cli.console import console, say
+from tagnn_fast.data import Vocabulary
 from tagnn_fast.data.session_files import TableWriter, read_session_file
 from tagnn_fast.training.run import open_run
 
@@ -39,7 +40,7 @@ def recommend(
         raise ValueError("recommend: expected item ids, or --input and --output")
     recommender = open_run(run).load_recommender()
     if items:
-        console.print(recommendation_table(recommender.recommend([items], k), items))
+        console.print(recommendation_table(recommender.recommend([items], k), items, recommender.vocabulary))
     elif input is not None and output is not None:
         names, sessions = read_session_file(input)
         with TableWriter(output) as writer:
@@ -49,8 +50,8 @@ def recommend(
         say(f"wrote {output}: {k} items for each of {len(sessions):,} sessions")
 
 
-def recommendation_table(answer: pa.Table, items: list[str]) -> Table:
-    """The answer for one session, for people."""
+def recommendation_table(answer: pa.Table, items: list[str], vocabulary: Vocabulary) -> Table:
+    """The answer for one session, for people; with titles, if the data set has any."""
     source, skipped = answer["answer"][0].as_py(), answer["skipped"][0].as_py()
     title = f"after {' '.join(items)}"
     if source == "popularity":
@@ -60,7 +61,11 @@ def recommendation_table(answer: pa.Table, items: list[str]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("rank", "item", "clicks in training" if source == "popularity" else "score"):
         table.add_column(column, justify="right")
+    titled = vocabulary.titles is not None
+    if titled:
+        table.add_column("title")
     for row in answer.to_pylist():
         score = f"{row['score']:,.0f}" if source == "popularity" else f"{row['score']:.4f}"
-        table.add_row(str(row["rank"]), str(row["item"]), score)
+        named = [vocabulary.title(row["item"]) or ""] if titled else []
+        table.add_row(str(row["rank"]), str(row["item"]), score, *named)
     return table

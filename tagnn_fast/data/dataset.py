@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Dataset:
         test: test sessions; item 0 is one that never occurs in training.
         vocabulary: raw id and training clicks of each item.
         source: how it was made, for people: any JSON object.
+        raw_test: raw ids of the clicks of the test sessions as they were, before items without a row were taken away;
+            None where they are not known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Dataset:
     test: Sessions
     vocabulary: Vocabulary
     source: Mapping[str, Any] = field(default_factory=dict)
+    raw_test: pa.ListArray | None = None
 
     def __post_init__(self) -> None:
         for split, lowest in (("train", 1), ("test", 0)):
@@ -52,6 +55,12 @@ class Dataset:
                     f"{split}: expected item indices in {lowest}..{len(self.vocabulary)}, "
                     f"got {low if low < lowest else high}"
                 )
+
+    def with_titles(self, titles: Mapping[str, str]) -> Dataset:
+        """The same with a title for each item that has one, by its raw id as text."""
+        found = pa.array([titles.get(str(raw_id)) for raw_id in self.vocabulary.raw_ids.to_pylist()], pa.string())
+        vocabulary = Vocabulary(self.vocabulary.raw_ids, self.vocabulary.counts, found)
+        return replace(self, vocabulary=vocabulary)
 
     def fingerprint(self) -> str:
         """SHA-256 of sessions and items: the same for the same content in the same order."""
@@ -87,20 +96,23 @@ def _statistics(sessions: Sessions) -> dict[str, float]:
     }
 
 
-def write_dataset(dataset: Dataset, folder: str | Path) -> None:
-    """Write a data set to a folder that does not exist yet; all of it, or nothing.
+def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -> None:
+    """Write a data set to a folder that does not exist yet, or with `replace` is a data set; all of it, or nothing.
 
     ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32>, and ``examples``, int64, the
-    number of last clicks that are targets. ``items.parquet`` has a row per item: ``raw_id``, ``index``, ``count``.
+    number of last clicks that are targets. ``items.parquet`` has a row per item: ``raw_id``, ``index``, ``count``,
+    maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``, where they are known.
 
     Raises:
-        FileExistsError: where the folder exists.
+        FileExistsError: where the folder exists, or with `replace` is no data set.
         OSError: where it cannot be written.
     """
-    with new_folder(Path(folder)) as temporary:
+    with new_folder(Path(folder), replace) as temporary:
         for split in ("train", "test"):
             _write_table(_session_table(getattr(dataset, split)), temporary / f"{split}.parquet")
         write_items(dataset.vocabulary, temporary / "items.parquet")
+        if dataset.raw_test is not None:
+            _write_table(pa.table({"items": dataset.raw_test}), temporary / "raw_test.parquet")
         write_json(
             temporary / "dataset.json",
             {
@@ -131,15 +143,17 @@ def read_dataset(folder: str | Path) -> Dataset:
             test=_sessions(folder / "test.parquet"),
             vocabulary=read_items(folder / "items.parquet"),
             source=dict(information.get("source", {})),
+            raw_test=_raw_test(folder / "raw_test.parquet"),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: damaged data set: {error}") from None
 
 
 def write_items(vocabulary: Vocabulary, path: Path) -> None:
-    """Write a vocabulary to Parquet: ``raw_id``, ``index``, ``count``."""
+    """Write a vocabulary to Parquet: ``raw_id``, ``index``, ``count``, and ``title`` where there are any."""
     index = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
-    _write_table(pa.table({"raw_id": vocabulary.raw_ids, "index": index, "count": vocabulary.counts}), path)
+    columns = {"raw_id": vocabulary.raw_ids, "index": index, "count": vocabulary.counts}
+    _write_table(pa.table(columns if vocabulary.titles is None else {**columns, "title": vocabulary.titles}), path)
 
 
 def read_items(path: Path) -> Vocabulary:
@@ -153,7 +167,8 @@ def read_items(path: Path) -> Vocabulary:
     if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
         raise ValueError(f"{path}: expected index to count from 1")
     try:
-        return Vocabulary(one_chunk(items["raw_id"]), items["count"].to_numpy())
+        titles = one_chunk(items["title"]) if "title" in items.column_names else None
+        return Vocabulary(one_chunk(items["raw_id"]), items["count"].to_numpy(), titles)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -174,6 +189,10 @@ def _sessions(path: Path) -> Sessions:
     return Sessions(
         *(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples))
     )
+
+
+def _raw_test(path: Path) -> pa.ListArray | None:
+    return one_chunk(_read_table(path, {"items": None})["items"]) if path.exists() else None
 
 
 def _write_table(table: pa.Table, path: Path) -> None:

@@ -15,16 +15,19 @@ class Vocabulary:
     Args:
         raw_ids: distinct raw ids, int64 or string.
         counts: clicks on each in the training sessions, int64.
+        titles: what to call each for people, string, null where there is nothing; None where there are none at all.
     """
 
-    def __init__(self, raw_ids: pa.Array, counts: np.ndarray) -> None:
+    def __init__(self, raw_ids: pa.Array, counts: np.ndarray, titles: pa.Array | None = None) -> None:
         if not (pa.types.is_int64(raw_ids.type) or pa.types.is_string(raw_ids.type)):
             raise TypeError(f"raw_ids: expected int64 or string, got {raw_ids.type}")
         if len(raw_ids) != len(counts):
             raise ValueError(f"counts: expected one per item, got {len(counts)} for {len(raw_ids)}")
         if raw_ids.null_count or pc.count_distinct(raw_ids).as_py() != len(raw_ids):
             raise ValueError("raw_ids: expected distinct ids, got one twice or a null")
-        self.raw_ids = raw_ids
+        if titles is not None and (len(titles) != len(raw_ids) or not pa.types.is_string(titles.type)):
+            raise ValueError(f"titles: expected a string per item, got {len(titles)} of {titles.type}")
+        self.raw_ids, self.titles = raw_ids, titles
         self.counts = np.array(counts, np.int64)  # a writable copy, as PyTorch wants
 
     def __len__(self) -> int:
@@ -58,6 +61,13 @@ class Vocabulary:
     def decode(self, items: np.ndarray) -> pa.Array:
         """Raw ids of item indices 1..number of items."""
         return self.raw_ids.take(pa.array(np.asarray(items, np.int64) - 1))
+
+    def title(self, raw_id: object) -> str | None:
+        """What to call an item, None where there is nothing."""
+        if self.titles is None:
+            return None
+        place = int(self.encode([raw_id])[0])
+        return self.titles[place - 1].as_py() if place else None
 
     def by_popularity(self) -> np.ndarray:
         """Item indices, most clicked first, equal ones by index: int64 (items,)."""

@@ -1,14 +1,12 @@
-"""Scoring recommenders on examples: the model, and two baselines that every model must beat."""
+"""Scoring recommenders on examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
-from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.metrics import RankingMetrics
 
@@ -58,38 +56,3 @@ def evaluate_model(
         return recommender.topk(batch.items, batch.offsets, k, padded_length).items
 
     return evaluate(topk, examples, len(recommender.vocabulary), advance=advance)
-
-
-def popularity(vocabulary: Vocabulary) -> TopK:
-    """The same list for everyone: the items with most training clicks."""
-    popular = torch.from_numpy(vocabulary.by_popularity())
-    return lambda batch, k: popular[:k].expand(batch.targets.numel(), k)
-
-
-def session_popularity(vocabulary: Vocabulary) -> TopK:
-    """Items of the prefix by how often they were clicked in it, then all others; equal ones by training clicks."""
-    popular = torch.from_numpy(vocabulary.by_popularity())
-    place = torch.empty(len(popular) + 1, dtype=torch.int64)  # of each item in that order
-    place[popular] = torch.arange(len(popular))
-
-    def topk(batch: ExampleBatch, k: int) -> Tensor:
-        examples, ids = batch.targets.numel(), len(popular) + 1
-        example = torch.arange(examples).repeat_interleave(batch.offsets.diff())
-        known = batch.items != 0
-        keys, clicks = torch.unique(example[known] * ids + batch.items[known], return_counts=True)
-        order = place[keys % ids].argsort()
-        order = order[clicks[order].argsort(descending=True, stable=True)]
-        order = order[(keys[order] // ids).argsort(stable=True)]
-        example, items = keys[order] // ids, keys[order] % ids  # distinct items of each prefix, best first
-        distinct = torch.bincount(example, minlength=examples)
-        rank = torch.arange(items.numel()) - (distinct.cumsum(0) - distinct)[example]
-        longest = int(distinct.max())
-        own = torch.zeros(examples, longest, dtype=torch.int64)
-        own[example, rank] = items
-        others = popular[: k + longest].expand(examples, -1)
-        is_own = torch.isin(torch.arange(examples).unsqueeze(1) * ids + others, keys)
-        candidates = torch.cat([own, others.masked_fill(is_own, 0)], 1)  # 0: nothing
-        first = (candidates == 0).byte().argsort(dim=1, stable=True)[:, :k]
-        return candidates.gather(1, first)
-
-    return topk

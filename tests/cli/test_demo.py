@@ -34,6 +34,7 @@ def test_demo(demo: Outcome, folder: Path) -> None:
         "epoch 1, in percent",
         "test sessions, in percent",
         "tagnn_pp",
+        "sequential rules",
         "session popularity",
         "wrote demo/run",
     ):

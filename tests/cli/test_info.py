@@ -15,17 +15,34 @@ from tagnn_fast import __version__
 
 def printed_json(printed: str) -> Any:
     """The JSON after the table."""
-    return json.loads(printed[printed.index("\n{") :])
+    return json.JSONDecoder().raw_decode(printed[printed.index("\n{") + 1 :])[0]
 
 
-def test_data_set(data: Path) -> None:
-    printed, before = succeed("info", data), contents(data)
+def test_data_set(data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(data, tmp_path / "data"))
+    before, printed = contents(data), succeed("info", data)
     information = read(data / "dataset.json")
     assert "synthetic-900-200-0: 148 items" in words(printed)
     for key, value in information["statistics"]["train"].items():
         assert f"{key.replace('_', ' ')} {value:,} {information['statistics']['test'][key]:,}" in words(printed)
     assert printed_json(printed) == {"source": information["source"]}
-    assert contents(data) == before
+    after = contents(data)
+    plots = {name: content for name, content in after.items() if name not in before}
+    assert set(plots) == {"session_lengths.png", "item_popularity.png"}
+    for name, content in plots.items():
+        assert content.startswith(b"\x89PNG")
+        assert f"wrote {data / name}\n" in printed
+    assert {name: after[name] for name in before} == before
+
+
+def test_plots_that_cannot_be_written(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the data set may only be read, the rest is printed."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tagnn_fast.data.plots._save", refuse)
+    assert f"no plots in {data}: [Errno 13] Permission denied\n" in succeed("info", data)
 
 
 def test_run(trained: Path) -> None:

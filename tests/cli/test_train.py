@@ -341,5 +341,5 @@ def test_without_the_training_extra(package: str, data: Path, tmp_path: Path, mo
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
     printed = refused("train", data, "--run", tmp_path / "run", *TINY)
-    assert printed == f"training needs {package}: pip install 'tagnn_fast[train]'"
+    assert printed == f"this command needs {package}: pip install 'tagnn_fast[train]'"
     assert list(tmp_path.iterdir()) == []

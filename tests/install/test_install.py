@@ -137,7 +137,7 @@ def test_command_line(tmp_path: Path, with_torch: Environment, sources: Path) ->
     data, run = tmp_path / "data", tmp_path / "run"
     with_torch.run("tagnn-fast", "prepare", "synthetic", data, "--clicks", "300", "--items", "20")
     train = ("tagnn-fast", "train", data, "--run", run, "--hidden-size", "4", "--epochs", "1")
-    assert "error: training needs lightning_fabric: pip install 'tagnn_fast[train]'" in with_torch.run(
+    assert "error: this command needs lightning_fabric: pip install 'tagnn_fast[train]'" in with_torch.run(
         *train, fails=True
     )
     assert not run.exists()

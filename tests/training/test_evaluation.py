@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,8 @@ from tagnn_fast import ModelConfig, SessionBatch
 from tagnn_fast.data import PrefixExamples, Sessions, Vocabulary, read_exchange
 from tagnn_fast.nn.tagnn_pp import TAGNNPP
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.training.evaluation import evaluate, evaluate_model, popularity, session_popularity
+from tagnn_fast.training.baselines import popularity, sequential_rules, session_popularity
+from tagnn_fast.training.evaluation import evaluate, evaluate_model
 
 VOCABULARY = Vocabulary(pa.array(range(101, 107)), np.array([5, 9, 9, 1, 0, 7]))
 POPULAR = [2, 3, 6, 1, 4, 5]
@@ -32,6 +35,24 @@ def test_session_popularity() -> None:
         [4, 2, 3, 6, 1, 5],
         POPULAR,
     ]
+
+
+def test_sequential_rules() -> None:
+    """By a count of every pair; the last click that has a row decides, popularity fills the list."""
+    generator = np.random.default_rng(0)
+    train = [generator.integers(1, 7, generator.integers(1, 14)).tolist() for _ in range(40)]
+    recommend = sequential_rules(Sessions.from_lists(train), VOCABULARY)
+    weights = np.zeros((7, 7))
+    for session in train:
+        for i, j in combinations(range(len(session)), 2):
+            weights[session[i], session[j]] += 1 / (j - i) if j - i <= 10 else 0
+    batch = PrefixExamples(Sessions.from_lists([[1, 2, 5, 0, 3], [0, 2], [4, 4, 1]])).cut(torch.arange(7))
+    lasts = [5, 5, 2, 1, 0, 4, 4]
+    expected = [sorted(POPULAR, key=lambda item: -weights[last, item]) for last in lasts]
+    assert recommend(batch, 6).tolist() == expected
+    assert recommend(batch, 2).tolist() == [items[:2] for items in expected]
+    never = sequential_rules(Sessions.from_lists([[6, 6]]), VOCABULARY)
+    assert never(batch, 6).tolist() == [POPULAR] * 7
 
 
 def sample_recommender(semantics: str = "clean") -> Recommender:

@@ -1,0 +1,226 @@
+"""``tagnn-fast prepare logs`` and ``prepare update``: raw click logs to a data set folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from tagnn_fast.cli.console import console, say, stage_bar
+from tagnn_fast.cli.info import dataset_table, steps_table
+from tagnn_fast.data import Dataset, read_dataset, read_titles, write_dataset
+from tagnn_fast.files import check_new_folder, workspace
+
+if TYPE_CHECKING:
+    from tagnn_fast.logs import Engine, LogFormat, PrepareOptions
+
+_FORMAT, _OPTIONS, _ENGINE = "Format", "Sessions, filters, split", "Engine"
+
+
+def _of_format(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel=_FORMAT)
+
+
+def _of_options(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel=_OPTIONS)
+
+
+Logs = Annotated[list[str], typer.Argument(help="Log files, or patterns: text, plain or .gz or .zst, or .parquet.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="duckdb, on this machine; or spark.", rich_help_panel=_ENGINE)
+]
+SparkMaster = Annotated[str, typer.Option(help="Such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)]
+Memory = Annotated[
+    Optional[int],
+    typer.Option(help="Megabytes that DuckDB may use; a third of the machine's.", rich_help_panel=_ENGINE),
+]
+MaxBadRows = Annotated[
+    int, typer.Option(help="Rows that cannot be read are dropped and reported; not more than these.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is there.")]
+Titles = Annotated[
+    Optional[Path], typer.Option(help="CSV or TSV with a header: item id, title. Shown with recommendations.")
+]
+
+
+def logs(
+    logs: Logs,
+    output: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    format: Annotated[
+        Optional[str],
+        typer.Option(
+            help="yoochoose, diginetica, retailrocket, tmall, nowplaying or lastfm; or name the columns below.",
+            rich_help_panel=_FORMAT,
+        ),
+    ] = None,
+    session_column: Annotated[Optional[str], _of_format("Column with the session's id.")] = None,
+    user_column: Annotated[Optional[str], _of_format("Column with the user's id, where there are no sessions.")] = None,
+    item_column: Annotated[Optional[str], _of_format("Column with the item's id.")] = None,
+    time_column: Annotated[Optional[str], _of_format("Column with the click's time.")] = None,
+    time_unit: Annotated[Optional[str], _of_format("iso; or seconds or milliseconds since 1970.")] = None,
+    event_column: Annotated[Optional[str], _of_format("Column with the kind of event.")] = None,
+    events: Annotated[Optional[str], _of_format("Kinds that count as clicks, with commas between.")] = None,
+    separator: Annotated[Optional[str], _of_format("Between columns; \\t is a tab.")] = None,
+    quote: Annotated[Optional[str], _of_format("Around values; empty for none.")] = None,
+    columns: Annotated[Optional[str], _of_format("Names of all columns, for files without a header.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="clean, or paper: what the published code does.", rich_help_panel=_OPTIONS)
+    ] = "clean",
+    sessions: Annotated[Optional[str], _of_options("given; or, of a user's clicks, gap or day.")] = None,
+    gap: Annotated[Optional[str], _of_options("Pause that ends a session, like 30m.")] = None,
+    time_zone: Annotated[Optional[str], _of_options("Of times that state none, and of days; UTC.")] = None,
+    order: Annotated[Optional[str], _of_options("Of a session's clicks: time or file.")] = None,
+    collapse_repeats: Annotated[Optional[bool], _of_options("Drop clicks on the item clicked just before.")] = None,
+    minimum_length: Annotated[Optional[int], _of_options("Clicks that a session must have; 2.")] = None,
+    minimum_support: Annotated[Optional[int], _of_options("Clicks that an item must have; 5.")] = None,
+    until_stable: Annotated[Optional[bool], _of_options("Repeat both until nothing changes.")] = None,
+    support_from: Annotated[Optional[str], _of_options("train or all: whose clicks count.")] = None,
+    test: Annotated[Optional[str], _of_options("Length of the test period at the end, like 1d.")] = None,
+    test_from: Annotated[Optional[str], _of_options("First date of the test set instead.")] = None,
+    maximum_length: Annotated[Optional[int], _of_options("Last clicks of longer sessions that are kept.")] = None,
+    fraction: Annotated[Optional[int], _of_options("Keep the last 1/this of the training examples.")] = None,
+    cold_items: Annotated[Optional[str], _of_options("drop or keep test clicks on items not trained on.")] = None,
+    titles: Titles = None,
+    name: Annotated[Optional[str], typer.Option(help="What to call it; the folder's name if not given.")] = None,
+    max_bad_rows: MaxBadRows = 0,
+    force: Force = False,
+    engine: EngineName = "duckdb",
+    spark_master: SparkMaster = "local[*]",
+    memory: Memory = None,
+) -> None:
+    """From raw click logs.
+
+    Sessions that end within the last day (--test) are the test set; items with fewer than 5 clicks in the
+    training sessions and sessions of one click are dropped. --preset paper does what the published code
+    does: support is counted in all sessions, and those exactly at the split are lost.
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    with _engine_errors():
+        from tagnn_fast.logs import find_files, prepare_logs
+
+        form = _format(given)
+        options = _options(form, preset, given)
+        check_new_folder(output, force)
+        files = find_files(logs, form)
+        read = read_titles(titles) if titles is not None else None
+        with _running(engine, output, options, spark_master, memory) as (running, advance):
+            dataset = prepare_logs(running, files, form, options, name or output.name, max_bad_rows, advance)
+    _write(dataset if read is None else dataset.with_titles(read), output, force)
+
+
+def update(
+    dataset: Annotated[Path, typer.Argument(help="Data set folder made by `prepare logs`.")],
+    logs: Logs,
+    output: Annotated[Optional[Path], typer.Option(help="Folder to make instead of replacing the data set.")] = None,
+    titles: Titles = None,
+    max_bad_rows: MaxBadRows = 0,
+    engine: EngineName = "duckdb",
+    spark_master: SparkMaster = "local[*]",
+    memory: Memory = None,
+) -> None:
+    """Add a new day's logs to a data set.
+
+    By the options it was made with. Its test sessions are trained on from now on, the last period of the new logs is
+    the new test set. Items keep their rows, new ones get rows behind them.
+    """
+    with _engine_errors():
+        from tagnn_fast.logs import find_files, update_dataset
+        from tagnn_fast.logs.update import recorded
+
+        before = read_dataset(dataset)
+        form, options = recorded(before)
+        if output is not None:
+            check_new_folder(output, False)
+        files = find_files(logs, form)
+        read = read_titles(titles) if titles is not None else None
+        with _running(engine, output or dataset, options, spark_master, memory) as (running, advance):
+            after = update_dataset(running, files, before, max_bad_rows, advance)
+    _write(after if read is None else after.with_titles(read), output or dataset, output is None)
+
+
+def _format(given: dict[str, Any]) -> LogFormat:
+    """The named format, or the one that columns describe; other options change it."""
+    from tagnn_fast.logs import FORMATS, LogFormat
+
+    changes: dict[str, Any] = {}
+    for field, option in (("item", "item_column"), ("time", "time_column"), ("event", "event_column")):
+        if option in given:
+            changes[field] = given[option]
+    if "session_column" in given and "user_column" in given:
+        raise ValueError("expected --session-column or --user-column, got both")
+    for option in ("session_column", "user_column"):
+        if option in given:
+            changes.update(owner=given[option], owner_is_user=option == "user_column")
+    changes.update({key: given[key] for key in ("time_unit", "quote") if key in given})
+    changes.update({key: tuple(given[key].split(",")) for key in ("events", "columns") if key in given})
+    if "separator" in given:
+        changes["separator"] = given["separator"].replace("\\t", "\t")
+    if "format" in given:
+        if given["format"] not in FORMATS:
+            raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {given['format']!r}")
+        form = dataclasses.replace(FORMATS[given["format"]], **changes)
+    else:
+        missing = [f"--{name}-column" for name in ("item", "time") if f"{name}_column" not in given]
+        if "owner" not in changes:
+            missing.insert(0, "--session-column or --user-column")
+        if missing:
+            raise ValueError(f"expected --format, or the columns: {', '.join(missing)} not given")
+        form = LogFormat("generic", **changes)
+    if (form.event is None) != (not form.events):
+        raise ValueError("expected --event-column and --events together")
+    return form
+
+
+def _options(form: LogFormat, preset: str, given: dict[str, Any]) -> PrepareOptions:
+    """The preset's options, with those that are given."""
+    from tagnn_fast.logs import PAPER, PrepareOptions
+
+    if preset not in ("clean", "paper"):
+        raise ValueError(f"preset: expected clean or paper, got {preset!r}")
+    fields = {field.name for field in dataclasses.fields(PrepareOptions)}
+    values = {key: value for key, value in given.items() if key in fields}
+    values.setdefault("sessions", "gap" if form.owner_is_user else "given")
+    if form.owner_is_user == (values["sessions"] == "given"):
+        expected = "gap or day, since the log has users" if form.owner_is_user else "given, since the log has sessions"
+        raise ValueError(f"sessions: expected {expected}, got {values['sessions']!r}")
+    base = {**PAPER, **form.paper} if preset == "paper" else {}
+    return PrepareOptions(**{**base, **values})
+
+
+@contextmanager
+def _running(
+    name: str, output: Path, options: PrepareOptions, master: str, memory: int | None
+) -> Iterator[tuple[Engine, Callable[[str], None]]]:
+    """The engine, in a folder beside the output, and what shows its progress."""
+    from tagnn_fast.logs import DuckDB, Spark
+
+    if name not in ("duckdb", "spark"):
+        raise ValueError(f"engine: expected duckdb or spark, got {name!r}")
+    with workspace(output) as folder:
+        start = partial(DuckDB, memory=memory) if name == "duckdb" else partial(Spark, master=master)
+        with start(folder, options.time_zone) as engine, stage_bar() as advance:
+            yield engine, advance
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """What an engine cannot do, a full disk for one, is said in a line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb", "pyspark", "py4j"):
+            raise
+        raise OSError(f"prepare: {str(error).strip().splitlines()[0]}") from error
+
+
+def _write(dataset: Dataset, output: Path, replace: bool) -> None:
+    write_dataset(dataset, output, replace)
+    source = dataset.source["updates"][-1] if "updates" in dataset.source else dataset.source
+    console.print(steps_table(source))
+    console.print(dataset_table(dataset.name, dataset.statistics()))
+    say(f"wrote {output}")

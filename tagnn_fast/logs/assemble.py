@@ -1,0 +1,174 @@
+"""Sessions in memory to a data set: items are numbered, long sessions cut, cold items taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.logs.options import PrepareOptions
+
+_INTEGER_IDS = r"^(0|-?[1-9]\d{0,17})$"  # those that come out again as they went in
+
+
+@dataclass(frozen=True)
+class RawSessions:
+    """Sessions one after the other.
+
+    Attributes:
+        items: of each click, (clicks,): any integers that tell them apart.
+        lengths: clicks of each session, int64 (sessions,).
+    """
+
+    items: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def collect(cls, batches: Iterable[pa.RecordBatch]) -> RawSessions:
+        """From rows with `session` and `item` that have the clicks of a session side by side."""
+        items, changes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        before, last = 0, None
+        for batch in batches:
+            session = batch["session"].to_numpy()
+            if len(session) == 0:
+                continue
+            first = np.flatnonzero(np.diff(session, prepend=session[0] - 1 if last is None else last))
+            changes.append(before + first)
+            items.append(batch["item"].to_numpy())
+            before, last = before + len(session), session[-1]
+        starts = np.concatenate(changes)
+        return cls(np.concatenate(items), np.diff(starts, append=before))
+
+    def where(self, keep: np.ndarray) -> RawSessions:
+        """The clicks that `keep`, bool (clicks,), says; sessions may be left empty."""
+        return RawSessions(self.items[keep], _sums(keep, self.lengths))
+
+    def long(self, minimum: int) -> RawSessions:
+        """Sessions of at least so many clicks."""
+        enough = self.lengths >= minimum
+        return RawSessions(self.items[enough.repeat(self.lengths)], self.lengths[enough])
+
+    def last_clicks(self, most: int) -> RawSessions:
+        """The last clicks of each session."""
+        ends = self.lengths.cumsum()
+        to_end = ends.repeat(self.lengths) - np.arange(len(self.items))  # 1 for a session's last click
+        return self.where(to_end <= most)
+
+    def encoded(self) -> Sessions:
+        """As the data set has them, where items are its indices."""
+        offsets = np.concatenate([[0], self.lengths.cumsum()]).astype(np.int64)
+        return Sessions.whole(torch.from_numpy(self.items.astype(np.int32)), torch.from_numpy(offsets))
+
+
+def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    total = np.concatenate([[0], values.cumsum()])
+    ends = lengths.cumsum()
+    return np.asarray(total[ends] - total[ends - lengths])
+
+
+def last_examples(sessions: RawSessions, fraction: int) -> tuple[RawSessions, np.ndarray]:
+    """The last 1/fraction of the examples, in the order of the sessions, of each the longest prefix first.
+
+    Returns:
+        The sessions they are cut from. The first may be cut short, since its longest prefixes may be left out.
+        The items that were cut off it.
+    """
+    examples = np.maximum(sessions.lengths - 1, 0)
+    wanted = int(examples.sum()) // fraction
+    if wanted == 0:
+        return RawSessions(sessions.items[:0], sessions.lengths[:0]), sessions.items[:0]
+    upto = examples[::-1].cumsum()
+    count = int(np.searchsorted(upto, wanted)) + 1  # sessions from the end
+    cut = int(upto[count - 1]) - wanted
+    lengths = sessions.lengths[-count:].copy()
+    items = sessions.items[len(sessions.items) - int(lengths.sum()) :]
+    end = int(lengths[0])
+    lengths[0] -= cut
+    return RawSessions(np.delete(items, slice(end - cut, end)), lengths), items[end - cut : end]
+
+
+def typed_ids(raw_ids: pa.Array) -> pa.Array:
+    """Raw ids as integers, where all of them are written like one; else the strings they are."""
+    if len(raw_ids) and pc.all(pc.match_substring_regex(raw_ids, _INTEGER_IDS)).as_py():
+        return raw_ids.cast(pa.int64())
+    return raw_ids
+
+
+def assemble(
+    train: RawSessions,
+    test: RawSessions,
+    codes: pa.Array,
+    raw_ids: pa.Array,
+    options: PrepareOptions,
+    name: str,
+    source: dict[str, Any],
+) -> Dataset:
+    """A data set of sessions whose items are codes.
+
+    Items are numbered in the order in which training sessions first have them.
+
+    Args:
+        train: training sessions in order.
+        test: test sessions in order.
+        codes: all items, int64.
+        raw_ids: their ids, string.
+        options: what is done: maximum_length, cold_items, minimum_length and fraction are done here.
+        name: of the data set.
+        source: its record; what is done here is added.
+
+    Raises:
+        ValueError: where nothing is left to train on.
+    """
+    steps: list[dict[str, Any]] = source["steps"]
+    if options.maximum_length is not None:
+        train, test = train.last_clicks(options.maximum_length), test.last_clicks(options.maximum_length)
+        steps.append(step_of(f"last {options.maximum_length} clicks of training sessions", train))
+    known = pa.array(train.items).dictionary_encode()
+    if len(known) == 0:
+        raise ValueError(f"{name}: expected training sessions before the split, got none; see --test and --test-from")
+    ids = typed_ids(raw_ids).take(pc.index_in(known.dictionary, value_set=codes))
+    train = RawSessions(known.indices.to_numpy().astype(np.int64) + 1, train.lengths)
+
+    of_test = typed_ids(raw_ids).take(pc.index_in(pa.array(test.items), value_set=codes))
+    test, raw_test = encode_test(test, of_test, ids, options)
+    if options.cold_items == "drop":
+        steps.append(step_of("test sessions without cold items", test))
+    if options.fraction > 1:
+        train, cut = last_examples(train, options.fraction)
+        step = step_of(f"last 1/{options.fraction} of the training examples", train)
+        steps.append({**step, "cut_off_the_first_session": ids.take(pa.array(cut - 1)).to_pylist()})
+    counts = np.bincount(train.items, minlength=len(ids) + 1)[1:]
+    return Dataset(name, train.encoded(), test.encoded(), Vocabulary(ids, counts), source, raw_test)
+
+
+def encode_test(
+    test: RawSessions, raw_ids: pa.Array, known: pa.Array, options: PrepareOptions
+) -> tuple[RawSessions, pa.ListArray]:
+    """Test sessions by rows of `known` ids, and their raw ids as they were.
+
+    Args:
+        test: the sessions; their lengths count.
+        raw_ids: of each click.
+        known: raw ids that have a row, in its order.
+        options: what is done with clicks on other items.
+    """
+    offsets = np.concatenate([[0], test.lengths.cumsum()]).astype(np.int32)
+    found = pc.fill_null(pc.index_in(raw_ids, value_set=known), -1)
+    encoded = RawSessions(found.to_numpy(zero_copy_only=False).astype(np.int64) + 1, test.lengths)
+    if options.cold_items == "drop":
+        encoded = encoded.where(encoded.items > 0).long(options.minimum_length)
+    return encoded, pa.ListArray.from_arrays(offsets, raw_ids)
+
+
+def step_of(what: str, sessions: RawSessions) -> dict[str, Any]:
+    """What there is after a step, for the record."""
+    distinct = len(np.unique(sessions.items[sessions.items > 0]))
+    return {"step": what, "clicks": len(sessions.items), "sessions": len(sessions.lengths), "items": distinct}

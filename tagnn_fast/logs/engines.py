@@ -1,0 +1,293 @@
+"""What runs the pipeline's Ibis expressions. All that differs between engines is here: reading, and a few functions."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import ibis
+import ibis.expr.datatypes as dt
+import pyarrow as pa
+from ibis.expr.types import IntegerColumn, Table, TimestampColumn
+
+from tagnn_fast.logs.files import LogFiles
+
+_BATCH = 1 << 20  # rows that come to Python at once
+_INSTANT = dt.Timestamp(timezone="UTC")
+
+
+class Engine(ABC):
+    """Reads logs, keeps tables, gives results to Python. Used as a context manager.
+
+    Args:
+        folder: for what does not fit into memory; emptied by who made it.
+        time_zone: of times that do not state one.
+    """
+
+    name: str
+
+    def __init__(self, folder: Path, time_zone: str) -> None:
+        self.folder, self.time_zone = folder, time_zone
+        self._kept = 0
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def read(self, files: LogFiles, columns: Sequence[str]) -> Table:
+        """Rows of all files.
+
+        Returns:
+            `columns` as strings; `row`, int64, which rises from row to row and from file to file in their order; and
+            `line`, the whole line where it has too many or too few columns, else null.
+        """
+
+    @abstractmethod
+    def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
+        """The time so many microseconds after 1970 began in UTC."""
+
+    @abstractmethod
+    def microseconds(self, instant: TimestampColumn) -> IntegerColumn:
+        """The inverse of :meth:`instant`."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Name and version, for the record."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds."""
+
+    def keep(self, table: Table) -> Table:
+        """The same rows, computed once and stored."""
+        self._kept += 1
+        return self.connection.create_table(f"kept_{self._kept}", table)
+
+    def forget(self, *tables: Table) -> None:
+        """Remove what :meth:`keep` returned."""
+        for table in tables:
+            self.connection.drop_table(table.get_name())
+
+    def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
+        """The rows, a part at a time."""
+        yield from table.to_pyarrow_batches(chunk_size=_BATCH)
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        """The few rows of a small result."""
+        return table.to_pyarrow().to_pylist()  # type: ignore[no-any-return]
+
+    connection: Any
+
+
+@ibis.udf.scalar.builtin(name="make_timestamptz")
+def _duckdb_instant(microseconds: int) -> _INSTANT:  # type: ignore[valid-type]
+    """DuckDB's own."""
+
+
+@ibis.udf.scalar.builtin(name="epoch_us")
+def _duckdb_microseconds(instant: _INSTANT) -> int:  # type: ignore[valid-type,empty-body]
+    """DuckDB's own."""
+
+
+class DuckDB(Engine):
+    """DuckDB in this process, out of core.
+
+    Args:
+        folder: see the base class.
+        time_zone: see the base class.
+        memory: megabytes that it may use; a third of the machine's if not given.
+        threads: as many as cores if not given.
+    """
+
+    name = "duckdb"
+
+    def __init__(self, folder: Path, time_zone: str, memory: int | None = None, threads: int | None = None) -> None:
+        super().__init__(folder, time_zone)
+        self.connection = ibis.duckdb.connect(folder / "tables.duckdb")
+        if memory is None:
+            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 3_000_000
+        settings = {
+            "memory_limit": f"'{memory}MB'",
+            "temp_directory": _quoted(folder / "spilled"),
+            "TimeZone": _quoted(time_zone),
+            "threads": threads or len(os.sched_getaffinity(0)),
+            "enable_progress_bar": "false",
+        }
+        for name, value in settings.items():
+            self.connection.raw_sql(f"SET {name} = {value}")
+
+    def read(self, files: LogFiles, columns: Sequence[str]) -> Table:
+        """See the base class."""
+        if files.parquet:
+            table = self.connection.read_parquet(files.paths)
+            wanted = table.select(**{name: table[name].cast("string") for name in columns}, line=ibis.null("string"))
+            kept = self.keep(wanted)
+            return kept.mutate(row=kept.rowid())
+        table = self.connection.read_csv(
+            files.paths,
+            columns=dict.fromkeys(files.columns, "VARCHAR"),
+            header=files.header,
+            delim=files.separator,
+            quote=files.quote,
+            escape=files.quote,
+            strict_mode=True,
+            store_rejects=True,
+            rejects_limit=0,
+        )
+        kept = self.keep(table.select(*columns))
+        self.connection.raw_sql(
+            "CREATE TABLE malformed AS SELECT DISTINCT ON (file_id, line) coalesce(csv_line, '') AS line "
+            "FROM reject_errors ORDER BY file_id, line"
+        )
+        malformed = self.connection.table("malformed")
+        # Where they were among the others is of no use: they make no clicks.
+        malformed = malformed.select(
+            **{name: ibis.null("string") for name in columns}, line=malformed.line, row=-1 - malformed.rowid()
+        )
+        return kept.select(*columns, line=ibis.null("string"), row=kept.rowid()).union(malformed)
+
+    def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
+        """See the base class."""
+        # Ibis's own way asks DuckDB 2 for a method that it no longer has.
+        yield from self.connection.con.sql(self.connection.compile(table)).to_arrow_reader(_BATCH)
+
+    def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
+        """See the base class."""
+        return _duckdb_instant(microseconds)
+
+    def microseconds(self, instant: TimestampColumn) -> IntegerColumn:
+        """See the base class."""
+        return _duckdb_microseconds(instant)
+
+    def version(self) -> str:
+        """See the base class."""
+        return f"DuckDB {self.connection.version}, Ibis {ibis.__version__}"
+
+    def close(self) -> None:
+        """See the base class."""
+        self.connection.disconnect()
+
+
+@ibis.udf.scalar.builtin(name="timestamp_micros")
+def _spark_instant(microseconds: int) -> _INSTANT:  # type: ignore[valid-type]
+    """Spark's own."""
+
+
+@ibis.udf.scalar.builtin(name="unix_micros")
+def _spark_microseconds(instant: _INSTANT) -> int:  # type: ignore[valid-type,empty-body]
+    """Spark's own."""
+
+
+class Spark(Engine):
+    """Apache Spark, on this machine or on a cluster.
+
+    Args:
+        folder: see the base class; tables that are kept go there, so a cluster's machines must see it too.
+        time_zone: see the base class.
+        master: such as ``local[*]`` or ``spark://host:7077``.
+    """
+
+    name = "spark"
+
+    def __init__(self, folder: Path, time_zone: str, master: str = "local[*]") -> None:
+        from pyspark.sql import SparkSession
+
+        super().__init__(folder, time_zone)
+        settings = {
+            "spark.sql.session.timeZone": time_zone,
+            "spark.sql.warehouse.dir": str(folder / "tables"),
+            "spark.local.dir": str(folder / "spilled"),
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            # A row with a column too many is found out only where all columns are parsed.
+            "spark.sql.csv.parser.columnPruning.enabled": "false",
+            "spark.sql.execution.arrow.pyspark.enabled": "true",
+            "spark.sql.parquet.compression.codec": "zstd",
+        }
+        builder = SparkSession.builder.appName("tagnn-fast prepare").master(master)
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        self.session = builder.getOrCreate()
+        self.session.sparkContext.setLogLevel("ERROR")
+        self.connection = ibis.pyspark.connect(self.session)
+        self.connection.raw_sql(f"SET TIME ZONE {_quoted(time_zone)}")
+
+    def read(self, files: LogFiles, columns: Sequence[str]) -> Table:
+        """See the base class."""
+        from pyspark.sql import functions as f
+
+        if files.parquet:
+            frame = self.session.read.parquet(*files.paths)
+            kept = [f.col(f"`{name}`").cast("string").alias(name) for name in columns]
+            frame = frame.select(*kept, f.lit(None).cast("string").alias("line"), *_places(f))
+        else:
+            names = [f"c{number}" for number in range(len(files.columns))]
+            reader = self.session.read.schema(", ".join(f"{name} string" for name in [*names, "line"]))
+            reader = reader.options(
+                header=files.header,
+                sep=files.separator,
+                quote=files.quote,
+                escape=files.quote,
+                mode="PERMISSIVE",
+                columnNameOfCorruptRecord="line",
+                enforceSchema=True,
+            )
+            kept = [f.col(names[files.columns.index(name)]).alias(name) for name in columns]
+            frame = reader.csv(files.paths).select(*kept, "line", *_places(f))
+        frame.write.saveAsTable("read")
+        read = self.session.table("read")
+
+        # Splits of a file are read in any order: count their rows to number all from the first file's first on.
+        order = {path: number for number, path in enumerate(files.paths)}
+        blocks = read.groupBy("file", "block").agg(f.min("id").alias("first"), f.count("*").alias("rows")).collect()
+        blocks.sort(key=lambda block: (order[_path(block["file"])], block["block"]))
+        before, bases = 0, []
+        for block in blocks:
+            bases.append((block["file"], block["block"], before - block["first"]))
+            before += block["rows"]
+        base = self.session.createDataFrame(bases, "file string, block long, base long")
+        numbered = read.join(f.broadcast(base), ["file", "block"]).withColumn("row", f.col("id") + f.col("base"))
+        numbered.select(*columns, "line", "row").createOrReplaceTempView("numbered")
+        return self.connection.table("numbered")
+
+    def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
+        """See the base class."""
+        return _spark_instant(microseconds)
+
+    def microseconds(self, instant: TimestampColumn) -> IntegerColumn:
+        """See the base class."""
+        return _spark_microseconds(instant)
+
+    def version(self) -> str:
+        """See the base class."""
+        return f"Spark {self.session.version}, Ibis {ibis.__version__}"
+
+    def close(self) -> None:
+        """See the base class."""
+        with suppress(Exception):
+            self.session.stop()
+
+
+def _places(f: Any) -> list[Any]:
+    return [
+        f.col("_metadata.file_path").alias("file"),
+        f.col("_metadata.file_block_start").alias("block"),
+        f.monotonically_increasing_id().alias("id"),
+    ]
+
+
+def _path(uri: str) -> str:
+    return re.sub("^file:/+", "/", unquote(uri))
+
+
+def _quoted(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,105 @@
+"""What click logs look like: the field's own, and any other by the names of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TIMES = ("iso", "seconds", "milliseconds")
+
+
+@dataclass(frozen=True)
+class LogFormat:
+    """Where things are in a log with a row per click.
+
+    Attributes:
+        name: what it is called.
+        owner: column with what a session belongs to: its own id, or a user.
+        owner_is_user: whether it is a user, whose clicks are yet to be cut into sessions.
+        item: column with the item's id.
+        time: column with the click's time.
+        time_unit: "iso", a date or a date and a time; or "seconds" or "milliseconds" since 1970, in UTC.
+        since_start: column with the milliseconds since the session began, where `time` does not say in which order its
+            clicks were.
+        event: column with the kind of event, where rows are not all clicks.
+        events: kinds that count as clicks.
+        separator: between the columns of a text file.
+        quote: around values that hold a separator; empty where no value is quoted.
+        columns: names of the columns where the file has no header.
+        paper: what the published preprocessing of this log does, beyond what it does with all: options that
+            ``--preset paper`` sets.
+    """
+
+    name: str
+    owner: str
+    item: str
+    time: str
+    owner_is_user: bool = False
+    time_unit: str = "iso"
+    since_start: str | None = None
+    event: str | None = None
+    events: tuple[str, ...] = ()
+    separator: str = ","
+    quote: str = '"'
+    columns: tuple[str, ...] = ()
+    paper: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.time_unit not in TIMES:
+            raise ValueError(f"time_unit: expected one of {', '.join(TIMES)}, got {self.time_unit!r}")
+        if len(self.separator) != 1:
+            raise ValueError(f"separator: expected one character, got {self.separator!r}")
+
+    def used_columns(self) -> tuple[str, ...]:
+        """Names of the columns that are read, each once."""
+        named = (self.owner, self.item, self.time, self.since_start, self.event)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+_SESSION_ITEM_TIME: dict[str, Any] = {"owner": "SessionId", "item": "ItemId", "time": "Time", "separator": "\t"}
+
+FORMATS = {
+    form.name: form
+    for form in (
+        LogFormat(
+            "yoochoose",
+            owner="session",
+            item="item",
+            time="time",
+            columns=("session", "time", "item", "category"),
+            paper={"test": "1d", "order": "file", "date_unit": "1s"},
+        ),
+        LogFormat(
+            "diginetica",
+            owner="session_id",
+            item="item_id",
+            time="eventdate",
+            since_start="timeframe",
+            separator=";",
+            paper={"test": "7d", "date": "last row"},
+        ),
+        LogFormat(
+            "retailrocket",
+            owner="visitorid",
+            owner_is_user=True,
+            item="itemid",
+            time="timestamp",
+            time_unit="milliseconds",
+            event="event",
+            events=("view",),
+        ),
+        LogFormat("tmall", **_SESSION_ITEM_TIME, time_unit="seconds"),
+        LogFormat("nowplaying", **_SESSION_ITEM_TIME, time_unit="seconds"),
+        LogFormat(
+            "lastfm",
+            owner="user",
+            owner_is_user=True,
+            item="artist_name",
+            time="time",
+            separator="\t",
+            quote="",
+            columns=("user", "time", "artist_id", "artist_name", "track_id", "track_name"),
+        ),
+    )
+}

@@ -1,0 +1,117 @@
+"""What is done with the clicks of a log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
+_CHOICES = {
+    "sessions": ("given", "gap", "day"),
+    "order": ("time", "file"),
+    "date": ("latest", "last row"),
+    "support_from": ("train", "all"),
+    "boundary": ("test", "lost"),
+    "cold_items": ("drop", "keep"),
+}
+
+
+def duration(text: str) -> int:
+    """Microseconds of a duration such as 90s, 30m, 8h or 7d.
+
+    Raises:
+        ValueError: on anything else.
+    """
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if found is None:
+        raise ValueError(f"expected a duration like 90s, 30m, 8h or 7d, got {text!r}")
+    return int(found.group(1)) * MICROSECONDS[found.group(2)]
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How sessions are made of clicks, filtered and split. The defaults are the field's rules without their faults.
+
+    Attributes:
+        sessions: "given", the log says which session a click is of; "gap", a user's session ends where the next click
+            is more than `gap` later; "day", a user's clicks of a calendar day in `time_zone`.
+        gap: such a duration.
+        time_zone: of times that do not state one, and of days.
+        order: of a session's clicks: by "time", clicks at the same time as in the file; or as in the "file".
+        date: of a session, by which sessions are put in order and split: the "latest" time of its clicks, or that of
+            its "last row" in the log. Sessions of the same date are in the order of their first rows.
+        date_unit: dates are cut down to this.
+        collapse_repeats: a click on the same item as the one before is dropped.
+        minimum_length: sessions of fewer clicks are dropped.
+        minimum_support: items of fewer clicks are dropped.
+        until_stable: whether both are repeated until nothing changes.
+        support_from: which clicks are counted: those of the "train" sessions, or "all".
+        test: how much time before the latest session's date is the test set's.
+        test_from: the test set's first date instead, ISO.
+        boundary: a session exactly at the split goes to the "test" set, or is "lost" as in the published code.
+        maximum_length: only the last clicks of longer sessions are kept.
+        fraction: only the last 1/fraction of the training examples is kept.
+        cold_items: test clicks on items that no training session has: "drop" them, and test sessions that are then
+            too short; or "keep" them, as misses.
+    """
+
+    sessions: str = "given"
+    gap: str = "30m"
+    time_zone: str = "UTC"
+    order: str = "time"
+    date: str = "latest"
+    date_unit: str = "0s"
+    collapse_repeats: bool = False
+    minimum_length: int = 2
+    minimum_support: int = 5
+    until_stable: bool = False
+    support_from: str = "train"
+    test: str = "1d"
+    test_from: str | None = None
+    boundary: str = "test"
+    maximum_length: int | None = None
+    fraction: int = 1
+    cold_items: str = "drop"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("gap", "date_unit", "test"):
+            try:
+                duration(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        for name, lowest in (("minimum_length", 1), ("minimum_support", 1), ("fraction", 1), ("maximum_length", 2)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise ValueError(f"{name}: expected {lowest} or more, got {value}")
+        try:
+            zone = ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"time_zone: expected a name like UTC or Europe/Vienna, got {self.time_zone!r}") from None
+        if self.test_from is not None:
+            self._split_date(zone)
+
+    def split_date(self) -> int | None:
+        """The test set's first date in microseconds since 1970, where it was given."""
+        return None if self.test_from is None else self._split_date(ZoneInfo(self.time_zone))
+
+    def _split_date(self, zone: ZoneInfo) -> int:
+        try:
+            date = datetime.fromisoformat(str(self.test_from))
+        except ValueError:
+            raise ValueError(f"test_from: expected an ISO date or time, got {self.test_from!r}") from None
+        date = date if date.tzinfo is not None else date.replace(tzinfo=zone)
+        return round(date.timestamp() * 10**6)
+
+    def as_json(self) -> dict[str, Any]:
+        """All options by name."""
+        return asdict(self)
+
+
+# What the published preprocessing does with every log.
+PAPER: dict[str, Any] = {"support_from": "all", "boundary": "lost", "cold_items": "drop"}

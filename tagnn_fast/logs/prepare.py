@@ -1,0 +1,156 @@
+"""Logs to data sets: the pipeline's steps in order, then what is left in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from ibis.expr.types import Table
+
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.logs import pipeline
+from tagnn_fast.logs.assemble import RawSessions, assemble
+from tagnn_fast.logs.engines import Engine
+from tagnn_fast.logs.files import LogFiles
+from tagnn_fast.logs.formats import LogFormat
+from tagnn_fast.logs.options import PrepareOptions, duration
+from tagnn_fast.logs.pipeline import Report
+
+STAGES = ("reading", "cutting sessions", "filtering", "splitting", "collecting")
+Advance = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a log's clicks came to: sessions of both splits, and the raw id of each item's number."""
+
+    train: RawSessions
+    test: RawSessions
+    codes: pa.Array
+    raw_ids: pa.Array
+    split: int
+    report: Report
+
+
+def prepare_logs(
+    engine: Engine,
+    files: LogFiles,
+    form: LogFormat,
+    options: PrepareOptions,
+    name: str,
+    max_bad_rows: int = 0,
+    advance: Advance = lambda stage: None,
+) -> Dataset:
+    """A data set from logs.
+
+    Args:
+        engine: what reads, filters and splits.
+        files: of the log.
+        form: what they look like.
+        options: what is done.
+        name: of the data set.
+        max_bad_rows: so many rows that cannot be used are dropped and reported; more are an error.
+        advance: called with the name of each stage before it begins.
+
+    Raises:
+        ValueError: on too many bad rows, or where nothing is left to train on.
+    """
+    prepared = run_pipeline(engine, files, form, options, max_bad_rows, advance)
+    source = describe(engine, files, form, options, prepared)
+    return assemble(prepared.train, prepared.test, prepared.codes, prepared.raw_ids, options, name, source)
+
+
+def run_pipeline(
+    engine: Engine, files: LogFiles, form: LogFormat, options: PrepareOptions, max_bad_rows: int, advance: Advance
+) -> Prepared:
+    """All that an engine does."""
+    report = Report()
+
+    def step(what: str, clicks: Table) -> None:
+        report.steps.append({"step": what, **engine.rows(pipeline.counts(clicks))[0]})
+
+    advance("reading")
+    parsed = engine.keep(pipeline.parse(engine, engine.read(files, form.used_columns()), form))
+    pipeline.report_bad_rows(engine, parsed, report)
+    _refuse_bad_rows(report, files, max_bad_rows)
+    items = engine.keep(pipeline.name_items(parsed))
+
+    advance("cutting sessions")
+    clicks = engine.keep(pipeline.make_sessions(engine, parsed, items, options))
+    step("clicks of the log", clicks)
+    if report.steps[-1]["clicks"] == 0:
+        raise ValueError(f"{files.paths[0]}: expected clicks, got none that can be used")
+
+    advance("filtering")
+    if options.collapse_repeats:
+        clicks = engine.keep(pipeline.collapse_repeats(clicks))
+        step("without repeats", clicks)
+    clicks = engine.keep(pipeline.long_sessions(clicks, options.minimum_length))
+    step(f"sessions of {options.minimum_length} clicks or more", clicks)
+    if options.support_from == "all":
+        clicks = _supported(engine, clicks, options, step)
+
+    advance("splitting")
+    split = options.split_date()
+    if split is None:
+        latest = engine.rows(clicks.agg(latest=clicks.date.max()))[0]["latest"]
+        split = (latest if latest is not None else 0) - duration(options.test)
+    train = clicks.filter(clicks.date < split)
+    test = clicks.filter(clicks.date > split if options.boundary == "lost" else clicks.date >= split)
+    step("test sessions", test)
+    step("training sessions", train)
+    if options.support_from == "train":
+        train = _supported(engine, train, options, step)
+
+    advance("collecting")
+    named = items.to_pyarrow()
+    return Prepared(
+        RawSessions.collect(engine.batches(pipeline.in_order(train))),
+        RawSessions.collect(engine.batches(pipeline.in_order(test))),
+        named["code"].combine_chunks(),
+        named["item"].combine_chunks().cast(pa.string()),
+        split,
+        report,
+    )
+
+
+def _supported(engine: Engine, clicks: Table, options: PrepareOptions, step: Callable[[str, Table], None]) -> Table:
+    """Items with support, in sessions that are still long enough; once, or until nothing changes."""
+    while True:
+        before = engine.rows(clicks.agg(clicks=clicks.count()))[0]
+        supported = pipeline.supported_items(clicks, options.minimum_support)
+        clicks = engine.keep(pipeline.long_sessions(supported, options.minimum_length))
+        step(f"items of {options.minimum_support} clicks or more", clicks)
+        if not options.until_stable or engine.rows(clicks.agg(clicks=clicks.count()))[0] == before:
+            return clicks
+
+
+def _refuse_bad_rows(report: Report, files: LogFiles, most: int) -> None:
+    bad = {reason: found for reason, found in report.bad_rows.items() if reason != pipeline.OTHER_EVENT}
+    total = sum(found["count"] for found in bad.values())
+    if total <= most:
+        return
+    described = ", ".join(f"{found['count']:,} × {reason}" for reason, found in bad.items())
+    example = next(iter(bad.values()))["some"][0]
+    raise ValueError(
+        f"{files.paths[0]}: expected at most {most:,} bad rows (--max-bad-rows), got {total:,}: {described}; "
+        f"such as {example!r}"
+    )
+
+
+def describe(
+    engine: Engine, files: LogFiles, form: LogFormat, options: PrepareOptions, prepared: Prepared
+) -> dict[str, Any]:
+    """Where a data set comes from, for its record."""
+    return {
+        "kind": "logs",
+        "engine": engine.version(),
+        "files": files.describe(),
+        "format": {key: value for key, value in dataclasses.asdict(form).items() if key != "paper"},
+        "options": options.as_json(),
+        "test_from_microseconds": prepared.split,
+        "steps": prepared.report.steps,
+        "bad_rows": prepared.report.bad_rows,
+    }
