@@ -145,13 +145,13 @@ class DuckDB(Engine):
         )
         kept = self.keep(table.select(*columns))
         self.connection.raw_sql(
-            "CREATE TABLE malformed AS SELECT DISTINCT ON (file_id, line) coalesce(csv_line, '') AS line "
-            "FROM reject_errors ORDER BY file_id, line"
+            "CREATE TABLE malformed AS SELECT coalesce(any_value(csv_line), '') AS text "
+            "FROM reject_errors GROUP BY file_id, line ORDER BY file_id, line"
         )
         malformed = self.connection.table("malformed")
         # Where they were among the others is of no use: they make no clicks.
         malformed = malformed.select(
-            **{name: ibis.null("string") for name in columns}, line=malformed.line, row=-1 - malformed.rowid()
+            **{name: ibis.null("string") for name in columns}, line=malformed.text, row=-1 - malformed.rowid()
         )
         return kept.select(*columns, line=ibis.null("string"), row=kept.rowid()).union(malformed)
 

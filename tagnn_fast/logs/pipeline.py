@@ -19,7 +19,7 @@ from tagnn_fast.logs.options import PrepareOptions, duration
 
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?( ?(Z|[+-]\d{2}(:\d{2})?))?$"
 _INTEGER = r"^-?\d{1,18}$"
-_NUMBER = r"^-?\d{1,12}(\.\d{1,6})?$"
+_NUMBER = r"^-?\d{1,15}(\.\d{1,6})?$"
 OTHER_EVENT = "another event"
 _SAMPLES = 10  # bad rows of each kind that are reported
 
@@ -80,7 +80,7 @@ def _time(engine: Engine, rows: Table, form: LogFormat) -> IntegerColumn:
     text = rows[form.time]
     if form.time_unit == "iso":
         return _iso(engine, text)
-    number = _matching(text, _NUMBER).try_cast("decimal(18, 6)")
+    number = _matching(text, _NUMBER).try_cast("decimal(21, 6)")
     scale = 10**6 if form.time_unit == "seconds" else 1000
     return (number * scale).cast("int64")
 

@@ -1,0 +1,56 @@
+"""Running the pipeline in tests, on either engine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tagnn_fast.data import Dataset, Sessions
+from tagnn_fast.logs import FORMATS, PAPER, DuckDB, LogFormat, PrepareOptions, Spark, find_files, prepare_logs
+
+USER_LOG = LogFormat(
+    "users", owner="user", owner_is_user=True, item="item", time="time", event="event", events=("view",)
+)
+# Every rule, each with others.
+CASES: dict[str, dict[str, Any]] = {
+    "gap": {"sessions": "gap"},
+    "long gap, far zone": {"sessions": "gap", "gap": "8h", "time_zone": "Asia/Tokyo", "test": "2d"},
+    "day": {"sessions": "day", "collapse_repeats": True, "time_zone": "America/St_Johns"},
+    "paper": {"sessions": "gap", **PAPER, "date_unit": "1s", "order": "file"},
+    "until stable": {"sessions": "gap", "minimum_length": 3, "minimum_support": 20, "until_stable": True},
+    "everything kept": {"sessions": "day", "minimum_length": 1, "minimum_support": 1, "cold_items": "keep"},
+    "last clicks": {"sessions": "day", "maximum_length": 3, "date": "last row", "test_from": "2024-03-05"},
+}
+GOLDENS = {
+    "diginetica_sample": ("diginetica", "sample_train-item-views.csv", 1),
+    "yoochoose_100k_full": ("yoochoose", "yoochoose-clicks-100k.dat", 1),
+    "yoochoose_100k_quarter": ("yoochoose", "yoochoose-clicks-100k.dat", 4),
+    "yoochoose_100k_sixtyfourth": ("yoochoose", "yoochoose-clicks-100k.dat", 64),
+}
+
+
+def prepared(
+    logs: str | Sequence[str], form: LogFormat, options: PrepareOptions, engine: str = "duckdb", bad: int = 10**9
+) -> Dataset:
+    """A data set from logs."""
+    patterns = [logs] if isinstance(logs, str) else logs
+    with tempfile.TemporaryDirectory() as folder:
+        kind = {"duckdb": DuckDB, "spark": Spark}[engine]
+        with kind(Path(folder), options.time_zone) as running:
+            return prepare_logs(running, find_files(patterns, form), form, options, "test", bad)
+
+
+def paper_options(name: str, fraction: int = 1) -> PrepareOptions:
+    """What --preset paper means for a format."""
+    return PrepareOptions(**{**PAPER, **FORMATS[name].paper, "fraction": fraction})
+
+
+def raw(sessions: Sessions, dataset: Dataset) -> list[list[str]]:
+    """Sessions by raw ids as text; "" for an item without a row."""
+    ids = ["", *map(str, dataset.vocabulary.raw_ids.to_pylist())]
+    bounds = sessions.offsets.tolist()
+    clicks = sessions.clicks.tolist()
+    return [[ids[item] for item in clicks[begin:end]] for begin, end in pairwise(bounds)]
