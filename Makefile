@@ -6,6 +6,7 @@
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
+# make spark       raw logs by Spark, against DuckDB (needs Java 17; installs pyspark into .venv)
 # make benchmark   the comparisons in benchmarks/
 # make report      speed and memory of target attention against its peers, in reports/; RUN=<run folder>: trained weights
 
@@ -16,14 +17,14 @@ BIN := .venv/bin
 SANITIZED := build/sanitized
 EMULATED := build/emulated
 
-.PHONY: demo test lint sanitize emulate cuda-compile test-install cpp benchmark report clean
+.PHONY: demo test lint sanitize emulate cuda-compile test-install cpp spark benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
 	$(BIN)/tagnn-fast demo demo
 
 test: .venv/installed lint
-	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda
+	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark
 	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
@@ -62,6 +63,10 @@ cpp: .venv/installed
 	cmake -S examples/cpp -B build/cpp -DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
 	cmake --build build/cpp
 	$(BIN)/pytest tests/cpp
+
+spark: .venv/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,spark]'
+	$(BIN)/pytest tests/spark
 
 benchmark: .venv/installed
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds

@@ -37,7 +37,7 @@ EngineName = Annotated[
 SparkMaster = Annotated[str, typer.Option(help="Such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)]
 Memory = Annotated[
     Optional[int],
-    typer.Option(help="Megabytes that DuckDB may use; a third of the machine's.", rich_help_panel=_ENGINE),
+    typer.Option(help="Megabytes that DuckDB may use; 3000, or a third of the machine's.", rich_help_panel=_ENGINE),
 ]
 MaxBadRows = Annotated[
     int, typer.Option(help="Rows that cannot be read are dropped and reported; not more than these.")

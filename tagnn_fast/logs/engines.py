@@ -34,7 +34,7 @@ class Engine(ABC):
 
     def __init__(self, folder: Path, time_zone: str) -> None:
         self.folder, self.time_zone = folder, time_zone
-        self._kept = 0
+        self._made, self._kept = 0, list[str]()
 
     def __enter__(self) -> Engine:
         return self
@@ -69,13 +69,18 @@ class Engine(ABC):
 
     def keep(self, table: Table) -> Table:
         """The same rows, computed once and stored."""
-        self._kept += 1
-        return self.connection.create_table(f"kept_{self._kept}", table)
+        self._made += 1
+        name = f"kept_{self._made}"
+        self._kept.append(name)
+        return self.connection.create_table(name, table)
 
-    def forget(self, *tables: Table) -> None:
-        """Remove what :meth:`keep` returned."""
-        for table in tables:
-            self.connection.drop_table(table.get_name())
+    def forget_all_but(self, *tables: Table) -> None:
+        """Remove what :meth:`keep` returned, but for these."""
+        wanted = {table.get_name().rsplit(".", 1)[-1] for table in tables}  # qualified by some engines
+        for name in self._kept:
+            if name not in wanted:
+                self.connection.raw_sql(f"DROP TABLE {name}")
+        self._kept = [name for name in self._kept if name in wanted]
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, a part at a time."""
@@ -104,7 +109,7 @@ class DuckDB(Engine):
     Args:
         folder: see the base class.
         time_zone: see the base class.
-        memory: megabytes that it may use; a third of the machine's if not given.
+        memory: megabytes that it may use; 3000, or a third of the machine's, if not given: more made it no faster.
         threads: as many as cores if not given.
     """
 
@@ -114,7 +119,7 @@ class DuckDB(Engine):
         super().__init__(folder, time_zone)
         self.connection = ibis.duckdb.connect(folder / "tables.duckdb")
         if memory is None:
-            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 3_000_000
+            memory = min(3000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 3_000_000)
         settings = {
             "memory_limit": f"'{memory}MB'",
             "temp_directory": _quoted(folder / "spilled"),

@@ -79,6 +79,7 @@ def run_pipeline(
 
     advance("cutting sessions")
     clicks = engine.keep(pipeline.make_sessions(engine, parsed, items, options))
+    engine.forget_all_but(items, clicks)
     step("clicks of the log", clicks)
     if report.steps[-1]["clicks"] == 0:
         raise ValueError(f"{files.paths[0]}: expected clicks, got none that can be used")
@@ -88,6 +89,7 @@ def run_pipeline(
         clicks = engine.keep(pipeline.collapse_repeats(clicks))
         step("without repeats", clicks)
     clicks = engine.keep(pipeline.long_sessions(clicks, options.minimum_length))
+    engine.forget_all_but(items, clicks)
     step(f"sessions of {options.minimum_length} clicks or more", clicks)
     if options.support_from == "all":
         clicks = _supported(engine, clicks, options, step)
@@ -106,7 +108,7 @@ def run_pipeline(
 
     advance("collecting")
     named = items.to_pyarrow()
-    return Prepared(
+    prepared = Prepared(
         RawSessions.collect(engine.batches(pipeline.in_order(train))),
         RawSessions.collect(engine.batches(pipeline.in_order(test))),
         named["code"].combine_chunks(),
@@ -114,6 +116,8 @@ def run_pipeline(
         split,
         report,
     )
+    engine.forget_all_but()  # the rest needs the memory
+    return prepared
 
 
 def _supported(engine: Engine, clicks: Table, options: PrepareOptions, step: Callable[[str, Table], None]) -> Table:
