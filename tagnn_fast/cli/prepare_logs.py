@@ -37,7 +37,7 @@ EngineName = Annotated[
 SparkMaster = Annotated[str, typer.Option(help="Such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)]
 Memory = Annotated[
     Optional[int],
-    typer.Option(help="Megabytes that DuckDB may use; 3000, or a third of the machine's.", rich_help_panel=_ENGINE),
+    typer.Option(help="Megabytes that it may use here; 3000, or a third of the machine's.", rich_help_panel=_ENGINE),
 ]
 MaxBadRows = Annotated[
     int, typer.Option(help="Rows that cannot be read are dropped and reported; not more than these.")
@@ -202,8 +202,8 @@ def _running(
     if name not in ("duckdb", "spark"):
         raise ValueError(f"engine: expected duckdb or spark, got {name!r}")
     with workspace(output) as folder:
-        start = partial(DuckDB, memory=memory) if name == "duckdb" else partial(Spark, master=master)
-        with start(folder, options.time_zone) as engine, stage_bar() as advance:
+        start = DuckDB if name == "duckdb" else partial(Spark, master=master)
+        with start(folder, options.time_zone, memory) as engine, stage_bar() as advance:
             yield engine, advance
 
 

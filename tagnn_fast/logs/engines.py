@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis.expr.types import IntegerColumn, Table, TimestampColumn
 
 from tagnn_fast.logs.files import LogFiles
@@ -47,8 +49,8 @@ class Engine(ABC):
         """Rows of all files.
 
         Returns:
-            `columns` as strings; `row`, int64, which rises from row to row and from file to file in their order; and
-            `line`, the whole line where it has too many or too few columns, else null.
+            `columns` as strings, the first as `field_0` and so on; `row`, int64, which rises from row to row and from
+            file to file in their order; and `line`, the whole line where it has too many or too few columns, else null.
         """
 
     @abstractmethod
@@ -82,9 +84,9 @@ class Engine(ABC):
                 self.connection.raw_sql(f"DROP TABLE {name}")
         self._kept = [name for name in self._kept if name in wanted]
 
+    @abstractmethod
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, a part at a time."""
-        yield from table.to_pyarrow_batches(chunk_size=_BATCH)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """The few rows of a small result."""
@@ -109,22 +111,19 @@ class DuckDB(Engine):
     Args:
         folder: see the base class.
         time_zone: see the base class.
-        memory: megabytes that it may use; 3000, or a third of the machine's, if not given: more made it no faster.
-        threads: as many as cores if not given.
+        memory: megabytes that it may use.
     """
 
     name = "duckdb"
 
-    def __init__(self, folder: Path, time_zone: str, memory: int | None = None, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, time_zone: str, memory: int | None = None) -> None:
         super().__init__(folder, time_zone)
         self.connection = ibis.duckdb.connect(folder / "tables.duckdb")
-        if memory is None:
-            memory = min(3000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 3_000_000)
         settings = {
-            "memory_limit": f"'{memory}MB'",
+            "memory_limit": f"'{memory or default_memory()}MB'",
             "temp_directory": _quoted(folder / "spilled"),
             "TimeZone": _quoted(time_zone),
-            "threads": threads or len(os.sched_getaffinity(0)),
+            "threads": len(os.sched_getaffinity(0)),
             "enable_progress_bar": "false",
         }
         for name, value in settings.items():
@@ -132,13 +131,14 @@ class DuckDB(Engine):
 
     def read(self, files: LogFiles, columns: Sequence[str]) -> Table:
         """See the base class."""
+        fields, paths = _fields(columns), [glob.escape(path) for path in files.paths]
         if files.parquet:
-            table = self.connection.read_parquet(files.paths)
-            wanted = table.select(**{name: table[name].cast("string") for name in columns}, line=ibis.null("string"))
-            kept = self.keep(wanted)
+            table = self.connection.read_parquet(paths)
+            texts = {field: table[name].cast("string") for field, name in zip(fields, columns, strict=True)}
+            kept = self.keep(table.select(**texts, line=ibis.null("string")))
             return kept.mutate(row=kept.rowid())
         table = self.connection.read_csv(
-            files.paths,
+            paths,
             columns=dict.fromkeys(files.columns, "VARCHAR"),
             header=files.header,
             delim=files.separator,
@@ -148,7 +148,7 @@ class DuckDB(Engine):
             store_rejects=True,
             rejects_limit=0,
         )
-        kept = self.keep(table.select(*columns))
+        kept = self.keep(table.select(**{field: table[name] for field, name in zip(fields, columns, strict=True)}))
         self.connection.raw_sql(
             "CREATE TABLE malformed AS SELECT coalesce(any_value(csv_line), '') AS text "
             "FROM reject_errors GROUP BY file_id, line ORDER BY file_id, line"
@@ -156,9 +156,9 @@ class DuckDB(Engine):
         malformed = self.connection.table("malformed")
         # Where they were among the others is of no use: they make no clicks.
         malformed = malformed.select(
-            **{name: ibis.null("string") for name in columns}, line=malformed.text, row=-1 - malformed.rowid()
+            **{field: ibis.null("string") for field in fields}, line=malformed.text, row=-1 - malformed.rowid()
         )
-        return kept.select(*columns, line=ibis.null("string"), row=kept.rowid()).union(malformed)
+        return kept.select(*fields, line=ibis.null("string"), row=kept.rowid()).union(malformed)
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """See the base class."""
@@ -198,16 +198,18 @@ class Spark(Engine):
     Args:
         folder: see the base class; tables that are kept go there, so a cluster's machines must see it too.
         time_zone: see the base class.
+        memory: megabytes that Java may use on this machine.
         master: such as ``local[*]`` or ``spark://host:7077``.
     """
 
     name = "spark"
 
-    def __init__(self, folder: Path, time_zone: str, master: str = "local[*]") -> None:
+    def __init__(self, folder: Path, time_zone: str, memory: int | None = None, master: str = "local[*]") -> None:
         from pyspark.sql import SparkSession
 
         super().__init__(folder, time_zone)
         settings = {
+            "spark.driver.memory": f"{memory or default_memory()}m",
             "spark.sql.session.timeZone": time_zone,
             "spark.sql.warehouse.dir": str(folder / "tables"),
             "spark.local.dir": str(folder / "spilled"),
@@ -230,9 +232,11 @@ class Spark(Engine):
         """See the base class."""
         from pyspark.sql import functions as f
 
+        fields, paths = _fields(columns), [re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in files.paths]
         if files.parquet:
-            frame = self.session.read.parquet(*files.paths)
-            kept = [f.col(f"`{name}`").cast("string").alias(name) for name in columns]
+            frame = self.session.read.parquet(*paths)
+            quoted = [f.col("`" + name.replace("`", "``") + "`").cast("string") for name in columns]
+            kept = [column.alias(field) for column, field in zip(quoted, fields, strict=True)]
             frame = frame.select(*kept, f.lit(None).cast("string").alias("line"), *_places(f))
         else:
             names = [f"c{number}" for number in range(len(files.columns))]
@@ -246,8 +250,9 @@ class Spark(Engine):
                 columnNameOfCorruptRecord="line",
                 enforceSchema=True,
             )
-            kept = [f.col(names[files.columns.index(name)]).alias(name) for name in columns]
-            frame = reader.csv(files.paths).select(*kept, "line", *_places(f))
+            places = [files.columns.index(name) for name in columns]
+            kept = [f.col(names[place]).alias(field) for place, field in zip(places, fields, strict=True)]
+            frame = reader.csv(paths).select(*kept, "line", *_places(f))
         frame.write.saveAsTable("read")
         read = self.session.table("read")
 
@@ -261,8 +266,16 @@ class Spark(Engine):
             before += block["rows"]
         base = self.session.createDataFrame(bases, "file string, block long, base long")
         numbered = read.join(f.broadcast(base), ["file", "block"]).withColumn("row", f.col("id") + f.col("base"))
-        numbered.select(*columns, "line", "row").createOrReplaceTempView("numbered")
+        numbered.select(*fields, "line", "row").createOrReplaceTempView("numbered")
         return self.connection.table("numbered")
+
+    def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
+        """See the base class."""
+        # In files: Ibis would hold all of it in Java's memory, and there is a limit on that.
+        result = self.folder / "result"
+        self.session.sql(self.connection.compile(table)).write.parquet(str(result), mode="overwrite")
+        for part in sorted(result.glob("part-*.parquet")):  # in the order that the table has
+            yield from pq.ParquetFile(part).iter_batches(_BATCH)
 
     def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
         """See the base class."""
@@ -280,6 +293,16 @@ class Spark(Engine):
         """See the base class."""
         with suppress(Exception):
             self.session.stop()
+
+
+def default_memory() -> int:
+    """Megabytes that an engine may use on this machine: 3000, since more made none faster, or a third of it."""
+    return min(3000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 3_000_000)
+
+
+def _fields(columns: Sequence[str]) -> list[str]:
+    """Names that are the pipeline's own, whatever those of the log's columns are."""
+    return [f"field_{number}" for number in range(len(columns))]
 
 
 def _places(f: Any) -> list[Any]:

@@ -39,7 +39,8 @@ class PrepareOptions:
         sessions: "given", the log says which session a click is of; "gap", a user's session ends where the next click
             is more than `gap` later; "day", a user's clicks of a calendar day in `time_zone`.
         gap: such a duration.
-        time_zone: of times that do not state one, and of days.
+        time_zone: of times that do not state one, and of days. Of the two times that a clock shows when it is put
+            back, DuckDB takes the later, Spark the earlier.
         order: of a session's clicks: by "time", clicks at the same time as in the file; or as in the "file".
         date: of a session, by which sessions are put in order and split: the "latest" time of its clicks, or that of
             its "last row" in the log. Sessions of the same date are in the order of their first rows.

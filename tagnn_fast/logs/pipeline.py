@@ -17,7 +17,9 @@ from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.options import PrepareOptions, duration
 
-_ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?( ?(Z|[+-]\d{2}(:\d{2})?))?$"
+_CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
+_ZONE = r"(Z|[+-](0\d|1[0-7])(:[0-5]\d)?)"
+_ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}([T ]{_CLOCK}(:\d{{2}}(\.\d{{1,9}})?{_ZONE}?)?)?$"
 _INTEGER = r"^-?\d{1,18}$"
 _NUMBER = r"^-?\d{1,15}(\.\d{1,6})?$"
 OTHER_EVENT = "another event"
@@ -36,33 +38,30 @@ class Report:
     steps: list[dict[str, Any]] = field(default_factory=list)
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def bad(self) -> int:
-        """Bad rows of all kinds."""
-        return sum(reason["count"] for reason in self.bad_rows.values())
-
 
 def parse(engine: Engine, rows: Table, form: LogFormat) -> Table:
     """owner, item, row, and why a row is bad, with its text, or null.
 
     And time, int64, microseconds since 1970; place, by which clicks of a session are in order.
     """
-    owner, item, text = (rows[name].nullif("") for name in (form.owner, form.item, form.time))
-    time = place = _time(engine, rows, form)
-    if form.since_start is not None:
-        place = _matching(rows[form.since_start], _INTEGER).try_cast("int64")
+    column = {name: rows[f"field_{number}"] for number, name in enumerate(form.used_columns())}
+    owner, item, text = (column[name].nullif("") for name in (form.owner, form.item, form.time))
+    time = place = _time(engine, text, form.time_unit)
     reasons: list[tuple[Any, str]] = [
         (rows.line.notnull(), "wrong number of columns"),
         (owner.isnull(), f"no {form.owner}"),
         (item.isnull(), f"no {form.item}"),
         (text.isnull(), f"no {form.time}"),
         (time.isnull(), f"{form.time} cannot be read"),
-        (place.isnull(), f"{form.since_start} cannot be read"),
     ]
+    if form.since_start is not None:
+        place = _matching(column[form.since_start], _INTEGER).try_cast("int64")
+        reasons.append((place.isnull(), f"{form.since_start} cannot be read"))
     if form.event is not None:
         # Before the others: rows of other events may lack anything.
-        reasons.insert(1, (~rows[form.event].fill_null("").isin(form.events), OTHER_EVENT))
+        reasons.insert(1, (~column[form.event].fill_null("").isin(form.events), OTHER_EVENT))
     reason = ibis.cases(*reasons, else_=ibis.null("string"))
-    texts = [rows[name].fill_null("") for name in form.used_columns()]
+    texts = [values.fill_null("") for values in column.values()]
     whole = rows.line.fill_null(ibis.literal(form.separator).join(texts))
     return rows.select(
         "row",
@@ -75,19 +74,14 @@ def parse(engine: Engine, rows: Table, form: LogFormat) -> Table:
     )
 
 
-def _time(engine: Engine, rows: Table, form: LogFormat) -> IntegerColumn:
-    """Microseconds since 1970 of each row, null where they cannot be read."""
-    text = rows[form.time]
-    if form.time_unit == "iso":
-        return _iso(engine, text)
+def _time(engine: Engine, text: StringColumn, unit: str) -> IntegerColumn:
+    """Microseconds since 1970, null where they cannot be read."""
+    if unit == "iso":
+        # Engines read different things as times beyond what this pattern takes.
+        return engine.microseconds(_matching(text, _ISO).try_cast("timestamp('UTC')"))
     number = _matching(text, _NUMBER).try_cast("decimal(21, 6)")
-    scale = 10**6 if form.time_unit == "seconds" else 1000
+    scale = 10**6 if unit == "seconds" else 1000
     return (number * scale).cast("int64")
-
-
-def _iso(engine: Engine, text: StringColumn) -> IntegerColumn:
-    # Engines read different things as times beyond what this pattern takes.
-    return engine.microseconds(_matching(text, _ISO).try_cast("timestamp('UTC')"))
 
 
 def _matching(text: StringColumn, pattern: str) -> StringColumn:

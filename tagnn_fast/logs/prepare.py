@@ -107,7 +107,7 @@ def run_pipeline(
         train = _supported(engine, train, options, step)
 
     advance("collecting")
-    named = items.to_pyarrow()
+    named = pa.Table.from_batches(engine.batches(items))
     prepared = Prepared(
         RawSessions.collect(engine.batches(pipeline.in_order(train))),
         RawSessions.collect(engine.batches(pipeline.in_order(test))),
