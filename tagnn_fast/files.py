@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,21 +36,24 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         FileExistsError: see :func:`check_new_folder`.
     """
     check_new_folder(path, replace)
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    before = path.parent / f".{path.name}-before.{os.getpid()}.tmp"
     try:
         yield temporary
         for file in (*temporary.rglob("*"), temporary):
             _flush(file)
-        before = path.parent / f".{path.name}-before.{os.getpid()}.tmp"
-        if path.exists():
+        if replace and path.exists():
             path.rename(before)
         temporary.rename(path)
         _flush(path.parent)
         shutil.rmtree(before, ignore_errors=True)
     except BaseException:
+        if before.exists() and not path.exists():
+            before.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -69,19 +72,24 @@ def replaced_file(path: Path) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def workspace(path: Path) -> Iterator[Path]:
-    """A folder beside `path` for what is needed only while it is made. Those of killed processes are removed."""
+def clear_up(path: Path) -> None:
+    """Remove what killed processes left beside `path` when they made it, or put back what was there before them."""
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}*.tmp"):
-        process = left.name.split(".")[-2]
-        if not left.is_dir() or not process.isdigit() or Path(f"/proc/{process}").exists():
+    for left in path.parent.glob(".*.tmp"):
+        found = re.fullmatch(rf"\.{re.escape(path.name)}(-work|-before)?\.(\d+)\.tmp", left.name)
+        if found is None or not left.is_dir() or Path(f"/proc/{found.group(2)}").exists():
             continue
-        if "-before." in left.name and not path.exists():
+        if found.group(1) == "-before" and not path.exists():
             left.rename(path)  # it was killed after it had moved this away and before the new one was in its place
         else:
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def workspace(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for what is needed only while it is made."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent / f".{path.name}-work.{os.getpid()}.tmp"
     folder.mkdir()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tagnn_fast.files import new_folder, read_json, write_json, write_text
+from tagnn_fast.files import clear_up, new_folder, read_json, workspace, write_json, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -149,3 +149,58 @@ def test_json_errors(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ValueError) as error:
         read_json(path, "x", 2)
     assert str(error.value).startswith(f"{path}: {message}")
+
+
+def make_data_set(path: Path, content: str) -> None:
+    with new_folder(path, replace=True) as temporary:
+        (temporary / "dataset.json").write_text(content)
+
+
+def test_replaced_folder(tmp_path: Path) -> None:
+    """Also through a link, which stays one."""
+    make_data_set(tmp_path / "data", "1")
+    (tmp_path / "link").symlink_to("data")
+    make_data_set(tmp_path / "link", "2")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "data" / "dataset.json").read_text() == "2"
+    assert names_in(tmp_path) == ["data", "data/dataset.json", "link"]
+
+
+def test_replacement_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the very last step, with what was there moved away."""
+    make_data_set(tmp_path / "data", "1")
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target == tmp_path / "data" and "-before" not in path.name:
+            raise OSError("disk full")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        make_data_set(tmp_path / "data", "2")
+    assert names_in(tmp_path) == ["data", "data/dataset.json"]
+    assert (tmp_path / "data" / "dataset.json").read_text() == "1"
+
+
+def test_clear_up(tmp_path: Path) -> None:
+    """What killed processes left of this folder, and of no other; what was moved away comes back."""
+    dead = 99_999_999
+    for name in (
+        f".shop-before.{dead}.tmp",
+        f".shop-eu-before.{dead}.tmp",
+        f".shop-eu.{dead}.tmp",
+        ".shop.tmp",
+        ".shop.x.tmp",
+    ):
+        make_data_set(tmp_path / name, name)
+    with workspace(tmp_path / "shop") as mine:
+        make_data_set(tmp_path / f".shop-work.{dead}.tmp", "work")
+        clear_up(tmp_path / "shop")
+        assert mine.exists()
+    others = [f".shop-eu-before.{dead}.tmp", f".shop-eu.{dead}.tmp", ".shop.tmp", ".shop.x.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "shop"])
+    assert (tmp_path / "shop" / "dataset.json").read_text() == f".shop-before.{dead}.tmp"
+    make_data_set(tmp_path / f".shop-before.{dead}.tmp", "old")
+    clear_up(tmp_path / "shop")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "shop"])

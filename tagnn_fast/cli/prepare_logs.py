@@ -14,7 +14,7 @@ import typer
 from tagnn_fast.cli.console import console, say, stage_bar
 from tagnn_fast.cli.info import dataset_table, steps_table
 from tagnn_fast.data import Dataset, read_dataset, read_titles, write_dataset
-from tagnn_fast.files import check_new_folder, workspace
+from tagnn_fast.files import check_new_folder, clear_up, workspace
 
 if TYPE_CHECKING:
     from tagnn_fast.logs import Engine, LogFormat, PrepareOptions
@@ -37,7 +37,9 @@ EngineName = Annotated[
 SparkMaster = Annotated[str, typer.Option(help="Such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)]
 Memory = Annotated[
     Optional[int],
-    typer.Option(help="Megabytes that it may use here; 3000, or a third of the machine's.", rich_help_panel=_ENGINE),
+    typer.Option(
+        min=200, help="Megabytes that it may use here; 3000, or a third of the machine's.", rich_help_panel=_ENGINE
+    ),
 ]
 MaxBadRows = Annotated[
     int, typer.Option(help="Rows that cannot be read are dropped and reported; not more than these.")
@@ -105,6 +107,7 @@ def logs(
 
         form = _format(given)
         options = _options(form, preset, given)
+        clear_up(output)
         check_new_folder(output, force)
         files = find_files(logs, form)
         read = read_titles(titles) if titles is not None else None
@@ -132,6 +135,7 @@ def update(
         from tagnn_fast.logs import find_files, update_dataset
         from tagnn_fast.logs.update import recorded
 
+        clear_up(output or dataset)
         before = read_dataset(dataset)
         form, options = recorded(before)
         if output is not None:
@@ -213,6 +217,8 @@ def _engine_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
         if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb", "pyspark", "py4j"):
             raise
         raise OSError(f"prepare: {str(error).strip().splitlines()[0]}") from error

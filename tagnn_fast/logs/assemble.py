@@ -97,9 +97,12 @@ def last_examples(sessions: RawSessions, fraction: int) -> tuple[RawSessions, np
 
 def typed_ids(raw_ids: pa.Array) -> pa.Array:
     """Raw ids as integers, where all of them are written like one; else the strings they are."""
-    if len(raw_ids) and pc.all(pc.match_substring_regex(raw_ids, _INTEGER_IDS)).as_py():
-        return raw_ids.cast(pa.int64())
-    return raw_ids
+    return raw_ids if len(raw_ids) == 0 or unlike_integers(raw_ids) else raw_ids.cast(pa.int64())
+
+
+def unlike_integers(raw_ids: pa.Array) -> list[str]:
+    """Ids that would not come out again as they are, if they were integers."""
+    return raw_ids.filter(pc.invert(pc.match_substring_regex(raw_ids, _INTEGER_IDS))).to_pylist()  # type: ignore[no-any-return]
 
 
 def assemble(

@@ -16,7 +16,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ibis.expr.types import IntegerColumn, Table, TimestampColumn
+from ibis import _
+from ibis.expr.types import Column, IntegerColumn, StringColumn, Table, TimestampColumn
 
 from tagnn_fast.logs.files import LogFiles
 
@@ -134,12 +135,13 @@ class DuckDB(Engine):
         fields, paths = _fields(columns), [glob.escape(path) for path in files.paths]
         if files.parquet:
             table = self.connection.read_parquet(paths)
-            texts = {field: table[name].cast("string") for field, name in zip(fields, columns, strict=True)}
+            texts = {field: _text(table[name]) for field, name in zip(fields, columns, strict=True)}
             kept = self.keep(table.select(**texts, line=ibis.null("string")))
             return kept.mutate(row=kept.rowid())
+        names = [f"c{number}" for number in range(len(files.columns))]
         table = self.connection.read_csv(
             paths,
-            columns=dict.fromkeys(files.columns, "VARCHAR"),
+            columns=dict.fromkeys(names, "VARCHAR"),
             header=files.header,
             delim=files.separator,
             quote=files.quote,
@@ -148,17 +150,26 @@ class DuckDB(Engine):
             store_rejects=True,
             rejects_limit=0,
         )
-        kept = self.keep(table.select(**{field: table[name] for field, name in zip(fields, columns, strict=True)}))
+        used = {field: table[names[files.columns.index(name)]] for field, name in zip(fields, columns, strict=True)}
+        # A quote that is never closed would take all lines up to the next: no value may have more than one line.
+        whole = ibis.literal(files.separator).join([table[name].fill_null("") for name in names])
+        broken = ibis.or_(*(table[name].contains("\n") for name in names))
+        kept = self.keep(table.select(**used, broken=ibis.ifelse(broken, whole, ibis.null("string"))))
         self.connection.raw_sql(
-            "CREATE TABLE malformed AS SELECT coalesce(any_value(csv_line), '') AS text "
-            "FROM reject_errors GROUP BY file_id, line ORDER BY file_id, line"
+            f"""CREATE TABLE malformed AS SELECT text FROM (
+                SELECT unnest(split(text, chr(10))) AS text FROM (
+                    SELECT any_value(csv_line) AS text FROM reject_errors GROUP BY file_id, line ORDER BY file_id, line
+                ) UNION ALL
+                SELECT unnest(split(broken, chr(10))) FROM {kept.get_name()} WHERE broken IS NOT NULL
+            ) WHERE trim(text, chr(9) || chr(13) || ' ') <> ''"""
         )
         malformed = self.connection.table("malformed")
         # Where they were among the others is of no use: they make no clicks.
         malformed = malformed.select(
             **{field: ibis.null("string") for field in fields}, line=malformed.text, row=-1 - malformed.rowid()
         )
-        return kept.select(*fields, line=ibis.null("string"), row=kept.rowid()).union(malformed)
+        kept = kept.mutate(row=kept.rowid(), line=ibis.null("string")).filter(_.broken.isnull())
+        return kept.select(*fields, "line", "row").union(malformed)
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """See the base class."""
@@ -235,8 +246,10 @@ class Spark(Engine):
         fields, paths = _fields(columns), [re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in files.paths]
         if files.parquet:
             frame = self.session.read.parquet(*paths)
-            quoted = [f.col("`" + name.replace("`", "``") + "`").cast("string") for name in columns]
-            kept = [column.alias(field) for column, field in zip(quoted, fields, strict=True)]
+            floating = {name for name, kind in frame.dtypes if kind in ("float", "double")}
+            quoted = {name: f.col("`" + name.replace("`", "``") + "`") for name in columns}
+            texts = [quoted[name].cast("decimal(21,6)") if name in floating else quoted[name] for name in columns]
+            kept = [text.cast("string").alias(field) for text, field in zip(texts, fields, strict=True)]
             frame = frame.select(*kept, f.lit(None).cast("string").alias("line"), *_places(f))
         else:
             names = [f"c{number}" for number in range(len(files.columns))]
@@ -252,7 +265,10 @@ class Spark(Engine):
             )
             places = [files.columns.index(name) for name in columns]
             kept = [f.col(names[place]).alias(field) for place, field in zip(places, fields, strict=True)]
-            frame = reader.csv(paths).select(*kept, "line", *_places(f))
+            # What stands for bytes that are no UTF-8: DuckDB refuses such lines.
+            whole = f.concat_ws(files.separator, *names)
+            line = f.coalesce("line", f.when(whole.contains("\ufffd"), whole)).alias("line")
+            frame = reader.csv(paths).select(*kept, line, *_places(f))
         frame.write.saveAsTable("read")
         read = self.session.table("read")
 
@@ -303,6 +319,11 @@ def default_memory() -> int:
 def _fields(columns: Sequence[str]) -> list[str]:
     """Names that are the pipeline's own, whatever those of the log's columns are."""
     return [f"field_{number}" for number in range(len(columns))]
+
+
+def _text(column: Column) -> StringColumn:
+    """As text; numbers with a fraction the same way on every engine."""
+    return (column.cast("decimal(21, 6)") if column.type().is_floating() else column).cast("string")
 
 
 def _places(f: Any) -> list[Any]:

@@ -63,7 +63,7 @@ def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
     header = not parquet and not form.columns
     columns: tuple[str, ...] | None = None
     for path in paths:
-        found = _parquet_columns(path) if parquet else _text_columns(path, form, header)
+        found = _parquet_columns(path, form) if parquet else _text_columns(path, form, header)
         if columns is not None and found != columns:
             raise ValueError(
                 f"{path}: expected the columns of {paths[0]}, {', '.join(columns)}; got {', '.join(found)}"
@@ -84,11 +84,14 @@ def _matches(pattern: str) -> list[str]:
     return files
 
 
-def _parquet_columns(path: str) -> tuple[str, ...]:
+def _parquet_columns(path: str, form: LogFormat) -> tuple[str, ...]:
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: expected a Parquet file, got {error}") from None
+    for field in schema:
+        if field.name in (form.owner, form.item) and pa.types.is_floating(field.type):
+            raise ValueError(f"{path}: expected integers or strings in {field.name!r}, got {field.type}")
     return tuple(schema.names)
 
 
@@ -100,7 +103,10 @@ def _text_columns(path: str, form: LogFormat, header: bool) -> tuple[str, ...]:
         return form.columns
     quotes: dict[str, Any] = {"quotechar": form.quote} if form.quote else {"quoting": csv.QUOTE_NONE}
     reader = csv.reader(io.StringIO(first), delimiter=form.separator, **quotes)
-    return tuple(name.strip() for name in next(reader))
+    try:
+        return tuple(name.strip() for name in next(reader))
+    except csv.Error as error:
+        raise ValueError(f"{path}: expected the names of the columns in the first line, got {error}") from None
 
 
 def _first_line(path: str) -> str:

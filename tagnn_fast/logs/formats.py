@@ -48,8 +48,10 @@ class LogFormat:
     def __post_init__(self) -> None:
         if self.time_unit not in TIMES:
             raise ValueError(f"time_unit: expected one of {', '.join(TIMES)}, got {self.time_unit!r}")
-        if len(self.separator) != 1:
-            raise ValueError(f"separator: expected one character, got {self.separator!r}")
+        if len(self.separator.encode()) != 1 or self.separator in "\r\n":
+            raise ValueError(f"separator: expected one ASCII character, got {self.separator!r}")
+        if len(self.quote.encode()) > 1 or (self.quote and self.quote in self.separator + "\r\n"):
+            raise ValueError(f"quote: expected one ASCII character other than the separator, got {self.quote!r}")
 
     def used_columns(self) -> tuple[str, ...]:
         """Names of the columns that are read, each once."""

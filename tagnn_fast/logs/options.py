@@ -25,7 +25,7 @@ def duration(text: str) -> int:
     Raises:
         ValueError: on anything else.
     """
-    found = re.fullmatch(r"(\d+)([smhd])", text)
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if found is None:
         raise ValueError(f"expected a duration like 90s, 30m, 8h or 7d, got {text!r}")
     return int(found.group(1)) * MICROSECONDS[found.group(2)]

@@ -21,7 +21,7 @@ _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 _ZONE = r"(Z|[+-](0\d|1[0-7])(:[0-5]\d)?)"
 _ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}([T ]{_CLOCK}(:\d{{2}}(\.\d{{1,9}})?{_ZONE}?)?)?$"
 _INTEGER = r"^-?\d{1,18}$"
-_NUMBER = r"^-?\d{1,15}(\.\d{1,6})?$"
+_SECONDS, _MILLISECONDS = r"^-?\d{1,12}(\.\d{1,6})?$", r"^-?\d{1,15}(\.\d{1,6})?$"
 OTHER_EVENT = "another event"
 _SAMPLES = 10  # bad rows of each kind that are reported
 
@@ -79,8 +79,8 @@ def _time(engine: Engine, text: StringColumn, unit: str) -> IntegerColumn:
     if unit == "iso":
         # Engines read different things as times beyond what this pattern takes.
         return engine.microseconds(_matching(text, _ISO).try_cast("timestamp('UTC')"))
-    number = _matching(text, _NUMBER).try_cast("decimal(21, 6)")
-    scale = 10**6 if unit == "seconds" else 1000
+    pattern, scale = (_SECONDS, 10**6) if unit == "seconds" else (_MILLISECONDS, 1000)
+    number = _matching(text, pattern).try_cast("decimal(21, 6)")
     return (number * scale).cast("int64")
 
 

@@ -14,7 +14,7 @@ import torch
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.logs.assemble import RawSessions, encode_test, step_of
+from tagnn_fast.logs.assemble import RawSessions, encode_test, step_of, unlike_integers
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import LogFormat
@@ -48,10 +48,14 @@ def update_dataset(
     do not go on from the old logs to the new ones.
 
     Raises:
-        ValueError: on a data set that was not made of logs, too many bad rows, or new ids that are no integers where
-            all old ones are.
+        ValueError: on a data set that was not made of logs, a file that is in it already, too many bad rows, or new
+            ids that are no integers where all old ones are.
     """
     form, options = recorded(dataset)
+    known = {file["sha256"] for part in (dataset.source, *dataset.source.get("updates", [])) for file in part["files"]}
+    for file in files.describe():
+        if file["sha256"] in known:
+            raise ValueError(f"{file['name']}: expected new clicks, got a file that is in the data set already")
     # Support is counted below, old clicks included; a date that was given for the old logs is no date for the new.
     alone = dataclasses.replace(options, minimum_support=1, support_from="train", test_from=None)
     prepared = run_pipeline(engine, files, form, alone, max_bad_rows, advance)
@@ -60,10 +64,9 @@ def update_dataset(
 
     raw_ids = prepared.raw_ids
     if old.integers:
-        try:
-            raw_ids = raw_ids.cast(pa.int64())
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{files.paths[0]}: expected integer item ids as in the data set, got {error}") from None
+        if others := unlike_integers(raw_ids):
+            raise ValueError(f"{files.paths[0]}: expected integer item ids as in the data set, got {others[0]!r}")
+        raw_ids = raw_ids.cast(pa.int64())
 
     def of_codes(items: np.ndarray) -> pa.Array:
         return raw_ids.take(pc.index_in(pa.array(items), value_set=prepared.codes))
@@ -85,10 +88,10 @@ def update_dataset(
     added = RawSessions(place[added.items].astype(np.int64), added.lengths)
     steps.append(step_of("sessions added to training", added))
 
-    known = pa.concat_arrays([old.raw_ids, ids.dictionary.take(pa.array(fresh))])
-    counts = np.bincount(added.items, minlength=len(known) + 1)[1:]
+    ids_with_rows = pa.concat_arrays([old.raw_ids, ids.dictionary.take(pa.array(fresh))])
+    counts = np.bincount(added.items, minlength=len(ids_with_rows) + 1)[1:]
     counts[: len(old)] += old.counts
-    test, raw_test = encode_test(prepared.test, of_codes(prepared.test.items), known, options)
+    test, raw_test = encode_test(prepared.test, of_codes(prepared.test.items), ids_with_rows, options)
     steps.append(step_of("test sessions with rows for their items", test))
     source = dict(dataset.source)
     news = describe(engine, files, form, options, prepared)
@@ -97,7 +100,7 @@ def update_dataset(
         {key: news[key] for key in ("engine", "files", "test_from_microseconds", "steps", "bad_rows")},
     ]
     return Dataset(
-        dataset.name, _joined(dataset.train, added), test.encoded(), Vocabulary(known, counts), source, raw_test
+        dataset.name, _joined(dataset.train, added), test.encoded(), Vocabulary(ids_with_rows, counts), source, raw_test
     )
 
 

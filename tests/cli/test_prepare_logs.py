@@ -121,7 +121,9 @@ def test_users(tmp_path: Path) -> None:
         ((*COLUMNS, "--test-from", "soon"), "test_from: expected an ISO date or time, got 'soon'"),
         ((*COLUMNS, "--fraction", 0), "fraction: expected 1 or more, got 0"),
         ((*COLUMNS, "--time-unit", "years"), "time_unit: expected one of iso, seconds, milliseconds, got 'years'"),
-        ((*COLUMNS, "--separator", "::"), "separator: expected one character, got '::'"),
+        ((*COLUMNS, "--separator", "::"), "separator: expected one ASCII character, got '::'"),
+        ((*COLUMNS, "--quote", ","), "quote: expected one ASCII character other than the separator, got ','"),
+        ((*COLUMNS, "--test", "99999999d"), "test: expected a duration like 90s, 30m, 8h or 7d, got '99999999d'"),
         ((*COLUMNS, "--engine", "sqlite"), "engine: expected duckdb or spark, got 'sqlite'"),
         (
             (*COLUMNS, "--test", "900d"),
@@ -266,6 +268,16 @@ def test_killed(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
     succeed("prepare", "logs", log, tmp_path / "data", *COLUMNS)
     assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "data"}
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.csv", 300_000)
+    process = start("prepare", "logs", log, tmp_path / "data", *COLUMNS)
+    wait_until(lambda: bool(list(tmp_path.glob(".data*/tables.duckdb"))), process)
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process)
+    assert (outcome.returncode, outcome.stderr) == (130, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_full_disk(tmp_path: Path) -> None:

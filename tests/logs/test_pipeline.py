@@ -14,7 +14,7 @@ from logs.messy import write_messy_log
 from logs.running import CASES, GOLDENS, USER_LOG, paper_options, prepared, raw
 from support import SHARED
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions
-from tagnn_fast.logs import FORMATS, PrepareOptions
+from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
 
 
 def assert_equals_golden(dataset: Dataset, name: str) -> None:
@@ -153,3 +153,38 @@ def test_steps_add_up(messy: str) -> None:
         len(dataset.vocabulary),
     )
     assert steps["test sessions without cold items"]["clicks"] == dataset.test.clicks.numel()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_stray_quote(closed: bool, tmp_path: Path) -> None:
+    """It may swallow lines, but not unseen: all of them are bad rows."""
+    rows = [f"s{n // 3},{n % 9},2024-05-{1 + n % 20:02}" for n in range(600)]
+    rows[300] = 's,"abc,2024-05-01'
+    if closed:
+        rows[500] = 's,abc",2024-05-01'
+    log = tmp_path / "log.csv"
+    log.write_text("\n".join(["session,item,time", *rows, ""]))
+    form = LogFormat("log", owner="session", item="item", time="time")
+    with pytest.raises(ValueError, match=f"expected at most 100 bad rows .*, got {201 if closed else 300}: "):
+        prepared(str(log), form, PrepareOptions(), bad=100)
+
+
+def test_times_that_are_too_large(tmp_path: Path) -> None:
+    log = tmp_path / "log.tsv"
+    log.write_text(
+        "SessionId\tItemId\tTime\n" + "".join(f"s\tb\t{time}\n" for time in ("9" * 12, "9" * 13, "1", "9" * 40))
+    )
+    options = PrepareOptions(sessions="given", minimum_support=1, test="1s", boundary="test")
+    with pytest.raises(ValueError, match="expected training sessions before the split"):
+        prepared(str(log), FORMATS["tmall"], options)
+    with pytest.raises(ValueError, match="expected at most 1 bad rows .*, got 2: 2 × Time cannot be read"):
+        prepared(str(log), FORMATS["tmall"], options, bad=1)
+
+
+def test_columns_of_any_name(tmp_path: Path) -> None:
+    """Of the pipeline's own names, twice but for case, or none at all."""
+    log = tmp_path / "log.csv"
+    log.write_text("row,line,reason,LINE,Line,,\n" + "".join(f"s{n},{n},2024-05-0{1 + n},x,y,,\n" for n in range(4)))
+    form = LogFormat("odd", owner="row", item="line", time="reason")
+    dataset = prepared(str(log), form, PrepareOptions(minimum_length=1, minimum_support=1))
+    assert raw(dataset.train, dataset) == [["0"], ["1"]]

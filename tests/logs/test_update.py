@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,6 +77,25 @@ def test_ids_that_do_not_fit(tmp_path: Path) -> None:
     assert dataset.vocabulary.integers
     with pytest.raises(ValueError, match="second.csv: expected integer item ids as in the data set, got"):
         updated(dataset, write_log(tmp_path / "second.csv", SECOND))
+
+
+@pytest.mark.parametrize("item", ["007", "+7", "7.0", "9" * 30])
+def test_ids_that_are_written_otherwise(item: str, tmp_path: Path) -> None:
+    """007 is not 7."""
+    numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
+    dataset = prepared(write_log(tmp_path / "first.csv", numbers), FORM, OPTIONS)
+    (tmp_path / "second.csv").write_text(f"session,item,time\nd,{item},2024-03-05\nd,1,2024-03-05\n")
+    with pytest.raises(ValueError, match=f"expected integer item ids as in the data set, got {re.escape(repr(item))}"):
+        updated(dataset, str(tmp_path / "second.csv"))
+
+
+def test_the_same_file_twice(first: Dataset, tmp_path: Path) -> None:
+    second = write_log(tmp_path / "second.csv", SECOND)
+    with pytest.raises(ValueError, match="first.csv: expected new clicks, got a file that is in the data set already"):
+        updated(first, str(tmp_path / "first.csv"))
+    after = updated(first, second)
+    with pytest.raises(ValueError, match="second.csv: expected new clicks"):
+        updated(after, second)
 
 
 def test_other_data_sets(tmp_path: Path) -> None:

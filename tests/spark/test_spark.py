@@ -5,6 +5,9 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from logs.messy import write_messy_log
@@ -15,12 +18,15 @@ from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
 LARGE = 2_000_000
 
 
-def assert_same(logs: str, form: LogFormat, options: PrepareOptions) -> None:
-    """Sessions and items, what was taken off the test set, what became of the rows, and samples of the bad ones."""
+def assert_same(logs: str, form: LogFormat, options: PrepareOptions, samples: bool = True) -> None:
+    """Sessions and items, what was taken off the test set, how many rows were bad, and samples of them."""
     spark, duckdb = (prepared(logs, form, options, engine) for engine in ("spark", "duckdb"))
     assert len(duckdb.train) > 0
     assert spark.source["steps"] == duckdb.source["steps"]
-    assert spark.source["bad_rows"] == duckdb.source["bad_rows"]
+    bad = [dataset.source["bad_rows"] for dataset in (spark, duckdb)]
+    if not samples:
+        bad = [{reason: found["count"] for reason, found in rows.items()} for rows in bad]
+    assert bad[0] == bad[1]
     assert spark.fingerprint() == duckdb.fingerprint()
     assert spark.raw_test.equals(duckdb.raw_test)
 
@@ -67,3 +73,35 @@ def test_times_and_names(zone: str, tmp_path: Path) -> None:
     form = LogFormat("odd", owner="row", item="the.item `x`", time="line")
     options = PrepareOptions(minimum_length=1, minimum_support=1, test_from="9999-01-01", time_zone=zone)
     assert_same(glob.escape(str(log)), form, options)
+
+
+def test_odd_bytes(tmp_path: Path) -> None:
+    """Windows line ends, a byte order mark, blank lines, values over two lines, no UTF-8, no last line end."""
+    log = tmp_path / "log.csv"
+    good = [f"s{n % 4},{n},2024-05-0{1 + n % 5}" for n in range(20)]
+    odd = ["", "   ", 's1,"2\n3",2024-05-01', 's1,"",2024-05-01']
+    text = "\r\n".join(["\ufeffsession,item,time", *good[:10], *odd, *good[10:]])
+    log.write_bytes(text.encode() + b"\r\ns3,\xff\xfe,2024-05-01\r\ns3,last,2024-05-01")
+    form = LogFormat("odd", owner="session", item="item", time="time")
+    assert_same(
+        str(log), form, PrepareOptions(minimum_length=1, minimum_support=1, test_from="2025-01-01"), samples=False
+    )
+
+
+def test_parquet(tmp_path: Path) -> None:
+    """Numbers, times and nulls, in row groups that are read apart."""
+    count = 3000
+    user = pa.array(np.arange(count) % 50)
+    item = pa.array([None if n % 97 == 0 else n % 40 for n in range(count)], pa.int32())
+    seconds = np.arange(count) * 60 + 1_700_000_000
+    times = {
+        "iso": pa.array(seconds * 1000, pa.timestamp("ms", "UTC")),
+        "seconds": pa.array(seconds + 0.25),
+        "milliseconds": pa.array(seconds * 1000),
+    }
+    for unit, time in times.items():
+        log = tmp_path / f"{unit}.parquet"
+        pq.write_table(pa.table({"user.id": user, "item": item, "time": time}), log, row_group_size=500)
+        form = LogFormat("parquet", owner="user.id", owner_is_user=True, item="item", time="time", time_unit=unit)
+        options = PrepareOptions(sessions="gap", minimum_support=1, gap="1h", test="1h")
+        assert_same(str(log), form, options, samples=False)
