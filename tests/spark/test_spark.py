@@ -75,14 +75,15 @@ def test_times_and_names(zone: str, tmp_path: Path) -> None:
     assert_same(glob.escape(str(log)), form, options)
 
 
-def test_odd_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_odd_bytes(quote: str, tmp_path: Path) -> None:
     """Windows line ends, a byte order mark, blank lines, values over two lines, no UTF-8, no last line end."""
     log = tmp_path / "log.csv"
     good = [f"s{n % 4},{n},2024-05-0{1 + n % 5}" for n in range(20)]
-    odd = ["", "   ", 's1,"2\n3",2024-05-01', 's1,"",2024-05-01']
+    odd = ["", "   ", "", "  ", 's1,"2\n3",2024-05-01', 's1,"",2024-05-01']
     text = "\r\n".join(["\ufeffsession,item,time", *good[:10], *odd, *good[10:]])
     log.write_bytes(text.encode() + b"\r\ns3,\xff\xfe,2024-05-01\r\ns3,last,2024-05-01")
-    form = LogFormat("odd", owner="session", item="item", time="time")
+    form = LogFormat("odd", owner="session", item="item", time="time", quote=quote)
     assert_same(
         str(log), form, PrepareOptions(minimum_length=1, minimum_support=1, test_from="2025-01-01"), samples=False
     )
