@@ -221,7 +221,10 @@ def _engine_errors() -> Iterator[None]:
             raise KeyboardInterrupt from None
         if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb", "pyspark", "py4j"):
             raise
-        raise OSError(f"prepare: {str(error).strip().splitlines()[0]}") from error
+        lines = str(error).strip().splitlines()
+        # Of an exception in Java, the first line says how Python called it.
+        line = lines[1] if len(lines) > 1 and lines[0].startswith("An error occurred while calling") else lines[0]
+        raise OSError(f"prepare: {line}") from error
 
 
 def _write(dataset: Dataset, output: Path, replace: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -254,7 +256,8 @@ class Spark(Engine):
         """See the base class."""
         from pyspark.sql import functions as f
 
-        fields, paths = _fields(columns), [re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in files.paths]
+        plain = [self._unpacked(path) for path in files.paths]
+        fields, paths = _fields(columns), [re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in plain]
         if files.parquet:
             frame = self.session.read.parquet(*paths)
             floating = {name for name, kind in frame.dtypes if kind in ("float", "double")}
@@ -284,7 +287,7 @@ class Spark(Engine):
         read = self.session.table("read")
 
         # Splits of a file are read in any order: count their rows to number all from the first file's first on.
-        order = {path: number for number, path in enumerate(files.paths)}
+        order = {path: number for number, path in enumerate(plain)}
         blocks = read.groupBy("file", "block").agg(f.min("id").alias("first"), f.count("*").alias("rows")).collect()
         blocks.sort(key=lambda block: (order[_path(block["file"])], block["block"]))
         before, bases = 0, []
@@ -295,6 +298,15 @@ class Spark(Engine):
         numbered = read.join(f.broadcast(base), ["file", "block"]).withColumn("row", f.col("id") + f.col("base"))
         numbered.select(*fields, "line", "row").createOrReplaceTempView("numbered")
         return self.connection.table("numbered")
+
+    def _unpacked(self, path: str) -> str:
+        """A zstd file as plain text: Spark comes without what reads it."""
+        if not path.endswith(".zst"):
+            return path
+        target = Path(tempfile.mkdtemp(dir=self.folder)) / Path(path).stem
+        with pa.input_stream(path, compression="zstd") as packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file)
+        return str(target)
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """See the base class."""

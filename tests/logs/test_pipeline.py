@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 
 from logs.by_hand import prepare_by_hand
@@ -125,10 +128,6 @@ def test_retailrocket_and_lastfm(tmp_path: Path) -> None:
 
 def test_parquet_and_text_are_the_same(messy: str, tmp_path: Path) -> None:
     """As is the order of many files: by name, whatever the order they are given in."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
     options = PrepareOptions(sessions="gap")
     expected = prepared(messy, USER_LOG, options)
     strings = pa.csv.ConvertOptions(column_types=dict.fromkeys(("user", "item", "time", "event"), pa.string()))
@@ -139,6 +138,22 @@ def test_parquet_and_text_are_the_same(messy: str, tmp_path: Path) -> None:
         paths.insert(0, str(tmp_path / f"{path.name.split('.')[0]}.parquet"))
         pq.write_table(table, paths[0], row_group_size=1000)
     assert prepared(paths, USER_LOG, options).fingerprint() == expected.fingerprint()
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_compressed_text(ending: str, messy: str, tmp_path: Path) -> None:
+    """All of it, in the order of the names."""
+    options = PrepareOptions(sessions="gap")
+    for path in Path(messy).parent.iterdir():
+        with (
+            pa.input_stream(path) as source,
+            pa.output_stream(tmp_path / f"{path.name.split('.')[0]}.csv{ending}") as packed,
+        ):
+            packed.write(source.read())
+    assert (
+        prepared(str(tmp_path / "*"), USER_LOG, options).fingerprint()
+        == prepared(messy, USER_LOG, options).fingerprint()
+    )
 
 
 def test_steps_add_up(messy: str) -> None:

@@ -89,6 +89,14 @@ def test_odd_bytes(quote: str, tmp_path: Path) -> None:
     )
 
 
+def test_compressed_text(messy: str, tmp_path: Path) -> None:
+    """In each way, the names in another order than the files."""
+    for path, name in zip(sorted(Path(messy).parent.iterdir()), ("c.csv.zst", "a.csv", "b.csv.gz"), strict=True):
+        with pa.input_stream(path) as source, pa.output_stream(tmp_path / name) as packed:
+            packed.write(source.read())
+    assert_same(str(tmp_path / "*"), USER_LOG, PrepareOptions(sessions="gap"))
+
+
 def test_parquet(tmp_path: Path) -> None:
     """Numbers, times and nulls, in row groups that are read apart."""
     count = 3000
