@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Optional
@@ -31,6 +32,9 @@ def train(
     dataset: Annotated[Optional[Path], typer.Argument(help="Data set folder, from `tagnn-fast prepare`.")] = None,
     run: Annotated[Optional[Path], typer.Option(help="Folder of the run to make; must not exist.")] = None,
     resume: Annotated[Optional[Path], typer.Option(help="Folder of a run that stopped: go on with it.")] = None,
+    start_from: Annotated[
+        Optional[Path], typer.Option(help="Run to take model and weights from, on the data set before an update.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
     architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn or sr_gnn.", _MODEL)] = None,
     hidden_size: Annotated[Optional[int], _field("Width of item vectors and node states.", _MODEL)] = None,
@@ -65,18 +69,30 @@ def train(
     test set is read once, after the epoch was chosen.
     """
     given = dict(locals())
-    for name in ("dataset", "run", "resume", "preset"):
+    for name in ("dataset", "run", "resume", "start_from", "preset"):
         given.pop(name)
     overrides = {name: value for name, value in given.items() if value is not None}
     if resume is not None:
-        if run is not None or overrides or preset != "clean":
+        if run is not None or overrides or preset != "clean" or start_from is not None:
             raise ValueError("--resume: expected no other options, a run goes on with the configuration it has")
         finish(*_reopen(resume, dataset))
         return
     if dataset is None or run is None:
         raise ValueError("train: expected DATASET and --run, or --resume")
     data = read_dataset(dataset)
-    finish(create_run(run, *plan(data, preset, overrides), data, dataset), data)
+    before = open_run(start_from) if start_from is not None else None
+    if before is not None:
+        overrides = {**overrides, **_model_of(before, overrides)}
+    finish(create_run(run, *plan(data, preset, overrides), data, dataset, before), data)
+
+
+def _model_of(run: Run, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that describe a run's model; none of them may be given."""
+    options = {**asdict(run.model), "architecture": run.training.architecture}
+    del options["num_items"]
+    if given := sorted(options.keys() & overrides.keys()):
+        raise ValueError(f"--start-from: expected no options of the model, which is that run's, got {', '.join(given)}")
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def plan(dataset: Dataset, preset: str, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig]:

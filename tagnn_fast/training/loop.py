@@ -79,6 +79,8 @@ class _Training:
         torch.manual_seed(options.seed)
         self.fabric = make_fabric(options)
         self.model = make_model(run.model, options)
+        if run.initial_weights.exists():
+            load_parameters(self.model, run.initial_weights)
         device = self.fabric.device
         self.optimizer = make_optimizer(self.model, options.weight_decay, device)
         fabric_model, fabric_optimizer = self.fabric.setup(self.model, self.optimizer)

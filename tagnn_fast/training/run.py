@@ -61,6 +61,11 @@ class Run:
         """File of the chosen epoch's weights so far."""
         return self.folder / "model.safetensors"
 
+    @property
+    def initial_weights(self) -> Path:
+        """File of the weights to begin with, where they come from another run."""
+        return self.folder / "initial.safetensors"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training this run; raises BlockingIOError where one does."""
@@ -127,18 +132,36 @@ class Run:
             raise ValueError(f"{path}: expected a JSON object in each line, got {error}") from None
 
 
-def create_run(folder: Path, model: ModelConfig, training: TrainingConfig, dataset: Dataset, source: Path) -> Run:
+def create_run(
+    folder: Path,
+    model: ModelConfig,
+    training: TrainingConfig,
+    dataset: Dataset,
+    source: Path,
+    start_from: Run | None = None,
+) -> Run:
     """Make the folder of a new run.
+
+    Args:
+        folder: to make.
+        model: the model's configuration.
+        training: the training's.
+        dataset: what is to be trained on.
+        source: its folder.
+        start_from: a run whose weights to begin with, of the same model but for items behind its own.
 
     Raises:
         FileExistsError: where it exists.
+        ValueError: where `start_from` has other items.
     """
-    described = {
+    described: dict[str, Any] = {
         "name": dataset.name,
         "path": str(source.resolve()),
         "fingerprint": dataset.fingerprint(),
         "statistics": dataset.statistics(),
     }
+    if start_from is not None:
+        described["start_from"] = str(start_from.folder.resolve())
     environment = {
         "tagnn_fast": tagnn_fast.__version__,
         "torch": torch.__version__,
@@ -146,12 +169,36 @@ def create_run(folder: Path, model: ModelConfig, training: TrainingConfig, datas
         "threads": torch.get_num_threads(),
         "cpu_capability": tagnn_fast.cpu_capability(),
     }
+    weights = grown_weights(start_from, model, training, dataset.vocabulary) if start_from is not None else None
     with new_folder(folder) as temporary:
+        if weights is not None:
+            save_tensors(weights, temporary / "initial.safetensors")
         write_items(dataset.vocabulary, temporary / "items.parquet")
         (temporary / "checkpoints").mkdir()
         content = {"format": FORMAT, "version": VERSION, "created": _now(), **configuration_json(model, training)}
         write_json(temporary / "config.json", {**content, "dataset": described, "environment": environment})
     return open_run(folder)
+
+
+def grown_weights(
+    before: Run, model: ModelConfig, training: TrainingConfig, vocabulary: Vocabulary
+) -> dict[str, torch.Tensor]:
+    """A run's weights with rows for the items behind its own; new rows are as a new model has them.
+
+    Raises:
+        ValueError: where the run's items are not the first ones, in their order.
+    """
+    items = len(before.vocabulary)
+    if not vocabulary.raw_ids.slice(0, items).equals(before.vocabulary.raw_ids):
+        raise ValueError(
+            f"start_from: expected a run on the data set before an update, whose {items:,} items are the first of the "
+            f"{len(vocabulary):,} here, got other items"
+        )
+    torch.manual_seed(training.seed)
+    weights = make_model(model, training).state_dict()
+    for name, value in before.load_recommender().model.state_dict().items():
+        weights[name][: len(value)] = value  # only the item table has more rows
+    return weights
 
 
 def open_run(folder: str | Path) -> Run:

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from cli.commands import contents, finish, read, refused, run, start, succeed, temporary_files, wait_until, words
 from cli.test_evaluate import row
@@ -228,6 +230,32 @@ def test_update(log: Path, tmp_path: Path) -> None:
     assert refused("prepare", "update", tmp_path / "nowhere", new).startswith(
         f"{tmp_path / 'nowhere'}: expected a data set"
     )
+
+
+def test_training_goes_on_after_an_update(log: Path, tmp_path: Path) -> None:
+    """The first epoch begins with yesterday's rows, and new ones for new items; resuming knows nothing of it."""
+    data, new = tmp_path / "data", tmp_path / "new.csv"
+    options = ("--epochs", 1, "--accelerator", "cpu", "--protocol", "all", "--learning-rate", 0)
+    succeed("prepare", "logs", log, data, *COLUMNS)
+    succeed("train", data, "--run", tmp_path / "first", *options, "--hidden-size", 8, "--seed", 3)
+    clicks = "".join(f"n{n},{i},2024-06-0{1 + n}\n" for n in range(9) for i in ("new", "item-3"))
+    new.write_text("session,item,time\n" + clicks)
+    succeed("prepare", "update", data, new)
+    succeed("train", data, "--run", tmp_path / "second", *options, "--start-from", tmp_path / "first")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert after["item_embedding.weight"].shape == (9, 8)
+    for name, value in before.items():
+        assert torch.equal(after[name][: len(value)], value)
+    assert after["item_embedding.weight"][8].abs().sum() > 0
+    assert read(tmp_path / "second" / "config.json")["dataset"]["start_from"] == str(tmp_path / "first")
+    refusal = refused("train", data, "--run", tmp_path / "no", "--start-from", tmp_path / "first", "--hidden-size", 9)
+    assert refusal == "--start-from: expected no options of the model, which is that run's, got hidden_size"
+    succeed("prepare", "synthetic", tmp_path / "other", "--clicks", 100)
+    refusal = refused("train", tmp_path / "other", "--run", tmp_path / "no", "--start-from", tmp_path / "first")
+    assert refusal.startswith(
+        "start_from: expected a run on the data set before an update, whose 7 items are the first"
+    )
+    assert not (tmp_path / "no").exists()
 
 
 def test_titles(log: Path, tmp_path: Path) -> None:
