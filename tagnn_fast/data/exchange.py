@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import pickletools
@@ -18,6 +17,7 @@ import torch
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.files import describe_file
 
 
 class _ListUnpickler(pickle.Unpickler):
@@ -60,7 +60,7 @@ def read_exchange(folder: str | Path, name: str | None = None) -> Dataset:
         train=_encoded(train, vocabulary),
         test=_encoded(test, vocabulary),
         vocabulary=vocabulary,
-        source={"kind": "exchange", "files": [_fingerprint(path) for path in (train_path, test_path)]},
+        source={"kind": "exchange", "files": [describe_file(path) for path in (train_path, test_path)]},
     )
 
 
@@ -149,8 +149,3 @@ def _encoded(raw: _Raw, vocabulary: Vocabulary) -> Sessions:
     ids, lengths, examples = raw
     offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
     return Sessions(torch.from_numpy(vocabulary.encode(ids)), torch.from_numpy(offsets), torch.from_numpy(examples))
-
-
-def _fingerprint(path: Path) -> dict[str, object]:
-    content = path.read_bytes()
-    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

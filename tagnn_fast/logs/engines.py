@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,19 @@ _INSTANT = dt.Timestamp(timezone="UTC")
 class Engine(ABC):
     """Reads logs, keeps tables, gives results to Python. Used as a context manager.
 
+    Attributes:
+        name: what it is called.
+        instant: the time so many microseconds after 1970 began in UTC, of int64 columns.
+        microseconds: the inverse.
+
     Args:
         folder: for what does not fit into memory; emptied by who made it.
         time_zone: of times that do not state one.
     """
 
     name: str
+    instant: Callable[[IntegerColumn], TimestampColumn]
+    microseconds: Callable[[TimestampColumn], IntegerColumn]
 
     def __init__(self, folder: Path, time_zone: str) -> None:
         self.folder, self.time_zone = folder, time_zone
@@ -55,14 +62,6 @@ class Engine(ABC):
             `columns` as strings, the first as `field_0` and so on; `row`, int64, which rises from row to row and from
             file to file in their order; and `line`, the whole line where it has too many or too few columns, else null.
         """
-
-    @abstractmethod
-    def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
-        """The time so many microseconds after 1970 began in UTC."""
-
-    @abstractmethod
-    def microseconds(self, instant: TimestampColumn) -> IntegerColumn:
-        """The inverse of :meth:`instant`."""
 
     @abstractmethod
     def version(self) -> str:
@@ -118,6 +117,8 @@ class DuckDB(Engine):
     """
 
     name = "duckdb"
+    instant = staticmethod(_duckdb_instant)
+    microseconds = staticmethod(_duckdb_microseconds)
 
     def __init__(self, folder: Path, time_zone: str, memory: int | None = None) -> None:
         super().__init__(folder, time_zone)
@@ -189,14 +190,6 @@ class DuckDB(Engine):
         # Ibis's own way asks DuckDB 2 for a method that it no longer has.
         yield from self.connection.con.sql(self.connection.compile(table)).to_arrow_reader(_BATCH)
 
-    def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
-        """See the base class."""
-        return _duckdb_instant(microseconds)
-
-    def microseconds(self, instant: TimestampColumn) -> IntegerColumn:
-        """See the base class."""
-        return _duckdb_microseconds(instant)
-
     def version(self) -> str:
         """See the base class."""
         return f"DuckDB {self.connection.version}, Ibis {ibis.__version__}"
@@ -227,6 +220,8 @@ class Spark(Engine):
     """
 
     name = "spark"
+    instant = staticmethod(_spark_instant)
+    microseconds = staticmethod(_spark_microseconds)
 
     def __init__(self, folder: Path, time_zone: str, memory: int | None = None, master: str = "local[*]") -> None:
         from pyspark.sql import SparkSession
@@ -315,14 +310,6 @@ class Spark(Engine):
         self.session.sql(self.connection.compile(table)).write.parquet(str(result), mode="overwrite")
         for part in sorted(result.glob("part-*.parquet")):  # in the order that the table has
             yield from pq.ParquetFile(part).iter_batches(_BATCH)
-
-    def instant(self, microseconds: IntegerColumn) -> TimestampColumn:
-        """See the base class."""
-        return _spark_instant(microseconds)
-
-    def microseconds(self, instant: TimestampColumn) -> IntegerColumn:
-        """See the base class."""
-        return _spark_microseconds(instant)
 
     def version(self) -> str:
         """See the base class."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import glob
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tagnn_fast.files import describe_file
 from tagnn_fast.logs.formats import LogFormat
 
 _MOST_HEADER = 1 << 20  # bytes of a first line
@@ -39,14 +40,10 @@ class LogFiles:
     separator: str
     quote: str
 
-    def describe(self) -> list[dict[str, Any]]:
+    @cached_property
+    def described(self) -> list[dict[str, Any]]:
         """Name, size and SHA-256 of each file."""
-        described = []
-        for path in map(Path, self.paths):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
-            described.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()})
-        return described
+        return [describe_file(Path(path)) for path in self.paths]
 
 
 def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
@@ -120,10 +117,3 @@ def _first_line(path: str) -> str:
         return line.decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError:
         raise ValueError(f"{path}: expected text in UTF-8, got something else in its first line") from None
-
-
-def _digest(file: io.BufferedReader) -> Any:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest

@@ -92,7 +92,7 @@ def run_pipeline(
     engine.forget_all_but(items, clicks)
     step(f"sessions of {options.minimum_length} clicks or more", clicks)
     if options.support_from == "all":
-        clicks = _supported(engine, clicks, options, step)
+        clicks = _supported(engine, clicks, options, report, step)
 
     advance("splitting")
     split = options.split_date()
@@ -104,7 +104,7 @@ def run_pipeline(
     step("test sessions", test)
     step("training sessions", train)
     if options.support_from == "train":
-        train = _supported(engine, train, options, step)
+        train = _supported(engine, train, options, report, step)
 
     advance("collecting")
     named = pa.Table.from_batches(engine.batches(items))
@@ -120,14 +120,16 @@ def run_pipeline(
     return prepared
 
 
-def _supported(engine: Engine, clicks: Table, options: PrepareOptions, step: Callable[[str, Table], None]) -> Table:
+def _supported(
+    engine: Engine, clicks: Table, options: PrepareOptions, report: Report, step: Callable[[str, Table], None]
+) -> Table:
     """Items with support, in sessions that are still long enough; once, or until nothing changes."""
     while True:
-        before = engine.rows(clicks.agg(clicks=clicks.count()))[0]
+        before = report.steps[-1]["clicks"]
         supported = pipeline.supported_items(clicks, options.minimum_support)
         clicks = engine.keep(pipeline.long_sessions(supported, options.minimum_length))
         step(f"items of {options.minimum_support} clicks or more", clicks)
-        if not options.until_stable or engine.rows(clicks.agg(clicks=clicks.count()))[0] == before:
+        if not options.until_stable or report.steps[-1]["clicks"] == before:
             return clicks
 
 
@@ -151,7 +153,7 @@ def describe(
     return {
         "kind": "logs",
         "engine": engine.version(),
-        "files": files.describe(),
+        "files": files.described,
         "format": {key: value for key, value in dataclasses.asdict(form).items() if key != "paper"},
         "options": options.as_json(),
         "test_from_microseconds": prepared.split,

@@ -53,7 +53,7 @@ def update_dataset(
     """
     form, options = recorded(dataset)
     known = {file["sha256"] for part in (dataset.source, *dataset.source.get("updates", [])) for file in part["files"]}
-    for file in files.describe():
+    for file in files.described:
         if file["sha256"] in known:
             raise ValueError(f"{file['name']}: expected new clicks, got a file that is in the data set already")
     # Support is counted below, old clicks included; a date that was given for the old logs is no date for the new.

@@ -23,17 +23,13 @@ def popularity(vocabulary: Vocabulary) -> TopK:
 def session_popularity(vocabulary: Vocabulary) -> TopK:
     """Items of the prefix by how often they were clicked in it, then all others; equal ones by training clicks."""
     popular = torch.from_numpy(vocabulary.by_popularity())
-    place = _places(popular)
 
     def topk(batch: ExampleBatch, k: int) -> Tensor:
         examples, ids = batch.targets.numel(), len(popular) + 1
         example = torch.arange(examples).repeat_interleave(batch.offsets.diff())
         known = batch.items != 0
         keys, clicks = torch.unique(example[known] * ids + batch.items[known], return_counts=True)
-        order = place[keys % ids].argsort()
-        order = order[clicks[order].argsort(descending=True, stable=True)]
-        order = order[(keys[order] // ids).argsort(stable=True)]
-        return _then_popular(keys[order], examples, popular, k)
+        return _then_popular(_best_first(keys, clicks, popular), examples, popular, k)
 
     return topk
 
@@ -56,10 +52,7 @@ def sequential_rules(train: Sessions, vocabulary: Vocabulary) -> TopK:
         every_weight = torch.cat([weights, torch.full(pairs.shape, 1 / distance, dtype=torch.float64)])
         keys, place = torch.unique(every, return_inverse=True)
         weights = torch.zeros(len(keys), dtype=torch.float64).index_add_(0, place, every_weight)
-    order = _places(popular)[keys % ids].argsort()
-    order = order[weights[order].argsort(descending=True, stable=True)]
-    order = order[(keys[order] // ids).argsort(stable=True)]
-    keys = keys[order]
+    keys = _best_first(keys, weights, popular)
     count = torch.bincount(keys // ids, minlength=ids)
     first = count.cumsum(0) - count  # of each item's rules
 
@@ -82,10 +75,14 @@ def _last_known(batch: ExampleBatch) -> Tensor:
     return torch.where(latest >= 0, batch.items[latest], 0)
 
 
-def _places(popular: Tensor) -> Tensor:
-    place = torch.empty(len(popular) + 1, dtype=torch.int64)
+def _best_first(keys: Tensor, weights: Tensor, popular: Tensor) -> Tensor:
+    """Keys, group · (number of items + 1) + item, by group, then by falling weight, then by popularity."""
+    ids = len(popular) + 1
+    place = torch.empty(ids, dtype=torch.int64)
     place[popular] = torch.arange(len(popular))
-    return place
+    order = place[keys % ids].argsort()
+    order = order[weights[order].argsort(descending=True, stable=True)]
+    return keys[order[(keys[order] // ids).argsort(stable=True)]]
 
 
 def _then_popular(keys: Tensor, examples: int, popular: Tensor, k: int) -> Tensor:

@@ -8,6 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from support import SHARED
 from tagnn_fast.data import Dataset, Sessions
 from tagnn_fast.logs import FORMATS, PAPER, DuckDB, LogFormat, PrepareOptions, Spark, find_files, prepare_logs
 
@@ -46,6 +49,15 @@ def prepared(
 def paper_options(name: str, fraction: int = 1) -> PrepareOptions:
     """What --preset paper means for a format."""
     return PrepareOptions(**{**PAPER, **FORMATS[name].paper, "fraction": fraction})
+
+
+def golden_log(name: str) -> tuple[str, LogFormat, PrepareOptions]:
+    """The real log that a golden was made of, and what was done with it; skips the test where there is none."""
+    form, log, fraction = GOLDENS[name]
+    path = SHARED / "data" / log
+    if not path.exists():
+        pytest.skip("no real logs")
+    return str(path), FORMATS[form], paper_options(form, fraction)
 
 
 def raw(sessions: Sessions, dataset: Dataset) -> list[list[str]]:

@@ -15,7 +15,7 @@ import pytest
 
 from logs.by_hand import prepare_by_hand
 from logs.messy import write_messy_log
-from logs.running import CASES, GOLDENS, USER_LOG, paper_options, prepared, raw
+from logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared, raw
 from support import SHARED
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions
 from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
@@ -51,11 +51,7 @@ def examples_of(sessions: Sessions) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_published_preprocessing(name: str) -> None:
-    form, log, fraction = GOLDENS[name]
-    path = SHARED / "data" / log
-    if not path.exists():
-        pytest.skip("no real logs")
-    assert_equals_golden(prepared(str(path), FORMATS[form], paper_options(form, fraction), bad=0), name)
+    assert_equals_golden(prepared(*golden_log(name), bad=0), name)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from logs.messy import write_messy_log
-from logs.running import CASES, GOLDENS, USER_LOG, paper_options, prepared
-from support import SHARED
-from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
+from logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared
+from tagnn_fast.logs import LogFormat, PrepareOptions
 
 LARGE = 2_000_000
 
@@ -33,11 +32,7 @@ def assert_same(logs: str, form: LogFormat, options: PrepareOptions, samples: bo
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_real_logs(name: str) -> None:
-    form, log, fraction = GOLDENS[name]
-    path = SHARED / "data" / log
-    if not path.exists():
-        pytest.skip("no real logs")
-    assert_same(str(path), FORMATS[form], paper_options(form, fraction))
+    assert_same(*golden_log(name))
 
 
 @pytest.fixture(scope="module")
