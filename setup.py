@@ -9,6 +9,7 @@ PyTorch is needed for its headers and libtorch_cpu.so alone and is never importe
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -106,6 +107,14 @@ def capabilities() -> dict[str, list[str]]:
     avx2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c"]
     avx512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
     return {"baseline": [], "avx2": avx2, "avx512": [*avx2, *avx512, "-mprefer-vector-width=512"]}
+
+
+def ops_version(emulate: bool) -> str:
+    """The package's version and a hash of what the ops are compiled from: tells builds of one version apart."""
+    names = ("csrc/*.*", "csrc/cpu/*.*", "csrc/cuda/*.*", *(("csrc/emulation/*.*",) if emulate else ()))
+    sources = sorted(path for name in names for path in ROOT.glob(name) if path.suffix in (".cpp", ".cu", ".h"))
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources))
+    return f"{VERSION}+{digest.hexdigest()[:12]}"
 
 
 class BuildNative(build_ext):
@@ -223,7 +232,12 @@ class BuildNative(build_ext):
             lines.extend([f"build {name}: {rule} {ninja_path(source)}", f"  flags = {' '.join(flags)}"])
             return name
 
-        objects = []
+        def compile_registration(library: int) -> str:
+            macros = [f"-DTAGNN_FAST_LIBRARY={library}", f"'-DTAGNN_FAST_OPS_VERSION=\"{ops_version(emulate)}\"'"]
+            flags = [*stable, *macros, "-fno-plt"]
+            return compile_object(ROOT / "csrc" / "registration.cpp", f"registration.{library}.o", flags)
+
+        objects = [compile_registration(0)]
         cuda_sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
         replaced = {source.stem for source in cuda_sources} if emulate else set()
         emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-I {shell_path(ROOT / 'csrc' / 'emulation')}"]
@@ -238,20 +252,22 @@ class BuildNative(build_ext):
                 # Loops throw nothing; what exceptions need would be shared between instruction sets.
                 kernel = [f"-DTAGNN_FAST_CAPABILITY={capability}", "-fno-exceptions", *flags]
                 objects.append(compile_object(source, f"{source.stem}.{capability}.o", kernel))
-        # Where pip puts PyTorch beside this package: enough for dlopen without Python.
-        runpath = "-Wl,-rpath,'$$ORIGIN/../torch/lib'"
+        # Where pip puts PyTorch beside this package: enough for dlopen without Python. Once its ops are registered, a
+        # library is never unloaded.
+        options = "-Wl,-rpath,'$$ORIGIN/../torch/lib' -Wl,-z,nodelete"
         lines.extend(
             [
                 f"build {ninja_path(library)}: link {' '.join(objects)}",
-                f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {runpath}",
+                f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {options}",
             ]
         )
         if self.nvcc is not None:
             cuda = [compile_object(source, f"{source.stem}.cuda.o", stable, "cuda") for source in cuda_sources]
+            cuda.append(compile_registration(1))
             lines.extend(
                 [
                     f"build {ninja_path(outputs[1])}: cuda_link {' '.join(cuda)} | {ninja_path(library)}",
-                    f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {runpath}",
+                    f"  flags = -Wl,--no-as-needed -L{shell_path(torch / 'lib')} -ltorch_cpu -Wl,--as-needed {options}",
                 ]
             )
         module_object = compile_object(ROOT / "csrc" / "python" / "module.cpp", "module.o", [*macros, *python])

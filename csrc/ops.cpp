@@ -3,9 +3,9 @@
 //
 // Outputs after the documented ones (states, messages, ...) are what the backward needs; they carry no gradient.
 
-#include <torch/csrc/stable/library.h>
+#include "registration.h"
 
-STABLE_TORCH_LIBRARY(tagnn_fast, library) {
+void tagnn_fast::define_ops(StableLibrary& library) {
   library.def(
       "prefix_batch(Tensor clicks, Tensor offsets, Tensor first_example, Tensor examples, int? capacity=None) -> ("
       "Tensor items, Tensor batch_offsets, Tensor targets)");

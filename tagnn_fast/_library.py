@@ -1,5 +1,6 @@
 """Loads the native ops into PyTorch, once, when the package is imported."""
 
+import ctypes
 from pathlib import Path
 
 import torch
@@ -12,12 +13,26 @@ if not PATH.exists():
         f"tagnn_fast: expected the compiled ops at {PATH}, found none. This looks like a source tree that was never "
         "built: run `pip install .`, or `pip install -e .` to work on it, and import from there."
     )
-torch.ops.load_library(PATH)
+
+
+def _load(path: Path) -> None:
+    """Raises ImportError where this process has ops of another version: an exported folder's, for example."""
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        raise ImportError(f"tagnn_fast: {error.__cause__ or error}") from None
+    load_error = ctypes.CDLL(str(path)).tagnn_fast_load_error
+    load_error.restype = ctypes.c_char_p
+    if (message := load_error()) is not None:
+        raise ImportError(f"tagnn_fast: {path}: {message.decode()}")
+
+
+_load(PATH)
 
 CUDA_PATH = PATH.with_name("libtagnn_fast_cuda.so")
 _HAS_CUDA = CUDA_PATH.exists() and torch.cuda.is_available()
 if _HAS_CUDA:
-    torch.ops.load_library(CUDA_PATH)
+    _load(CUDA_PATH)
 
 # MKL's vector functions detect the CPU at their first call, and not safely: on an Intel machine with AVX-512, a second
 # thread that calls meanwhile may get exp with a relative error of 3e-9 in float64. One value keeps it to one thread.

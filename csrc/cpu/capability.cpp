@@ -5,6 +5,11 @@
 #include <cstdlib>
 #include <cstring>
 
+extern "C" {
+// A GNU unique symbol: all copies of this library in a process have one choice. -1 before the first question.
+__attribute__((visibility("default"))) inline std::atomic<int> tagnn_fast_capability_in_use{-1};
+}
+
 namespace tagnn_fast {
 namespace {
 
@@ -50,14 +55,17 @@ int initial() {
   return best;
 }
 
-std::atomic<int>& current() {
-  static std::atomic<int> value{initial()};
-  return value;
+int current() {
+  int in_use = tagnn_fast_capability_in_use.load(std::memory_order_relaxed);
+  if (in_use >= 0) return in_use;
+  static const int first = initial();
+  // Another thread may have chosen meanwhile; then `in_use` becomes its choice.
+  return tagnn_fast_capability_in_use.compare_exchange_strong(in_use, first) ? first : in_use;
 }
 
 }  // namespace
 
-CpuCapability cpu_capability() { return static_cast<CpuCapability>(current().load(std::memory_order_relaxed)); }
+CpuCapability cpu_capability() { return static_cast<CpuCapability>(tagnn_fast::current()); }
 
 }  // namespace tagnn_fast
 
@@ -70,6 +78,6 @@ int tagnn_fast_has_cpu_capability(const char* name) {
 
 int tagnn_fast_set_cpu_capability(const char* name) {
   if (!tagnn_fast_has_cpu_capability(name)) return 1;
-  tagnn_fast::current().store(tagnn_fast::find(name), std::memory_order_relaxed);
+  tagnn_fast_capability_in_use.store(tagnn_fast::find(name), std::memory_order_relaxed);
   return 0;
 }

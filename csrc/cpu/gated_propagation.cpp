@@ -2,12 +2,11 @@
 // gated_propagation_kernel.cpp. Nodes are packed first, so that products skip empty slots; biases are added in the
 // loops, which saves a pass over each product.
 
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
 #include "../gated_propagation_checks.h"
 #include "../matmul.h"
+#include "../registration.h"
 #include "gated_propagation_kernel.h"
 #include "packing.h"
 
@@ -178,7 +177,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_propagation_bac
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+TAGNN_FAST_REGISTER(CPU, library) {
   library.impl("gated_propagation", TORCH_BOX(&tagnn_fast::gated_propagation));
   library.impl("gated_propagation_backward", TORCH_BOX(&tagnn_fast::gated_propagation_backward));
 }

@@ -1,8 +1,6 @@
 // Cuts a batch of training examples out of whole sessions: a binary search finds each example's session, a copy its
 // prefix. O(examples · log sessions + clicks copied), on one thread: a batch takes microseconds.
 
-#include <torch/csrc/stable/library.h>
-
 #include <algorithm>
 #include <limits>
 #include <optional>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "../prefixes.h"
+#include "../registration.h"
 
 namespace tagnn_fast {
 namespace {
@@ -53,6 +52,4 @@ std::tuple<Tensor, Tensor, Tensor> prefix_batch(
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
-  library.impl("prefix_batch", TORCH_BOX(&tagnn_fast::prefix_batch));
-}
+TAGNN_FAST_REGISTER(CPU, library) { library.impl("prefix_batch", TORCH_BOX(&tagnn_fast::prefix_batch)); }

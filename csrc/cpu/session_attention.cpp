@@ -1,12 +1,11 @@
 // Multi-head self-attention among the nodes of each session: projections by PyTorch's library on packed nodes,
 // attention in the loops of session_attention_kernel.cpp, sessions in parallel.
 
-#include <torch/csrc/stable/library.h>
-
 #include <optional>
 #include <tuple>
 
 #include "../matmul.h"
+#include "../registration.h"
 #include "../session_attention_checks.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
@@ -132,7 +131,7 @@ AttentionGradients session_attention_backward(
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+TAGNN_FAST_REGISTER(CPU, library) {
   library.impl("session_attention", TORCH_BOX(&tagnn_fast::session_attention));
   library.impl("session_attention_backward", TORCH_BOX(&tagnn_fast::session_attention_backward));
 }

@@ -1,12 +1,11 @@
 // Builds each session's graph in one pass over its clicks: number the distinct items (linear scan for short sessions,
 // a hash table for long ones), then sort the edges by two counting passes. O(clicks); sessions run in parallel.
 
-#include <torch/csrc/stable/library.h>
-
 #include <array>
 #include <optional>
 #include <tuple>
 
+#include "../registration.h"
 #include "../session_graph_checks.h"
 #include "sessions.h"
 
@@ -297,6 +296,4 @@ Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<in
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
-  library.impl("session_graph", TORCH_BOX(&tagnn_fast::session_graph));
-}
+TAGNN_FAST_REGISTER(CPU, library) { library.impl("session_graph", TORCH_BOX(&tagnn_fast::session_graph)); }

@@ -1,10 +1,9 @@
 // Soft-attention readout: two products by PyTorch's library, the rest in the loops of session_readout_kernel.cpp.
 
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
 #include "../matmul.h"
+#include "../registration.h"
 #include "../session_readout_checks.h"
 #include "packing.h"
 #include "session_readout_kernel.h"
@@ -149,7 +148,7 @@ ReadoutGradients session_readout_backward(
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+TAGNN_FAST_REGISTER(CPU, library) {
   library.impl("session_readout", TORCH_BOX(&tagnn_fast::session_readout));
   library.impl("session_readout_backward", TORCH_BOX(&tagnn_fast::session_readout_backward));
 }

@@ -4,10 +4,10 @@
 
 #include "target_attention.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <cmath>
 #include <tuple>
+
+#include "../registration.h"
 
 namespace tagnn_fast {
 namespace {
@@ -188,7 +188,7 @@ AttentionGradients target_attention_cross_entropy_backward(
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+TAGNN_FAST_REGISTER(CPU, library) {
   library.impl("target_attention_scores", TORCH_BOX(&tagnn_fast::target_attention_scores));
   library.impl("target_attention_scores_backward", TORCH_BOX(&tagnn_fast::target_attention_scores_backward));
   library.impl("target_attention_cross_entropy", TORCH_BOX(&tagnn_fast::target_attention_cross_entropy));

@@ -1,11 +1,10 @@
 // The best k items of each session. Threads share the items out; each keeps a short list per session, which the kernel
 // spares every tile without a score above the list's worst. Lists are merged at the end.
 
-#include <torch/csrc/stable/library.h>
-
 #include <cmath>
 #include <tuple>
 
+#include "../registration.h"
 #include "target_attention.h"
 
 namespace tagnn_fast {
@@ -166,6 +165,6 @@ std::tuple<Tensor, Tensor> target_attention_topk(
 }  // namespace
 }  // namespace tagnn_fast
 
-STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library) {
+TAGNN_FAST_REGISTER(CPU, library) {
   library.impl("target_attention_topk", TORCH_BOX(&tagnn_fast::target_attention_topk));
 }

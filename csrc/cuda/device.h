@@ -5,17 +5,17 @@
 #pragma once
 
 #include <cuda_runtime.h>
-#include <torch/csrc/stable/library.h>
 
 #include <cstdint>
 #include <limits>
 
 #include "../checks.h"
+#include "../registration.h"
 
 #if defined(TAGNN_FAST_EMULATED)
-#define TAGNN_FAST_CUDA_LIBRARY(library) STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CPU, library)
+#define TAGNN_FAST_CUDA_LIBRARY(library) TAGNN_FAST_REGISTER(CPU, library)
 #else
-#define TAGNN_FAST_CUDA_LIBRARY(library) STABLE_TORCH_LIBRARY_IMPL(tagnn_fast, CUDA, library)
+#define TAGNN_FAST_CUDA_LIBRARY(library) TAGNN_FAST_REGISTER(CUDA, library)
 #endif
 
 namespace tagnn_fast {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../cpu/capability.h"
+#include "../version.h"
 
 namespace py = pybind11;
 
@@ -14,6 +15,7 @@ namespace {
 py::dict build_information() {
   py::dict information;
   information["version"] = TAGNN_FAST_VERSION;
+  information["ops"] = tagnn_fast_version();
   information["compiler"] = TAGNN_FAST_COMPILER;
   information["torch"] = TAGNN_FAST_TORCH_VERSION;
   information["cuda"] = TAGNN_FAST_WITH_CUDA != 0;
@@ -34,7 +36,8 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "Build information and the choice of instruction set, which lives in libtagnn_fast_ops.so.";
   module.def(
       "build_information", &build_information,
-      "What this package was compiled with: version, compiler, torch, cuda, sanitized.");
+      "What this package was compiled with: version, ops (that version and a hash of their sources), compiler, torch, "
+      "cuda, sanitized.");
   module.def(
       "cpu_capability", [] { return std::string(tagnn_fast_cpu_capability()); },
       "Instruction set that the CPU kernels use: 'baseline', 'avx2' or 'avx512'.");

@@ -136,6 +136,17 @@ has = torch._C._dispatch_has_kernel_for_dispatch_key
 have = {key: {name for name in names if has(name, key)} for key in ("CPU", "CUDA")}
 assert have["CPU"] and have["CUDA"] == have["CPU"], have
 assert tagnn_fast._C.build_information()["cuda"]
+version = tagnn_fast.build_information()["ops"]
+content, other = open(sys.argv[1], "rb").read(), "9" * len(version)
+for name, value in (("copy.so", version), ("other.so", other)):
+    open(name, "wb").write(content.replace(version.encode(), value.encode()))
+ctypes.CDLL("./copy.so", os.RTLD_LAZY)
+try:
+    ctypes.CDLL("./other.so", os.RTLD_LAZY)
+except OSError as error:
+    assert version in str(error) and other in str(error), error
+else:
+    raise AssertionError("expected another version to be refused")
 """
 
 

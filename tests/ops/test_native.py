@@ -89,4 +89,4 @@ def test_build_information() -> None:
     information = _C.build_information()
     assert information["version"] == tagnn_fast.__version__
     assert information["sanitized"] == (os.environ.get("TAGNN_FAST_EXPECT_SANITIZED") == "1")
-    assert set(information) == {"version", "compiler", "torch", "cuda", "sanitized"}
+    assert set(information) == {"version", "ops", "compiler", "torch", "cuda", "sanitized"}
