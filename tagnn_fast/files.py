@@ -1,102 +1,248 @@
-"""Files that are either whole or not there: written under a temporary name, then renamed."""
+"""Files and folders that are whole or not there, whatever stops the process that makes them.
+
+What is being made lies in a folder beside its place, ``.NAME.RANDOM.tmp``, with a file in it that the process keeps
+locked: the lock is the sign of life, whatever the number of a process that comes after. There it is renamed from.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_LOCK, _NEW, _BEFORE, _WORK = "tagnn_fast.lock", "new", "before", "work"
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
 
-def check_new_folder(path: Path, replace: bool) -> None:
-    """Refuse a folder that must not be written.
+
+def check_new_folder(path: Path, replaces: Collection[str] | None = None) -> None:
+    """Refuse a folder that must not be written; what killed processes left of it is cleared up first.
+
+    Args:
+        path: of the folder.
+        replaces: names of the files that a folder in its place may have, and no others; the first is one that it must
+            have. None where nothing may be there.
 
     Raises:
-        FileExistsError: where `path` exists; with `replace`, where it is anything but a data set.
+        FileExistsError: where something else is there.
     """
-    if replace and path.exists() and not (path / "dataset.json").exists():
-        raise FileExistsError(f"{path}: expected a data set to replace, got something else")
-    if not replace and path.exists():
+    clear_up(path)
+    if not os.path.lexists(path):
+        return
+    if replaces is None:
         raise FileExistsError(f"{path}: expected a folder that does not exist yet")
+    known = next(iter(replaces))
+    if not (path / known).is_file():
+        raise FileExistsError(f"{path}: expected a folder with a {known} to replace, got something else")
+    remove_leftovers(path)
+    _refuse_others(path, path, replaces)
+
+
+def _refuse_others(folder: Path, path: Path, replaces: Collection[str]) -> None:
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in replaces)
+    if others:
+        raise FileExistsError(
+            f"{path}: expected nothing in it but {', '.join(replaces)}, since all of it is replaced; got "
+            f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}: move it away first"
+        )
 
 
 @contextmanager
-def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, replaces: Collection[str] | None = None) -> Iterator[Path]:
     """A temporary folder to fill, which becomes `path` when the block ends well and is removed when it does not.
 
     Args:
         path: of the folder.
-        replace: whether it takes the place of a data set that is there, which stays until then.
+        replaces: see :func:`check_new_folder`; a folder that is there stays until the new one takes its place.
 
     Raises:
         FileExistsError: see :func:`check_new_folder`.
     """
-    check_new_folder(path, replace)
+    check_new_folder(path, replaces)
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    before = path.parent / f".{path.name}-before.{os.getpid()}.tmp"
-    try:
-        yield temporary
-        for file in (*temporary.rglob("*"), temporary):
+    with _own_folder(path) as own:
+        new, before = own / _NEW, own / _BEFORE
+        new.mkdir()
+        yield new
+        for file in (*new.rglob("*"), new):
             _flush(file)
-        if replace and path.exists():
+        if replaces is not None and path.exists():
             path.rename(before)
-        temporary.rename(path)
+            _refuse_others(before, path, replaces)  # nobody can add to it any more
+        new.rename(path)
         _flush(path.parent)
-        shutil.rmtree(before, ignore_errors=True)
-    except BaseException:
-        if before.exists() and not path.exists():
-            before.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
     """A temporary name to write to, which becomes `path` when the block ends well and is removed when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    path = path.resolve()
+    with _own_folder(path) as own:
+        temporary = own / path.name
         yield temporary
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def clear_up(path: Path) -> None:
-    """Remove what killed processes left beside `path` when they made it, or put back what was there before them."""
-    path = path.resolve()
-    for left in path.parent.glob(".*.tmp"):
-        found = re.fullmatch(rf"\.{re.escape(path.name)}(-work|-before)?\.(\d+)\.tmp", left.name)
-        if found is None or not left.is_dir() or Path(f"/proc/{found.group(2)}").exists():
-            continue
-        if found.group(1) == "-before" and not path.exists():
-            left.rename(path)  # it was killed after it had moved this away and before the new one was in its place
-        else:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
 def workspace(path: Path) -> Iterator[Path]:
     """A folder beside `path` for what is needed only while it is made."""
+    with _own_folder(path.resolve()) as own:
+        (own / _WORK).mkdir()
+        yield own / _WORK
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other processes from replacing `path` while the block reads it, computes and replaces it.
+
+    What killed processes left of it is cleared up first.
+
+    Raises:
+        BlockingIOError: where another process is in such a block.
+        OSError: where the folder it lies in cannot be written, or has no locks.
+    """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent / f".{path.name}-work.{os.getpid()}.tmp"
-    folder.mkdir()
+    file = path.with_name(f".{path.name}.{_LOCK}")
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise BlockingIOError(f"{path}: expected a folder that no other process writes, got one that is") from None
+        except OSError:
+            os.close(lock)
+            raise
+        if _is_at(lock, file):
+            break
+        os.close(lock)  # whoever had it has removed it
+    try:
+        clear_up(path)
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def clear_up(path: Path) -> None:
+    """Put back what killed processes moved away from `path`, and remove what else they left when they made it."""
+    path = path.resolve()
+    for folder in path.parent.glob(".*.tmp"):
+        if _target(folder) == path:
+            _settle_leftover(folder, path)
+    if not path.exists():
+        _put_back_as_named_before(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Clear up after killed processes that made something in this folder."""
+    for path in folder.glob(".*.tmp"):
+        target = _target(path)
+        if target is not None:
+            _settle_leftover(path, target)
+
+
+@contextmanager
+def _own_folder(path: Path) -> Iterator[Path]:
+    """A folder of this process beside `path`, locked while the block runs and settled when it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clear_up(path)
+    folder, lock = _make_own_folder(path)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with suppress(OSError):  # what cannot be put back now can be by who comes next
+                _settle(folder, path)
+        finally:
+            os.close(lock)
+
+
+def _make_own_folder(path: Path) -> tuple[Path, int]:
+    while True:
+        folder = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        folder.mkdir()
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:
+            continue  # somebody who cleared up took it for a leftover
+        except BaseException:
+            with suppress(OSError):
+                folder.rmdir()
+            raise
+        with suppress(OSError):  # without locks, nobody can tell a leftover, and nobody removes one
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_at(lock, folder / _LOCK):
+            return folder, lock
+        os.close(lock)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
+
+
+def _target(folder: Path) -> Path | None:
+    """What a process made in a folder of this name, if it is one of ours."""
+    found = _LEFTOVER.fullmatch(folder.name)
+    return folder.with_name(found.group(1)) if found and folder.is_dir() and not folder.is_symlink() else None
+
+
+def _settle_leftover(folder: Path, path: Path) -> None:
+    """Settle a folder whose process is no more."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        with suppress(OSError):  # an empty one was killed before it had a lock; one with files in it is not ours
+            folder.rmdir()
+        return
+    except OSError:
+        return  # nobody who may not write here can tell
+    try:
+        with suppress(OSError):  # it is locked: it lives
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _settle(folder, path)
+    finally:
+        os.close(lock)
+
+
+def _settle(folder: Path, path: Path) -> None:
+    """Put back what was moved away from `path`, unless something new is in its place; then remove the folder."""
+    before = folder / _BEFORE
+    if before.exists():
+        if not os.path.lexists(path):
+            before.rename(path)
+            _flush(path.parent)
+        elif (folder / _NEW).exists():
+            return  # what is there now came from somebody else, and this may be the only copy
+    for entry in folder.iterdir():
+        if entry.name == _LOCK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    (folder / _LOCK).unlink()  # last: a folder without is not known as ours
+    folder.rmdir()
+
+
+def _put_back_as_named_before(path: Path) -> None:
+    """Earlier versions moved what they replaced to ``.NAME-before.PROCESS.tmp``."""
+    name = re.compile(rf"\.{re.escape(path.name)}-before\.\d+\.tmp")
+    left = [folder for folder in path.parent.glob(".*.tmp") if name.fullmatch(folder.name) and folder.is_dir()]
+    if left:
+        max(left, key=lambda folder: folder.stat().st_mtime).rename(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,18 +293,6 @@ def read_json(path: Path, expected_format: str, newest_version: int) -> dict[str
     if version > newest_version:
         raise ValueError(f"{path}: expected version {newest_version}, got {version}: a newer tagnn_fast wrote it")
     return value
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files and folders of processes that are no more."""
-    for path in folder.glob(".*.tmp"):
-        process = path.name.split(".")[-2]
-        if process.isdigit() and Path(f"/proc/{process}").exists():
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _flush(path: Path) -> None:

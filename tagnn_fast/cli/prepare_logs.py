@@ -14,7 +14,8 @@ import typer
 from tagnn_fast.cli.console import console, say, stage_bar
 from tagnn_fast.cli.info import dataset_table, steps_table
 from tagnn_fast.data import Dataset, read_dataset, read_titles, write_dataset
-from tagnn_fast.files import check_new_folder, clear_up, workspace
+from tagnn_fast.data.dataset import check_dataset_folder
+from tagnn_fast.files import exclusive, workspace
 
 if TYPE_CHECKING:
     from tagnn_fast.logs import Engine, LogFormat, PrepareOptions
@@ -102,18 +103,17 @@ def logs(
     does: support is counted in all sessions, and those exactly at the split are lost.
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    with _engine_errors():
+    with _engine_errors(), exclusive(output):
         from tagnn_fast.logs import find_files, prepare_logs
 
         form = _format(given)
         options = _options(form, preset, given)
-        clear_up(output)
-        check_new_folder(output, force)
+        check_dataset_folder(output, force)
         files = find_files(logs, form)
         read = read_titles(titles) if titles is not None else None
         with _running(engine, output, options, spark_master, memory) as (running, advance):
             dataset = prepare_logs(running, files, form, options, name or output.name, max_bad_rows, advance)
-    _write(dataset if read is None else dataset.with_titles(read), output, force)
+        _write(dataset if read is None else dataset.with_titles(read), output, force)
 
 
 def update(
@@ -131,20 +131,18 @@ def update(
     By the options it was made with. Its test sessions are trained on from now on, the last period of the new logs is
     the new test set. Items keep their rows, new ones get rows behind them.
     """
-    with _engine_errors():
+    with _engine_errors(), exclusive(output or dataset):
         from tagnn_fast.logs import find_files, update_dataset
         from tagnn_fast.logs.update import recorded
 
-        clear_up(output or dataset)
         before = read_dataset(dataset)
         form, options = recorded(before)
-        if output is not None:
-            check_new_folder(output, False)
+        check_dataset_folder(output or dataset, output is None)
         files = find_files(logs, form)
         read = read_titles(titles) if titles is not None else None
         with _running(engine, output or dataset, options, spark_master, memory) as (running, advance):
             after = update_dataset(running, files, before, max_bad_rows, advance)
-    _write(after if read is None else after.with_titles(read), output or dataset, output is None)
+        _write(after if read is None else after.with_titles(read), output or dataset, output is None)
 
 
 def _format(given: dict[str, Any]) -> LogFormat:

@@ -18,9 +18,19 @@ from tagnn_fast.data.arrow import one_chunk
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import new_folder, read_json, write_json
+from tagnn_fast.files import check_new_folder, clear_up, new_folder, read_json, write_json
 
 FORMAT, VERSION = "tagnn_fast.dataset", 1
+# What may be in the folder of a data set that is replaced: its own files, and what `tagnn-fast info` draws of them.
+FILES = (
+    "dataset.json",
+    "train.parquet",
+    "test.parquet",
+    "raw_test.parquet",
+    "items.parquet",
+    "session_lengths.png",
+    "item_popularity.png",
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,15 @@ def _statistics(sessions: Sessions) -> dict[str, float]:
     }
 
 
+def check_dataset_folder(folder: Path, replace: bool) -> None:
+    """Refuse a folder that :func:`write_dataset` would refuse, before there is anything to write.
+
+    Raises:
+        FileExistsError: where the folder exists; with `replace`, where it is no data set or has anything else in it.
+    """
+    check_new_folder(folder, FILES if replace else None)
+
+
 def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -> None:
     """Write a data set to a folder that does not exist yet, or with `replace` is a data set; all of it, or nothing.
 
@@ -104,10 +123,10 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
     maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``, where they are known.
 
     Raises:
-        FileExistsError: where the folder exists, or with `replace` is no data set.
+        FileExistsError: see :func:`check_dataset_folder`.
         OSError: where it cannot be written.
     """
-    with new_folder(Path(folder), replace) as temporary:
+    with new_folder(Path(folder), FILES if replace else None) as temporary:
         for split in ("train", "test"):
             _write_table(_session_table(getattr(dataset, split)), temporary / f"{split}.parquet")
         write_items(dataset.vocabulary, temporary / "items.parquet")
@@ -133,6 +152,8 @@ def read_dataset(folder: str | Path) -> Dataset:
         ValueError: on a damaged file, values that do not fit together, or a newer version.
     """
     folder = Path(folder)
+    if not (folder / "dataset.json").exists():
+        clear_up(folder)  # a replacement may have been killed half-way
     if not (folder / "dataset.json").exists():
         raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
     information = read_json(folder / "dataset.json", FORMAT, VERSION)

@@ -206,9 +206,27 @@ def test_force(log: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     assert refused("prepare", "logs", log, tmp_path / "mine", *COLUMNS, "--force") == (
-        f"{tmp_path / 'mine'}: expected a data set to replace, got something else"
+        f"{tmp_path / 'mine'}: expected a folder with a dataset.json to replace, got something else"
     )
     assert temporary_files(tmp_path) == []
+
+
+def test_run_in_the_folder_of_the_data_set(log: Path, tmp_path: Path) -> None:
+    """It is not deleted with what is replaced; pictures of the data set are."""
+    data = tmp_path / "data"
+    succeed("prepare", "logs", log, data, *COLUMNS)
+    (data / "session_lengths.png").touch()
+    (data / "run").mkdir()
+    (data / "run" / "model.safetensors").touch()
+    before = contents(data)
+    later = tmp_path / "later.csv"
+    later.write_text("session,item,time\n" + "".join(f"n,item-{n % 7},2024-06-0{1 + n}\n" for n in range(9)))
+    for command in (("logs", log, data, *COLUMNS, "--force"), ("update", data, later)):
+        assert refused("prepare", *command).endswith("got run: move it away first")
+        assert contents(data) == before
+    (data / "run").rename(tmp_path / "run")
+    succeed("prepare", "update", data, later)
+    assert not (data / "session_lengths.png").exists()
 
 
 def test_update(log: Path, tmp_path: Path) -> None:
@@ -290,7 +308,7 @@ def test_killed(tmp_path: Path) -> None:
     """It leaves nothing that looks finished, and the next call clears up."""
     log = write_log(tmp_path / "log.csv", 300_000)
     process = start("prepare", "logs", log, tmp_path / "data", *COLUMNS, start_new_session=True)
-    wait_until(lambda: bool(list(tmp_path.glob(".data*/tables.duckdb"))), process)
+    wait_until(lambda: bool(list(tmp_path.glob(".data*/*/tables.duckdb"))), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "data").exists()
@@ -301,7 +319,7 @@ def test_killed(tmp_path: Path) -> None:
 def test_interrupted(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.csv", 300_000)
     process = start("prepare", "logs", log, tmp_path / "data", *COLUMNS)
-    wait_until(lambda: bool(list(tmp_path.glob(".data*/tables.duckdb"))), process)
+    wait_until(lambda: bool(list(tmp_path.glob(".data*/*/tables.duckdb"))), process)
     process.send_signal(signal.SIGINT)
     outcome = finish(process)
     assert (outcome.returncode, outcome.stderr) == (130, "")

@@ -98,8 +98,11 @@ def test_two_processes(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_process(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    (run.checkpoints / ".epoch-000-step-000003.99999999.tmp").mkdir()
-    (run.folder / ".history.json.99999999.tmp").write_text("[")
+    for left in (run.checkpoints / ".epoch-000-step-000003", run.folder / ".history.json"):
+        folder = left.with_name(f"{left.name}.0123456789abcdef.tmp")
+        folder.mkdir()
+        (folder / "tagnn_fast.lock").touch()
+        (folder / "new").touch()
     train(run, DATASET)
     assert list(run.folder.rglob(".*.tmp")) == []
 
