@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,7 @@ def logs(
     maximum_length: Annotated[Optional[int], _of_options("Last clicks of longer sessions that are kept.")] = None,
     fraction: Annotated[Optional[int], _of_options("Keep the last 1/this of the training examples.")] = None,
     cold_items: Annotated[Optional[str], _of_options("drop or keep test clicks on items not trained on.")] = None,
+    item_ids: Annotated[Optional[str], _of_options("integer, string or auto: integers if all are that remain.")] = None,
     titles: Titles = None,
     name: Annotated[Optional[str], typer.Option(help="What to call it; the folder's name if not given.")] = None,
     max_bad_rows: MaxBadRows = 0,
@@ -229,5 +230,15 @@ def _write(dataset: Dataset, output: Path, replace: bool) -> None:
     write_dataset(dataset, output, replace)
     source = dataset.source["updates"][-1] if "updates" in dataset.source else dataset.source
     console.print(steps_table(source))
+    if "item_ids" in source:
+        say(_item_ids(source))
     console.print(dataset_table(dataset.name, dataset.statistics()))
     say(f"wrote {output}")
+
+
+def _item_ids(source: Mapping[str, Any]) -> str:
+    """What type the ids of items have, and what made it so."""
+    line = f"item ids: {source['item_ids']}"
+    if others := source.get("ids_that_are_no_integers"):
+        line += f", since {others['count']:,} of {others['of']:,} are no integers, such as {others['some'][0]!r}"
+    return line

@@ -16,8 +16,6 @@ from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.logs.options import PrepareOptions
 
-_INTEGER_IDS = r"^(0|-?[1-9]\d{0,17})$"  # those that come out again as they went in
-
 
 @dataclass(frozen=True)
 class RawSessions:
@@ -95,59 +93,98 @@ def last_examples(sessions: RawSessions, fraction: int) -> tuple[RawSessions, np
     return RawSessions(np.delete(items, slice(end - cut, end)), lengths), items[end - cut : end]
 
 
-def typed_ids(raw_ids: pa.Array) -> pa.Array:
-    """Raw ids as integers, where all of them are written like one; else the strings they are."""
-    return raw_ids if len(raw_ids) == 0 or unlike_integers(raw_ids) else raw_ids.cast(pa.int64())
+def are_integers(texts: pa.Array) -> pa.Array:
+    """Which ids come out again as they are, when they are read as integers of 64 bits: bool (ids,)."""
+    # Of so many digits, text is in the order of numbers.
+    long = pc.and_(
+        pc.match_substring_regex(texts, r"^-?[1-9]\d{18}$"),
+        pc.if_else(
+            pc.starts_with(texts, "-"),
+            pc.less_equal(texts, str(np.iinfo(np.int64).min)),
+            pc.less_equal(texts, str(np.iinfo(np.int64).max)),
+        ),
+    )
+    return pc.or_(pc.match_substring_regex(texts, r"^(0|-?[1-9]\d{0,17})$"), long)
 
 
-def unlike_integers(raw_ids: pa.Array) -> list[str]:
-    """Ids that would not come out again as they are, if they were integers."""
-    return raw_ids.filter(pc.invert(pc.match_substring_regex(raw_ids, _INTEGER_IDS))).to_pylist()  # type: ignore[no-any-return]
+@dataclass(frozen=True)
+class Splits:
+    """Sessions of both splits as they will be but for cold items, by code.
+
+    Attributes:
+        train: training sessions in order.
+        test: test sessions in order.
+        catalogue: codes of the items that get a row, in its order: that in which training sessions first have them.
+        raw_ids: their ids, string.
+        steps: what was done, for the record.
+    """
+
+    train: RawSessions
+    test: RawSessions
+    catalogue: pa.Array
+    raw_ids: pa.Array
+    steps: list[dict[str, Any]]
+
+    def is_of_integers(self) -> bool:
+        """Whether the ids of all items with a row are integers."""
+        return bool(pc.all(are_integers(self.raw_ids), min_count=0).as_py())
 
 
-def assemble(
-    train: RawSessions,
-    test: RawSessions,
-    codes: pa.Array,
-    raw_ids: pa.Array,
-    options: PrepareOptions,
-    name: str,
-    source: dict[str, Any],
-) -> Dataset:
-    """A data set of sessions whose items are codes.
-
-    Items are numbered in the order in which training sessions first have them.
+def shorten(
+    train: RawSessions, test: RawSessions, codes: pa.Array, raw_ids: pa.Array, options: PrepareOptions
+) -> Splits:
+    """Sessions cut to `maximum_length`, and to a `fraction`.
 
     Args:
         train: training sessions in order.
         test: test sessions in order.
         codes: all items, int64.
         raw_ids: their ids, string.
-        options: what is done: maximum_length, cold_items, minimum_length and fraction are done here.
-        name: of the data set.
-        source: its record; what is done here is added.
+        options: what is done.
 
     Raises:
         ValueError: where nothing is left to train on.
     """
-    steps: list[dict[str, Any]] = source["steps"]
+    steps: list[dict[str, Any]] = []
     if options.maximum_length is not None:
         train, test = train.last_clicks(options.maximum_length), test.last_clicks(options.maximum_length)
         steps.append(step_of(f"last {options.maximum_length} clicks of training sessions", train))
-    known = pa.array(train.items).dictionary_encode()
-    if len(known) == 0:
-        raise ValueError(f"{name}: expected training sessions before the split, got none; see --test and --test-from")
-    ids = typed_ids(raw_ids).take(pc.index_in(known.dictionary, value_set=codes))
-    train = RawSessions(known.indices.to_numpy().astype(np.int64) + 1, train.lengths)
-
-    of_test = typed_ids(raw_ids).take(pc.index_in(pa.array(test.items), value_set=codes))
-    test, raw_test = encode_test(test, of_test, ids, options)
-    if options.cold_items == "drop":
-        steps.append(step_of("test sessions without cold items", test))
+    catalogue = train
     if options.fraction > 1:
         train, cut = last_examples(train, options.fraction)
+        cut_off = raw_ids.take(pc.index_in(pa.array(cut), value_set=codes)).to_pylist()
         step = step_of(f"last 1/{options.fraction} of the training examples", train)
-        steps.append({**step, "cut_off_the_first_session": ids.take(pa.array(cut - 1)).to_pylist()})
+        steps.append({**step, "cut_off_the_first_session": cut_off})
+    items = pa.array(catalogue.items).dictionary_encode().dictionary
+    return Splits(train, test, items, raw_ids.take(pc.index_in(items, value_set=codes)), steps)
+
+
+def assemble(
+    splits: Splits,
+    codes: pa.Array,
+    raw_ids: pa.Array,
+    options: PrepareOptions,
+    name: str,
+    source: dict[str, Any],
+) -> Dataset:
+    """A data set of sessions whose items are codes; its ids have the type that `source` says.
+
+    Args:
+        splits: its sessions.
+        codes: all items, int64.
+        raw_ids: their ids, string.
+        options: what is done: cold_items and minimum_length are done here.
+        name: of the data set.
+        source: its record; what is done here is added.
+    """
+    typed = raw_ids.cast(pa.int64()) if source["item_ids"] == "integer" else raw_ids
+    ids = typed.take(pc.index_in(splits.catalogue, value_set=codes))
+    rows = pc.index_in(pa.array(splits.train.items), value_set=splits.catalogue)
+    train = RawSessions(rows.to_numpy().astype(np.int64) + 1, splits.train.lengths)
+    of_test = typed.take(pc.index_in(pa.array(splits.test.items), value_set=codes))
+    test, raw_test = encode_test(splits.test, of_test, ids, options)
+    if options.cold_items == "drop":
+        source["steps"].append(step_of("test sessions without cold items", test))
     counts = np.bincount(train.items, minlength=len(ids) + 1)[1:]
     return Dataset(name, train.encoded(), test.encoded(), Vocabulary(ids, counts), source, raw_test)
 

@@ -16,6 +16,7 @@ _CHOICES = {
     "support_from": ("train", "all"),
     "boundary": ("test", "lost"),
     "cold_items": ("drop", "keep"),
+    "item_ids": ("auto", "integer", "string"),
 }
 
 
@@ -57,6 +58,11 @@ class PrepareOptions:
         fraction: only the last 1/fraction of the training examples is kept.
         cold_items: test clicks on items that no training session has: "drop" them, and test sessions that are then
             too short; or "keep" them, as misses.
+        item_ids: what items' ids are: "integer", "string", or "auto", integers where those of all items that are left
+            to train on are. An id is an integer where it is one of 64 bits and written as Python writes it: 7 and -7,
+            but neither 007 nor +7, 7.0 or 2^63. Where ids are integers, rows with other ids are bad rows, dropped
+            before sessions are made; "auto" does so after a first pass that decides, and does not count them among
+            the bad rows that are too many.
     """
 
     sessions: str = "given"
@@ -76,6 +82,7 @@ class PrepareOptions:
     maximum_length: int | None = None
     fraction: int = 1
     cold_items: str = "drop"
+    item_ids: str = "auto"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

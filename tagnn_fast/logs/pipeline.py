@@ -11,7 +11,7 @@ from typing import Any
 
 import ibis
 from ibis import _
-from ibis.expr.types import IntegerColumn, StringColumn, Table
+from ibis.expr.types import BooleanColumn, IntegerColumn, StringColumn, Table
 
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.formats import LogFormat
@@ -100,9 +100,30 @@ def report_bad_rows(engine: Engine, parsed: Table, report: Report) -> None:
         report.bad_rows[row["reason"]]["some"].append(row["text"][:200])
 
 
+def refuse_other_ids(parsed: Table, form: LogFormat) -> Table:
+    """The same, where rows whose item's id is no integer are bad rows too; of these the id is the text."""
+    other = _.reason.isnull() & ~_is_integer(_.item)
+    return parsed.mutate(
+        reason=ibis.ifelse(other, f"{form.item} is no integer", _.reason), text=ibis.ifelse(other, _.item, _.text)
+    )
+
+
+def _is_integer(text: StringColumn) -> BooleanColumn:
+    """Whether it comes out again as it is, when it is read as an integer of 64 bits."""
+    return (text.try_cast("int64").cast("string") == text).fill_null(False)
+
+
 def name_items(parsed: Table) -> Table:
     """item, the raw id, and code, the number it is known by."""
     return parsed.filter(_.reason.isnull()).group_by("item").agg(code=_.row.min())
+
+
+def count_ids(items: Table) -> Table:
+    """One row: items whose ids are integers, and those whose are not."""
+    integers = _.integer.cast("int64")
+    return items.select(integer=_is_integer(items.item)).agg(
+        integers=integers.sum().fill_null(0), others=(1 - integers).sum().fill_null(0)
+    )
 
 
 def make_sessions(engine: Engine, parsed: Table, items: Table, options: PrepareOptions) -> Table:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from ibis.expr.types import Table
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.logs import pipeline
-from tagnn_fast.logs.assemble import RawSessions, assemble
+from tagnn_fast.logs.assemble import RawSessions, Splits, are_integers, assemble, shorten
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import LogFormat
@@ -57,29 +58,109 @@ def prepare_logs(
     Raises:
         ValueError: on too many bad rows, or where nothing is left to train on.
     """
-    prepared = run_pipeline(engine, files, form, options, max_bad_rows, advance)
+    _check_most_bad_rows(max_bad_rows)
+    report = Report()
+    integers: bool | None = {"integer": True, "string": False}.get(options.item_ids)
+    parsed = read_clicks(engine, files, form, report, max_bad_rows, bool(integers), advance)
+    prepared = run_pipeline(engine, parsed, files, options, report, advance, keep=integers is None)
+    splits = _shorten(prepared, options, name)
+    if integers is None:
+        integers = splits.is_of_integers()
+        if integers and not pc.all(are_integers(prepared.raw_ids)).as_py():
+            report = Report()
+            parsed = engine.keep(pipeline.refuse_other_ids(parsed, form))
+            pipeline.report_bad_rows(engine, parsed, report)
+            prepared = run_pipeline(engine, parsed, files, options, report, advance)
+            splits = _shorten(prepared, options, name)
     source = describe(engine, files, form, options, prepared)
-    return assemble(prepared.train, prepared.test, prepared.codes, prepared.raw_ids, options, name, source)
+    source["steps"].extend(splits.steps)
+    source["item_ids"] = "integer" if integers else "string"
+    if options.item_ids == "auto" and not integers:
+        others = splits.raw_ids.filter(pc.invert(are_integers(splits.raw_ids)))
+        if len(others) < len(splits.raw_ids):
+            source["ids_that_are_no_integers"] = {
+                "count": len(others),
+                "of": len(splits.raw_ids),
+                "some": others[:10].to_pylist(),
+            }
+    return assemble(splits, prepared.codes, prepared.raw_ids, options, name, source)
+
+
+def _check_most_bad_rows(most: int) -> None:
+    if most < 0:
+        raise ValueError(f"max_bad_rows: expected 0 or more, got {most}")
+
+
+def _shorten(prepared: Prepared, options: PrepareOptions, name: str) -> Splits:
+    splits = shorten(prepared.train, prepared.test, prepared.codes, prepared.raw_ids, options)
+    if len(splits.catalogue) == 0:
+        raise ValueError(f"{name}: expected training sessions before the split, got none; see --test and --test-from")
+    return splits
+
+
+def read_clicks(
+    engine: Engine,
+    files: LogFiles,
+    form: LogFormat,
+    report: Report,
+    max_bad_rows: int,
+    integers: bool,
+    advance: Advance,
+) -> Table:
+    """What :func:`pipeline.parse` makes of a log, kept, and bad rows reported.
+
+    Args:
+        engine: what reads.
+        files: of the log.
+        form: what they look like.
+        report: gets the bad rows.
+        max_bad_rows: so many may be dropped.
+        integers: whether rows with item ids that are no integers are bad rows.
+        advance: called with the name of the stage.
+
+    Raises:
+        ValueError: on too many bad rows.
+    """
+    advance("reading")
+    parsed = pipeline.parse(engine, engine.read(files, form.used_columns()), form)
+    parsed = engine.keep(pipeline.refuse_other_ids(parsed, form) if integers else parsed)
+    pipeline.report_bad_rows(engine, parsed, report)
+    _refuse_bad_rows(report, files, max_bad_rows)
+    return parsed
 
 
 def run_pipeline(
-    engine: Engine, files: LogFiles, form: LogFormat, options: PrepareOptions, max_bad_rows: int, advance: Advance
+    engine: Engine,
+    parsed: Table,
+    files: LogFiles,
+    options: PrepareOptions,
+    report: Report,
+    advance: Advance,
+    keep: bool = False,
 ) -> Prepared:
-    """All that an engine does."""
-    report = Report()
+    """All that an engine does with the clicks of a log.
+
+    Args:
+        engine: what filters and splits.
+        parsed: clicks by :func:`read_clicks`.
+        files: of the log.
+        options: what is done.
+        report: gets the steps.
+        advance: called with the name of each stage.
+        keep: whether `parsed` stays if item ids are of both kinds, to be gone through again.
+    """
 
     def step(what: str, clicks: Table) -> None:
         report.steps.append({"step": what, **engine.rows(pipeline.counts(clicks))[0]})
 
-    advance("reading")
-    parsed = engine.keep(pipeline.parse(engine, engine.read(files, form.used_columns()), form))
-    pipeline.report_bad_rows(engine, parsed, report)
-    _refuse_bad_rows(report, files, max_bad_rows)
     items = engine.keep(pipeline.name_items(parsed))
+    stay = [items]
+    if keep and all(engine.rows(pipeline.count_ids(items))[0].values()):
+        stay.append(parsed)
 
     advance("cutting sessions")
     clicks = engine.keep(pipeline.make_sessions(engine, parsed, items, options))
-    engine.forget_all_but(items, clicks)
+    engine.forget_all_but(*stay, clicks)
     step("clicks of the log", clicks)
     if report.steps[-1]["clicks"] == 0:
         raise ValueError(f"{files.paths[0]}: expected clicks, got none that can be used")
@@ -89,7 +170,7 @@ def run_pipeline(
         clicks = engine.keep(pipeline.collapse_repeats(clicks))
         step("without repeats", clicks)
     clicks = engine.keep(pipeline.long_sessions(clicks, options.minimum_length))
-    engine.forget_all_but(items, clicks)
+    engine.forget_all_but(*stay, clicks)
     step(f"sessions of {options.minimum_length} clicks or more", clicks)
     if options.support_from == "all":
         clicks = _supported(engine, clicks, options, report, step)
@@ -116,7 +197,7 @@ def run_pipeline(
         split,
         report,
     )
-    engine.forget_all_but()  # the rest needs the memory
+    engine.forget_all_but(*stay[1:])  # the rest needs the memory
     return prepared
 
 

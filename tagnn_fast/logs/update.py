@@ -14,12 +14,13 @@ import torch
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.logs.assemble import RawSessions, encode_test, step_of, unlike_integers
+from tagnn_fast.logs.assemble import RawSessions, encode_test, step_of
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.options import PrepareOptions
-from tagnn_fast.logs.prepare import Advance, describe, run_pipeline
+from tagnn_fast.logs.pipeline import Report
+from tagnn_fast.logs.prepare import Advance, describe, read_clicks, run_pipeline
 
 
 def recorded(dataset: Dataset) -> tuple[LogFormat, PrepareOptions]:
@@ -48,8 +49,8 @@ def update_dataset(
     do not go on from the old logs to the new ones.
 
     Raises:
-        ValueError: on a data set that was not made of logs, a file that is in it already, too many bad rows, or new
-            ids that are no integers where all old ones are.
+        ValueError: on a data set that was not made of logs, a file that is in it already, or too many bad rows;
+            where its ids are integers, those with other ids are bad.
     """
     form, options = recorded(dataset)
     known = {file["sha256"] for part in (dataset.source, *dataset.source.get("updates", [])) for file in part["files"]}
@@ -58,15 +59,11 @@ def update_dataset(
             raise ValueError(f"{file['name']}: expected new clicks, got a file that is in the data set already")
     # Support is counted below, old clicks included; a date that was given for the old logs is no date for the new.
     alone = dataclasses.replace(options, minimum_support=1, support_from="train", test_from=None)
-    prepared = run_pipeline(engine, files, form, alone, max_bad_rows, advance)
-    steps = prepared.report.steps
-    old = dataset.vocabulary
-
-    raw_ids = prepared.raw_ids
-    if old.integers:
-        if others := unlike_integers(raw_ids):
-            raise ValueError(f"{files.paths[0]}: expected integer item ids as in the data set, got {others[0]!r}")
-        raw_ids = raw_ids.cast(pa.int64())
+    old, report = dataset.vocabulary, Report()
+    parsed = read_clicks(engine, files, form, report, max_bad_rows, old.integers, advance)
+    prepared = run_pipeline(engine, parsed, files, alone, report, advance)
+    steps = report.steps
+    raw_ids = prepared.raw_ids.cast(pa.int64()) if old.integers else prepared.raw_ids
 
     def of_codes(items: np.ndarray) -> pa.Array:
         return raw_ids.take(pc.index_in(pa.array(items), value_set=prepared.codes))

@@ -134,6 +134,24 @@ def long(sessions: list[Session], options: PrepareOptions) -> list[Session]:
 
 def prepare_by_hand(paths: Sequence[Path], form: LogFormat, options: PrepareOptions) -> ByHand:
     clicks, bad = read_clicks(paths, form, ZoneInfo(options.time_zone))
+    others = [click for click in clicks if not is_integer(click.item)]
+    if others and options.item_ids != "string":
+        fitting = [click for click in clicks if is_integer(click.item)]
+        made = split_by_hand(clicks, bad, options) if options.item_ids == "auto" else None
+        if made is None or all(is_integer(item) for items in made.train for item in items):
+            return split_by_hand(fitting, bad + Counter({f"{form.item} is no integer": len(others)}), options)
+        return made
+    return split_by_hand(clicks, bad, options)
+
+
+def is_integer(text: str) -> bool:
+    try:
+        return str(int(text)) == text and -(2**63) <= int(text) < 2**63
+    except ValueError:
+        return False
+
+
+def split_by_hand(clicks: list[Click], bad: Counter[str], options: PrepareOptions) -> ByHand:
     sessions = sessions_of(clicks, options)
     if options.collapse_repeats:
         for session in sessions:

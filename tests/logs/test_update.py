@@ -75,7 +75,7 @@ def test_ids_that_do_not_fit(tmp_path: Path) -> None:
     numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
     dataset = prepared(write_log(tmp_path / "first.csv", numbers), FORM, OPTIONS)
     assert dataset.vocabulary.integers
-    with pytest.raises(ValueError, match="second.csv: expected integer item ids as in the data set, got"):
+    with pytest.raises(ValueError, match="second.csv: expected at most 0 bad rows .* × item is no integer"):
         updated(dataset, write_log(tmp_path / "second.csv", SECOND))
 
 
@@ -85,7 +85,7 @@ def test_ids_that_are_written_otherwise(item: str, tmp_path: Path) -> None:
     numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
     dataset = prepared(write_log(tmp_path / "first.csv", numbers), FORM, OPTIONS)
     (tmp_path / "second.csv").write_text(f"session,item,time\nd,{item},2024-03-05\nd,1,2024-03-05\n")
-    with pytest.raises(ValueError, match=f"expected integer item ids as in the data set, got {re.escape(repr(item))}"):
+    with pytest.raises(ValueError, match=f"1 × item is no integer; such as {re.escape(repr(item))}"):
         updated(dataset, str(tmp_path / "second.csv"))
 
 
