@@ -25,9 +25,8 @@ def test_one_junk_id(tmp_path: Path) -> None:
     """A junk id that does not stay changes nothing."""
     logs = CASES / "one-junk-id"
     succeed("prepare", "logs", logs / "clean.csv", tmp_path / "clean", "--session-column", "session", *SECONDS)
-    printed = words(
-        succeed("prepare", "logs", logs / "one_junk_row.csv", tmp_path / "junk", "--session-column", "session", *SECONDS)
-    )
+    junk_log = logs / "one_junk_row.csv"
+    printed = words(succeed("prepare", "logs", junk_log, tmp_path / "junk", "--session-column", "session", *SECONDS))
     clean, junk = read_dataset(tmp_path / "clean"), read_dataset(tmp_path / "junk")
     assert junk.fingerprint() == clean.fingerprint()
     assert junk.vocabulary.integers
