@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tagnn_fast.checks import as_integer
+
 
 class SessionBatch(NamedTuple):
     """A batch of click sessions, one after the other; unpacks into a model's arguments: ``model(*batch)``.
@@ -27,18 +29,21 @@ class SessionBatch(NamedTuple):
 
         Raises:
             TypeError: if an item id is not an integer.
-            ValueError: if a session is empty or an item id is below 1.
+            ValueError: if a session is empty or an item id is outside 1..2^63 - 1.
         """
         items: list[int] = []
         for position, session in enumerate(sessions):
             if len(session) == 0:
                 raise ValueError(f"sessions: expected at least one click each, got none in sessions[{position}]")
             for item in session:
-                if not hasattr(item, "__index__") or isinstance(item, bool):
+                number = as_integer(item)
+                if number is None:
                     raise TypeError(f"sessions: expected integer item ids, got {item!r} in sessions[{position}]")
-                if item < 1:
-                    raise ValueError(f"sessions: expected item ids from 1, got {item} in sessions[{position}]")
-            items.extend(session)
+                if not 1 <= number < 2**63:
+                    raise ValueError(
+                        f"sessions: expected item ids from 1 to 2^63 - 1, got {number} in sessions[{position}]"
+                    )
+                items.append(number)
         offsets = list(accumulate((len(session) for session in sessions), initial=0))
         return cls(torch.tensor(items, dtype=torch.int64), torch.tensor(offsets, dtype=torch.int64))
 

@@ -3,7 +3,20 @@
 They read values, so models skip them where there are none to read: in TorchScript and under torch.compile/export.
 """
 
+import operator
+
 from torch import Tensor, int64
+from torch import bool as bool_tensor
+
+
+def as_integer(value: object) -> int | None:
+    """The integer that a value is, Python's, NumPy's or one of a tensor; None for a bool and for anything else."""
+    if isinstance(value, bool) or (isinstance(value, Tensor) and (value.dim() or value.dtype == bool_tensor)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        return None
 
 
 def check_integer_vector(value: Tensor, name: str) -> None:
@@ -67,19 +80,33 @@ def check_targets(targets: Tensor, offsets: Tensor, table: Tensor) -> None:
     check_item_ids(targets, "targets", table.shape[0] - 1)
 
 
-def check_k(k: int, num_items: int) -> None:
-    """Check a number of recommendations: 1..num_items."""
-    if not isinstance(k, int) or isinstance(k, bool):
+def check_count(value: object, name: str, lowest: int = 1) -> int:
+    """An integer argument as Python's own; raises TypeError on another type (a bool too), ValueError below `lowest`."""
+    number = as_integer(value)
+    if number is None:
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    if number < lowest:
+        raise ValueError(f"{name}: expected {lowest} or more, got {number}")
+    return number
+
+
+def check_k(k: int, num_items: int) -> int:
+    """A number of recommendations, 1..num_items; raises TypeError and ValueError on others."""
+    number = as_integer(k)
+    if number is None:
         raise TypeError(f"k: expected an int, got {k!r}")
-    if not 1 <= k <= num_items:
-        raise ValueError(f"k: expected 1..{num_items}, got {k}")
+    if not 1 <= number <= num_items:
+        raise ValueError(f"k: expected 1..{num_items}, got {number}")
+    return number
 
 
-def check_padded_length(padded_length: int | None) -> None:
-    """Check a padded length given per call: None or 0 and more."""
+def check_padded_length(padded_length: int | None) -> int | None:
+    """A padded length given per call, None or 0 and more; raises TypeError and ValueError on others."""
     if padded_length is None:
-        return
-    if not isinstance(padded_length, int) or isinstance(padded_length, bool):
+        return None
+    number = as_integer(padded_length)
+    if number is None:
         raise TypeError(f"padded_length: expected an int or None, got {padded_length!r}")
-    if padded_length < 0:
-        raise ValueError(f"padded_length: expected 0 or more, got {padded_length}")
+    if number < 0:
+        raise ValueError(f"padded_length: expected 0 or more, got {number}")
+    return number

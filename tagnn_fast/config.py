@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tagnn_fast.checks import check_padded_length
+from tagnn_fast.checks import check_count, check_padded_length
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_items", "hidden_size", "steps", "heads"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name}: expected an int, got {value!r}")
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {value}")
+            object.__setattr__(self, name, check_count(getattr(self, name), name))
         if not isinstance(self.attention_dropout, (int, float)):
             raise TypeError(f"attention_dropout: expected a float, got {self.attention_dropout!r}")
         if not 0 <= self.attention_dropout < 1:
@@ -52,4 +48,4 @@ class ModelConfig:
             raise ValueError(
                 "padded_length: expected the length sessions are padded to in 'original' semantics, got None"
             )
-        check_padded_length(self.padded_length)
+        object.__setattr__(self, "padded_length", check_padded_length(self.padded_length))

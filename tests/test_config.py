@@ -1,5 +1,6 @@
 """ModelConfig refuses what no model can be."""
 
+import numpy as np
 import pytest
 
 from tagnn_fast import ModelConfig
@@ -11,11 +12,19 @@ def test_defaults() -> None:
     assert (config.hybrid, config.semantics, config.padded_length) == (False, "clean", None)
 
 
+def test_numpy_integers() -> None:
+    """They are integers, and become Python's own, which JSON can hold."""
+    config = ModelConfig(np.int32(10), np.int64(8), padded_length=np.uint8(3))  # type: ignore[arg-type]
+    assert config == ModelConfig(10, 8, padded_length=3)
+    assert {type(config.num_items), type(config.hidden_size), type(config.padded_length)} == {int}
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
         ({"num_items": 0}, ValueError, "num_items: expected 1 or more, got 0"),
         ({"num_items": 2.0}, TypeError, "num_items: expected an int, got 2.0"),
+        ({"steps": True}, TypeError, "steps: expected an int, got True"),
         ({"hybrid": "no"}, TypeError, "hybrid: expected a bool, got 'no'"),
         ({"attention_dropout": "a"}, TypeError, "attention_dropout: expected a float, got 'a'"),
         ({"padded_length": 9.5}, TypeError, "padded_length: expected an int or None, got 9.5"),

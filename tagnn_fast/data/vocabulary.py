@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tagnn_fast.checks import as_integer
+from tagnn_fast.data.arrow import one_chunk
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
 
 
 class Vocabulary:
@@ -45,18 +54,78 @@ class Vocabulary:
     def encode(self, raw_ids: Iterable[object] | pa.Array | np.ndarray) -> np.ndarray:
         """Item indices of raw ids, int32; 0 for those without a row.
 
+        Integer ids are given as integers of any width, Python's, NumPy's or Arrow's, or as the text that such an
+        integer is written as: "7" is 7, while "007", "+7" and "7.0" are unknown, as is whatever is beyond 64 bits.
+        String ids are given as strings.
+
         Raises:
-            ValueError: on ids that cannot be read as the vocabulary's type.
+            TypeError: on anything else: an integer where ids are strings, a bool, float, null or other value anywhere.
+            ValueError: on an array of more than one dimension.
         """
-        values = raw_ids if isinstance(raw_ids, (pa.Array, np.ndarray)) else list(raw_ids)
-        try:
-            ids = pa.array(values)
-            ids = ids if ids.type == self.raw_ids.type else ids.cast(self.raw_ids.type)
-        except (pa.ArrowException, OverflowError) as error:
-            kind = "integers" if self.integers else "strings"
-            raise ValueError(f"item ids: expected {kind} as in the data set, got {error}") from None
-        found = pc.index_in(ids, value_set=self.raw_ids)
+        ids = self._ids(raw_ids)
+        known = self._texts if self.integers and not pa.types.is_int64(ids.type) else self.raw_ids
+        found = pc.index_in(ids, value_set=known)
         return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int32) + 1  # type: ignore[no-any-return]
+
+    def check_ids(self, raw_ids: Iterable[object] | pa.Array | np.ndarray) -> None:
+        """Raise as :meth:`encode` does, without looking anything up."""
+        self._ids(raw_ids)
+
+    @cached_property
+    def _texts(self) -> pa.Array:
+        return self.raw_ids.cast(pa.string())
+
+    def _ids(self, raw_ids: Iterable[object] | pa.Array | np.ndarray) -> pa.Array:
+        """Ids as int64 or string, null where a value is of the right kind and still no id that there can be."""
+        if isinstance(raw_ids, (str, bytes)):
+            raise TypeError(f"item ids: expected several, got {type(raw_ids).__name__} {reprlib.repr(raw_ids)}")
+        if isinstance(raw_ids, np.ndarray):
+            if raw_ids.ndim != 1:
+                raise ValueError(f"item ids: expected one dimension, got shape {raw_ids.shape}")
+            if raw_ids.dtype.kind not in "iu":
+                return self._of_values(raw_ids.tolist())
+            raw_ids = pa.array(raw_ids.astype(np.uint64 if raw_ids.dtype == np.uint64 else np.int64))
+        if isinstance(raw_ids, pa.ChunkedArray):
+            raw_ids = one_chunk(raw_ids)
+        return self._of_array(raw_ids) if isinstance(raw_ids, pa.Array) else self._of_values(list(raw_ids))
+
+    def _of_array(self, ids: pa.Array) -> pa.Array:
+        if len(ids) == 0:
+            return pa.array([], self.raw_ids.type)
+        if pa.types.is_dictionary(ids.type):
+            ids = ids.dictionary_decode()
+        if ids.null_count:
+            raise self._unlike("null")
+        kind = ids.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            return ids.cast(pa.string())
+        if pa.types.is_integer(kind) and self.integers:
+            return ids.cast(pa.string() if pa.types.is_uint64(kind) else pa.int64())
+        raise self._unlike(str(kind), reprlib.repr(ids[0].as_py()))
+
+    def _of_values(self, values: list[Any]) -> pa.Array:
+        kinds = set(map(type, values))
+        try:
+            if self.integers and kinds == {int}:
+                return pa.array(values, pa.int64())
+            if kinds == {str}:
+                return pa.array(values, pa.string())
+        except (OverflowError, UnicodeEncodeError):
+            pass  # one of them can be no id; the others are looked up
+        return pa.array(map(self._text, values), pa.string())
+
+    def _text(self, value: object) -> str | None:
+        """An id as the text that it is looked up by, None where none can be that."""
+        if isinstance(value, str):
+            return None if _SURROGATE.search(value) else str(value)
+        number = as_integer(value) if self.integers else None
+        if number is None:
+            raise self._unlike(*([] if value is None else [type(value).__name__]), reprlib.repr(value))
+        return str(number) if -(2**63) <= number < 2**63 else None
+
+    def _unlike(self, *found: str) -> TypeError:
+        expected = "integers" if self.integers else "strings"
+        return TypeError(f"item ids: expected {expected}, as the data set's are, got {' '.join(found)}")
 
     def decode(self, items: np.ndarray) -> pa.Array:
         """Raw ids of item indices 1..number of items."""

@@ -91,6 +91,7 @@ class SessionRecommender(nn.Module):
         """
         if not torch.jit.is_scripting():
             self._check(items, offsets, padded_length, k=k, candidates=candidates)
+            k = int(k)  # NumPy's integers are integers too
         encoded = self.encode(items, offsets, padded_length)
         scores, rows = ops.target_attention_topk(
             encoded.session,

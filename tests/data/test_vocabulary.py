@@ -65,19 +65,118 @@ def test_kinds_of_strings() -> None:
     vocabulary = make(["7", "x"])
     for ids in (["x", "7"], pa.array(["x", "7"], pa.large_string()), np.array(["x", "7"])):
         assert vocabulary.encode(ids).tolist() == [2, 1]
-    assert vocabulary.encode([7, 8]).tolist() == [1, 0]
+    assert vocabulary.encode(["\ud800", "x", np.str_("7")]).tolist() == [0, 2, 1]
 
 
-@pytest.mark.parametrize("ids", [["a"], [1.5], [7, "7"], [[7]], [{}], [object()], [2**63], [2**70], [-(2**70)]])
-def test_ids_of_the_wrong_type(ids: list[object]) -> None:
-    with pytest.raises(ValueError, match="^item ids: expected integers as in the data set, got "):
-        INTEGERS.encode(ids)
+MIXED: list[object] = [
+    7,
+    "7",
+    np.int8(7),
+    np.uint64(50),
+    "50",
+    "07",
+    "+7",
+    "7.0",
+    " 7",
+    "7\n",
+    "a",
+    "",
+    "\ud800",
+    2**63,
+    -(2**70),
+]
 
 
-@pytest.mark.parametrize("ids", [[b"\xff"], ["7", 7], [["b"]], [object()], [2**70]])
-def test_ids_that_are_no_text(ids: list[object]) -> None:
-    with pytest.raises(ValueError, match="^item ids: expected strings as in the data set, got "):
+def by_hand(raw_id: object) -> int:
+    """Item index in INTEGERS: an integer, or the text that it is written as."""
+    number = int(raw_id) if not isinstance(raw_id, str) or raw_id in ("7", "50", "9") else None
+    return {50: 1, 7: 2, 9: 3}.get(number, 0)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.sampled_from(MIXED), max_size=6))
+def test_integers_and_their_texts(ids: list[object]) -> None:
+    """An integer, or the text that an integer is written as; any other text and any larger integer is unknown."""
+    assert INTEGERS.encode(ids).tolist() == list(map(by_hand, ids))
+    assert INTEGERS.encode(np.array(ids, object)).tolist() == list(map(by_hand, ids))
+
+
+def test_integers_of_every_width() -> None:
+    vocabulary = make([7, 2**63 - 1, -(2**63)])
+    assert vocabulary.encode([2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**5000]).tolist() == [2, 0, 3, 0, 0]
+    assert vocabulary.encode(np.array([7, 2**63, 2**63 - 1], np.uint64)).tolist() == [1, 0, 2]
+    assert vocabulary.encode(pa.array([7, 2**63, 2**63 - 1], pa.uint64())).tolist() == [1, 0, 2]
+    assert vocabulary.encode(np.array([7, 8], ">i2")).tolist() == [1, 0]
+    assert vocabulary.encode([str(2**63 - 1), str(2**63), str(-(2**63))]).tolist() == [2, 0, 3]
+    # 2^63 + 7 must not wrap, nor be rounded to a float beside a negative number.
+    assert vocabulary.encode([np.uint64(2**63 + 7), np.int64(-1), 7]).tolist() == [0, 0, 1]
+
+
+def test_arrow_arrays() -> None:
+    for ids in (pa.array(["x", "q"]).dictionary_encode(), pa.array(["x", "q"], pa.string_view())):
+        assert make(["7", "x"]).encode(ids).tolist() == [2, 0]
+    assert INTEGERS.encode(pa.chunked_array([[7], [8, 50]])).tolist() == [2, 0, 1]
+    assert INTEGERS.encode(pa.array([7, 50]).dictionary_encode()).tolist() == [2, 1]
+
+
+def test_nothing_of_any_type() -> None:
+    for ids in ([], (), np.array([]), pa.array([], pa.float64()), pa.nulls(0), np.array([], bool)):
+        assert INTEGERS.encode(ids).tolist() == STRINGS.encode(ids).tolist() == []
+
+
+# A value that is no id, and how the message names it.
+NO_IDS: list[tuple[object, str]] = [
+    ([1.5], "float 1.5"),
+    ([7, 7.0], "float 7.0"),
+    ([7, True], "bool True"),
+    ([np.True_], "bool np.True_"),
+    (["7", None], "None"),
+    ([b"7"], "bytes b'7'"),
+    ([[7]], "list [7]"),
+    ([{}], "dict {}"),
+    (np.array([7.0]), "float 7.0"),
+    (np.array([True]), "bool True"),
+    (np.array([7, None], object), "None"),
+    (pa.array([7.0]), "double 7.0"),
+    (pa.array([True]), "bool True"),
+    (pa.array([7, None]), "null"),
+    (pa.array(["7", None]).dictionary_encode(), "null"),
+    (pa.nulls(1), "null"),
+]
+
+
+@pytest.mark.parametrize(("ids", "found"), NO_IDS, ids=[found for _, found in NO_IDS])
+def test_values_that_are_no_ids(ids: list[object], found: str) -> None:
+    """Also where they would be equal to an id as numbers."""
+    for call in (INTEGERS.encode, INTEGERS.check_ids):
+        with pytest.raises(TypeError) as error:
+            call(ids)
+        assert str(error.value) == f"item ids: expected integers, as the data set's are, got {found}"
+    with pytest.raises(TypeError, match="^item ids: expected strings, as the data set's are, got "):
         STRINGS.encode(ids)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [[1], ["b", 1], [np.int64(1)], [2**70], np.array([1]), pa.array([1]), pa.array([1]).dictionary_encode()],
+    ids=str,
+)
+def test_integers_are_no_strings(ids: list[object]) -> None:
+    """An integer is neither its text nor a row."""
+    with pytest.raises(TypeError, match="^item ids: expected strings, as the data set's are, got .*1"):
+        make(["1", "b"]).encode(ids)
+
+
+@pytest.mark.parametrize("ids", ["750", b"750"])
+def test_one_text_is_not_several_ids(ids: object) -> None:
+    for vocabulary in (INTEGERS, STRINGS):
+        with pytest.raises(TypeError, match="^item ids: expected several, got "):
+            vocabulary.encode(ids)  # type: ignore[arg-type]
+
+
+def test_arrays_of_other_shapes() -> None:
+    for ids in (np.array(7), np.array([[7]])):
+        with pytest.raises(ValueError, match="^item ids: expected one dimension, got shape "):
+            INTEGERS.encode(ids)
 
 
 @pytest.mark.parametrize("item", [0, 4])
