@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate, chain
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.checks import check_integer_vector, check_k
+from tagnn_fast.checks import check_count, check_integer_vector
+from tagnn_fast.data.arrow import one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.recommender import SessionRecommender
+
+_QUERIES = 64  # items whose similar ones are looked for at once
+_BLOCK = 1 << 16  # and how many others they are held against at once
+_STEPS = 1 << 24  # from a cosine of 0 to one of 1: float32 holds each
+_ARROW_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 
 
 class Recommendations(NamedTuple):
     """Best items of each session.
 
     Attributes:
-        items: item indices, best first, equal scores by index, int64 (sessions, k).
-        scores: the model's scores, float (sessions, k); for a popular item its clicks in training.
+        items: item indices, best first, equal scores by index, int64 (sessions, k), k being at most the number of
+            items. 0 where fewer are left, since clicked ones are excluded.
+        scores: the model's scores, float (sessions, k); for a popular item its clicks in training; -inf for no item.
         known_clicks: clicks of each session on items with a row, int64 (sessions,). Where there are none, the session
             gets the most popular items.
     """
@@ -52,34 +67,38 @@ class Recommender:
         self._clicks = torch.from_numpy(vocabulary.counts)[self._popular - 1]
 
     @torch.no_grad()
-    def topk(self, items: Tensor, offsets: Tensor, k: int, padded_length: int | None = None) -> Recommendations:
-        """The best k items of each session.
+    def topk(
+        self, items: Tensor, offsets: Tensor, k: int, padded_length: int | None = None, exclude_clicked: bool = False
+    ) -> Recommendations:
+        """The best k items of each session, or all of them where there are no k.
 
         Args:
             items: item indices of all clicks, int64 (clicks,); 0, an item without a row, is skipped.
             offsets: first click of each session and the end of the last, int64 (sessions + 1,).
-            k: length of the lists.
+            k: length of the lists, 1 or more.
             padded_length: see :class:`SessionRecommender`.
+            exclude_clicked: recommend to no session what it has clicked on.
 
         Raises:
             TypeError: on a wrong type or dtype.
-            ValueError: on a k outside 1..number of items, items outside 0..number of items, or offsets that do not
-                rise from 0 to the number of clicks.
+            ValueError: on a k below 1, items outside 0..number of items, or offsets that do not rise from 0 to the
+                number of clicks.
             FloatingPointError: where a score is NaN, or one of the best k infinite.
         """
-        check_k(k, len(self.vocabulary))
+        k = min(check_count(k, "k"), len(self.vocabulary))
         self._check(items, offsets)
         device = self.model.item_embedding.weight.device
         items, offsets = items.to(device), offsets.to(device)
         encoded = self.model.encode(items, offsets, padded_length)
         table = self.model.item_embedding.weight[1:] if self._rounded_table is None else self._rounded_table
-        scores, rows = ops.target_attention_topk(*encoded, table, k)
+        before = torch.cat([offsets.new_zeros(1), (items != 0).cumsum(0)])[offsets]  # known clicks before each session
+        excluded = (items[items != 0] - 1, before) if exclude_clicked else (None, None)
+        scores, rows = ops.target_attention_topk(*encoded, table, k, None, *excluded)
         # A score that is not a number sorts first, so that none can hide behind the best k.
-        if not bool(torch.isfinite(scores).all() & torch.isfinite(encoded.session).all()):
+        if not bool((torch.isfinite(scores) | (rows < 0)).all() & torch.isfinite(encoded.session).all()):
             raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
-        before = torch.cat([offsets.new_zeros(1), (items != 0).cumsum(0)])
-        known = before[offsets].diff()
-        nothing_known = (known == 0).unsqueeze(1)
+        known = before.diff()
+        nothing_known = (known == 0).unsqueeze(1)  # so there is nothing to exclude either
         return Recommendations(
             torch.where(nothing_known, self._popular[:k].to(device), rows + 1),
             torch.where(nothing_known, self._clicks[:k].to(device, scores.dtype), scores),
@@ -98,12 +117,16 @@ class Recommender:
         if not rises or bool((offsets.diff() < 0).any()):
             raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {items.numel()}, got others")
 
-    def recommend(self, sessions: Sequence[Sequence[object]] | pa.ListArray, k: int = 20) -> pa.Table:
-        """The best k items of each session, in raw ids.
+    def recommend(
+        self, sessions: Sequence[Sequence[object]] | pa.Array, k: int = 20, exclude_clicked: bool = False
+    ) -> pa.Table:
+        """The best k items of each session, in raw ids; fewer where there are no k.
 
         Args:
-            sessions: raw item ids of each session, oldest click first. Unknown ones are skipped.
-            k: length of the lists.
+            sessions: raw item ids of each session, oldest click first, as :meth:`Vocabulary.encode` takes them. Unknown
+                ones are skipped. In an Arrow array of lists, null is a session without clicks.
+            k: length of the lists, 1 or more.
+            exclude_clicked: recommend to no session what it has clicked on.
 
         Returns:
             A row per recommendation: ``session`` (its number, int64), ``rank`` (from 1, int32), ``item`` (raw id),
@@ -111,26 +134,111 @@ class Recommender:
             without a known item), ``skipped`` (unknown clicks of the session, int64).
 
         Raises:
-            ValueError: on a k outside 1..number of items, or ids of another type than the data set's.
+            TypeError: on sessions that are no lists, ids of another type than the data set's, or a k that is no int.
+            ValueError: on a k below 1.
+            FloatingPointError: where a score is NaN or infinite.
         """
-        if isinstance(sessions, pa.ListArray):
-            offsets = sessions.offsets.to_numpy().astype(np.int64)
-            raw_ids = sessions.values[offsets[0] : offsets[-1]]
-        else:
-            offsets = np.fromiter(accumulate(map(len, sessions), initial=0), np.int64, len(sessions) + 1)
-            raw_ids = chain.from_iterable(sessions)
+        raw_ids, lengths = _flattened(sessions)
         items = torch.from_numpy(self.vocabulary.encode(raw_ids)).long()
-        bounds = torch.from_numpy(offsets - offsets[0])
-        best, scores, known = (value.cpu() for value in self.topk(items, bounds, k))
-        sessions_count = len(offsets) - 1
-        answers = np.where(known.numpy() > 0, "model", "popularity").repeat(k)
+        offsets = torch.from_numpy(np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+        best, scores, known = (value.cpu() for value in self.topk(items, offsets, k, exclude_clicked=exclude_clicked))
+        session, place = (best > 0).nonzero(as_tuple=True)  # 0 where fewer than k are left
+        answers = np.where(known.numpy() > 0, "model", "popularity").astype(object)
         return pa.table(
             {
-                "session": np.arange(sessions_count).repeat(k),
-                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), sessions_count),
-                "item": self.vocabulary.decode(best.flatten().numpy()),
-                "score": scores.double().flatten().numpy(),
-                "answer": pa.array(answers.astype(object), pa.string()),
-                "skipped": (bounds.diff() - known).numpy().repeat(k),
+                "session": session.numpy(),
+                "rank": (place + 1).int().numpy(),
+                "item": self.vocabulary.decode(best[session, place].numpy()),
+                "score": scores[session, place].double().numpy(),
+                "answer": pa.array(answers[session.numpy()], pa.string()),
+                "skipped": (offsets.diff() - known)[session].numpy(),
             }
         )
+
+    def item_vectors(self) -> pa.Table:
+        """The model's vector of each item, in the order of rows.
+
+        Returns:
+            ``item`` (raw id), ``vector`` (fixed-size list of float32), and ``title`` where the data set has titles.
+        """
+        vectors = self.model.item_embedding.weight[1:].detach().float().cpu().contiguous()
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.flatten().numpy()), vectors.shape[1])
+        columns = {"item": self.vocabulary.raw_ids, "vector": lists}
+        titles = self.vocabulary.titles
+        return pa.table(columns if titles is None else {**columns, "title": titles})
+
+    @torch.no_grad()
+    def similar(self, ids: Sequence[object] | pa.Array, k: int = 20) -> pa.Table:
+        """The k items most like each of some items, by the cosine of the model's item vectors.
+
+        Args:
+            ids: raw ids of items of the data set.
+            k: how many, 1 or more; fewer where there are no k others.
+
+        Returns:
+            A row per similar item: ``item`` (the one asked for), ``rank`` (from 1, int32), ``similar`` (raw id),
+            ``cosine`` (float32, in steps of 2^-24). An item is not similar to itself; equal cosines stand in the order
+            of items; that of a vector of zeros with any other is 0.
+
+        Raises:
+            TypeError: on ids of another type than the data set's, or a k that is no int.
+            ValueError: on an unknown id, or a k below 1.
+            FloatingPointError: where an item's vector is NaN or infinite.
+        """
+        k = min(check_count(k, "k"), len(self.vocabulary) - 1)
+        asked = ids if isinstance(ids, (str, bytes, pa.Array)) else list(ids)
+        rows = self.vocabulary.encode(asked).astype(np.int64) - 1
+        if (rows < 0).any():
+            place = int((rows < 0).argmax())
+            unknown = asked[place].as_py() if isinstance(asked, pa.Array) else asked[place]
+            raise ValueError(f"ids: expected items of the data set, got {unknown!r}")
+        best, cosines = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
+        for begin in range(0, len(rows), _QUERIES):
+            part = slice(begin, begin + _QUERIES)
+            best[part], cosines[part] = (value.numpy() for value in self._nearest(torch.from_numpy(rows[part]), k))
+        return pa.table(
+            {
+                "item": self.vocabulary.decode(rows.repeat(k) + 1),
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(rows)),
+                "similar": self.vocabulary.decode(best.flatten() + 1),
+                "cosine": cosines.flatten(),
+            }
+        )
+
+    def _nearest(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Rows most like each of some rows, int64, and the cosines, float32: (rows, k)."""
+        table = self.model.item_embedding.weight[1:]
+        asked = _unit(table[rows.to(table.device)])
+        # Rounded, so that what is equal is so wherever it stands in a product, of which the last bits depend on that.
+        blocks = [(asked @ _unit(block).T * _STEPS).round().div(_STEPS).float().cpu() for block in table.split(_BLOCK)]
+        cosines = torch.cat(blocks, 1)  # (rows, items)
+        if not bool(torch.isfinite(cosines).all()):
+            raise FloatingPointError("item vectors: expected finite numbers, got NaN or infinity: training diverged")
+        cosines.scatter_(1, rows.unsqueeze(1), -torch.inf)
+        values, order = cosines.sort(dim=1, descending=True, stable=True)
+        return order[:, :k], values[:, :k]
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors of length 1 in float64; zeros stay zeros."""
+    vectors = vectors.double()
+    largest = vectors.abs().amax(1, keepdim=True)  # first divided by this, so that no square overflows or vanishes
+    vectors = vectors / torch.where(largest == 0, 1.0, largest)
+    return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def _flattened(sessions: Sequence[Sequence[object]] | pa.Array) -> tuple[Iterable[object] | pa.Array, np.ndarray]:
+    """The raw ids of all sessions, and the length of each, int64."""
+    if isinstance(sessions, pa.ChunkedArray):
+        sessions = one_chunk(sessions)
+    if isinstance(sessions, pa.Array):
+        if not any(is_list(sessions.type) for is_list in _ARROW_LISTS):
+            raise TypeError(f"sessions: expected lists of item ids, got {sessions.type}")
+        lengths = pc.fill_null(pc.list_value_length(sessions), 0).to_numpy().astype(np.int64)
+        return pc.list_flatten(sessions), lengths
+    sessions = list(sessions)
+    for place, session in enumerate(sessions):
+        if isinstance(session, (str, bytes, Set, Mapping)) or not hasattr(session, "__len__"):
+            found = f"{type(session).__name__} {reprlib.repr(session)}"
+            raise TypeError(f"sessions: expected a list of item ids each, got {found} in sessions[{place}]")
+    return chain.from_iterable(sessions), np.fromiter(map(len, sessions), np.int64, len(sessions))

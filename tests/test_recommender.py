@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -178,21 +181,56 @@ def test_other_sequences() -> None:
         assert recommender.recommend([kind(session) for session in raw(SESSIONS)], 5).equals(expected)
     as_text = [[str(item) for item in session] for session in raw(SESSIONS)]
     assert recommender.recommend(as_text, 5).equals(expected)
-    assert make(strings=True).recommend(raw(SESSIONS), 5)["score"].equals(expected["score"])
+    assert make(strings=True).recommend(as_text, 5)["score"].equals(expected["score"])
+    assert recommender.recommend(np.array([[103, 104], [105, 106]]), 5).equals(
+        recommender.recommend([[103, 104], [105, 106]], 5)
+    )
 
 
 @pytest.mark.parametrize(
-    "session", [["a"], [103, "a"], ["a", 103], [103.5], [object()], [[103]], [2**63], [2**70]], ids=str
+    "kind",
+    [pa.large_list(pa.int32()), pa.list_(pa.uint8(), 2), pa.list_view(pa.int64()), pa.large_list_view(pa.int64())],
+    ids=str,
 )
-def test_ids_of_another_type(session: list[object]) -> None:
-    with pytest.raises(ValueError):
-        make().recommend([[103], session], 3)
+def test_arrow_lists_of_every_kind(kind: pa.DataType) -> None:
+    """A null is a session without clicks, whatever lies below it."""
+    lists = pa.array([[103, 104], None, [105, 106], [107, 108]], kind)
+    expected = make().recommend([[], [105, 106], [107, 108]], 4)
+    assert make().recommend(lists.slice(1), 4).equals(expected)
+    chunks = pa.chunked_array([lists.slice(1, 1), lists.slice(2)])
+    assert make().recommend(chunks, 4).equals(expected)
+    hidden = pa.ListArray.from_arrays(pa.array([0, 1, 3]), pa.array([103, 105, 106]), mask=pa.array([True, False]))
+    assert make().recommend(hidden, 4).equals(make().recommend([[], [105, 106]], 4))
 
 
-@pytest.mark.parametrize("session", [["a", 103], [103, "a"], [object()], [["a"]]], ids=str)
-def test_ids_that_are_no_text(session: list[object]) -> None:
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize("session", [["a"], ["0103"], [2**63], [2**70], ["103 "]], ids=str)
+def test_ids_that_no_item_has(session: list[object]) -> None:
+    """They are unknown, whatever they look like."""
+    assert make().recommend([[103, *session, 104]], 3).equals(make().recommend([[103, 999, 104]], 3))
+
+
+@pytest.mark.parametrize("session", [[103.5], [103.0], [True], [None], [object()], [[103]], [b"103"]], ids=str)
+@pytest.mark.parametrize("strings", [False, True])
+def test_values_that_are_no_ids(session: list[object], strings: bool) -> None:
+    with pytest.raises(TypeError, match="^item ids: expected "):
+        make(strings=strings).recommend([["103"], session], 3)
+
+
+@pytest.mark.parametrize("session", [[103], ["103", 103], np.array([3])], ids=str)
+def test_integers_where_ids_are_strings(session: list[object]) -> None:
+    """Neither ids nor rows."""
+    with pytest.raises(TypeError, match="^item ids: expected strings, as the data set's are, got int"):
         make(strings=True).recommend([session], 3)
+
+
+@pytest.mark.parametrize(
+    "sessions", [["103"], [103, 104], [b"103"], [{103}], [{103: 1}], [None], [iter([103])]], ids=str
+)
+def test_sessions_that_are_no_lists(sessions: list[object]) -> None:
+    with pytest.raises(TypeError, match="^sessions: expected a list of item ids each, got .* in sessions.0."):
+        make().recommend(sessions, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^sessions: expected lists of item ids, got int64"):
+        make().recommend(pa.array([103]), 3)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -228,17 +266,162 @@ def test_diverged_model_without_a_known_click() -> None:
 @pytest.mark.parametrize(
     ("k", "kind", "message"),
     [
-        (0, ValueError, "k: expected 1..30, got 0"),
-        (31, ValueError, "k: expected 1..30, got 31"),
+        (0, ValueError, "k: expected 1 or more, got 0"),
+        (-1, ValueError, "k: expected 1 or more, got -1"),
+        (1.7, TypeError, "k: expected an int, got 1.7"),
         (2.0, TypeError, "k: expected an int, got 2.0"),
         (True, TypeError, "k: expected an int, got True"),
+        ("3", TypeError, "k: expected an int, got '3'"),
     ],
 )
 def test_k_errors(k: int, kind: type[Exception], message: str) -> None:
-    for call in (lambda: make().topk(*batch([[1]]), k), lambda: make().recommend([[101]], k)):
+    for call in (
+        lambda: make().topk(*batch([[1]]), k),
+        lambda: make().recommend([[101]], k),
+        lambda: make().similar([101], k),
+    ):
         with pytest.raises(kind) as error:
             call()
         assert str(error.value) == message
+
+
+@pytest.mark.parametrize("k", [ITEMS + 1, 2**31, 2**70, np.int64(ITEMS), np.uint8(200)], ids=str)
+def test_k_above_the_catalogue(k: int) -> None:
+    """Gives what there is, for the model and for popular items."""
+    recommender = make()
+    assert recommender.topk(*batch([[1], []]), k).items.shape == (2, ITEMS)
+    table = recommender.recommend([[101], []], k)
+    assert table.equals(recommender.recommend([[101], []], ITEMS))
+    assert sorted(table["item"].to_pylist()) == sorted([100 + item for item in range(1, ITEMS + 1)] * 2)
+    assert recommender.similar([101], k).num_rows == ITEMS - 1
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("k", [1, 5, ITEMS, 100])
+def test_exclude_clicked(model: type[SessionRecommender], k: int) -> None:
+    """The whole ranking without what was clicked, cut at k; sessions of which nothing is known get what they got."""
+    recommender = make(model)
+    sessions = [[3, 9, 3], [], [0, 0], [5, 0], list(range(1, ITEMS)), list(range(1, ITEMS + 1))]
+    table = recommender.recommend([[100 + item if item else 999 for item in session] for session in sessions], k, True)
+    everything = recommender.topk(*batch(sessions), ITEMS)
+    expected = [
+        (place, rank, 100 + item, score)
+        for place, session in enumerate(sessions)
+        for rank, (item, score) in enumerate(
+            [
+                pair
+                for pair in zip(everything.items[place].tolist(), everything.scores[place].tolist(), strict=True)
+                if pair[0] not in session
+            ][:k],
+            1,
+        )
+    ]
+    assert (
+        list(zip(*(table[name].to_pylist() for name in ("session", "rank", "item", "score")), strict=True)) == expected
+    )
+    assert {row["session"]: row["answer"] for row in table.to_pylist()} == {
+        place: "popularity" if place in (1, 2) else "model" for place in range(5)
+    }
+    assert {row["session"]: row["skipped"] for row in table.to_pylist()} == dict(enumerate([0, 0, 2, 1, 0]))
+
+
+def test_scores_of_excluded_items_are_no_matter() -> None:
+    """Lists that end early are not taken for scores that are infinite; those that are still are."""
+    recommender = make()
+    assert recommender.topk(*batch([[1, 2]]), 30, exclude_clicked=True).items[0, 28:].tolist() == [0, 0]
+    with torch.no_grad():
+        recommender.model.item_embedding.weight[7] = float("nan")
+    with pytest.raises(FloatingPointError):
+        recommender.topk(*batch([[1, 2]]), 5, exclude_clicked=True)
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_item_vectors(strings: bool) -> None:
+    recommender = make(strings=strings)
+    table = recommender.item_vectors()
+    assert table.schema == pa.schema(
+        {"item": pa.string() if strings else pa.int64(), "vector": pa.list_(pa.float32(), 8)}
+    )
+    assert table["item"].to_pylist() == recommender.vocabulary.raw_ids.to_pylist()
+    weight = recommender.model.item_embedding.weight[1:].detach().float()
+    assert table["vector"].to_pylist() == weight.tolist()
+    titles = pa.array(["a", None, *["b"] * (ITEMS - 2)])
+    titled = Vocabulary(recommender.vocabulary.raw_ids, COUNTS, titles)
+    assert Recommender(recommender.model, titled).item_vectors()["title"].to_pylist() == titles.to_pylist()
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    lengths = [math.sqrt(math.fsum(value * value for value in vector)) for vector in (one, other)]
+    if not all(lengths):
+        return 0.0
+    return math.fsum(x * y for x, y in zip(one, other, strict=True)) / lengths[0] / lengths[1]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.integers(1, ITEMS), max_size=4), st.integers(1, 40), st.randoms(use_true_random=False))
+def test_similar_by_hand(asked: list[int], k: int, chance: random.Random) -> None:
+    """Cosines of small whole numbers, of which many are equal; equal ones by index, the item itself left out."""
+    recommender = make()
+    vectors = [[float(chance.randrange(-1, 2)) for _ in range(8)] for _ in range(ITEMS)]
+    vectors[4] = vectors[20] = [0.0] * 8
+    with torch.no_grad():
+        recommender.model.item_embedding.weight[1:] = torch.tensor(vectors)
+    expected = []
+    for item in asked:
+        cosines = {
+            other: round(cosine(vectors[item - 1], vectors[other - 1]) * 2**24) / 2**24 for other in range(1, ITEMS + 1)
+        }
+        best = sorted((other for other in cosines if other != item), key=lambda other: (-cosines[other], other))[:k]
+        expected += [(100 + item, rank, 100 + other, cosines[other]) for rank, other in enumerate(best, 1)]
+    table = recommender.similar([100 + item for item in asked], k)
+    columns = [table[name].to_pylist() for name in ("item", "rank", "similar", "cosine")]
+    assert list(zip(*columns, strict=True)) == expected
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e200])
+def test_similar_at_any_scale(scale: float) -> None:
+    """The length of a vector is no matter, also where its square is no number."""
+    recommender = make()
+    expected = recommender.similar([105, 107], 29)
+    with torch.no_grad():
+        recommender.model.item_embedding.weight *= scale
+    assert recommender.similar([105, 107], 29)["similar"].equals(expected["similar"])
+
+
+def test_similar_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more items than are looked for at once, among more than are held at once."""
+    everything = make().similar(range(101, 131), 6)
+    monkeypatch.setattr("tagnn_fast.recommender._QUERIES", 7)
+    monkeypatch.setattr("tagnn_fast.recommender._BLOCK", 11)
+    assert make().similar(range(101, 131), 6).equals(everything)
+    assert make(strings=True).similar(["105"], 3)["similar"].to_pylist() == [
+        str(row["similar"]) for row in everything.to_pylist() if row["item"] == 105 and row["rank"] <= 3
+    ]
+    assert make().similar(pa.array([105]), 3).equals(make().similar([105], 3))
+    assert make().similar([], 3).schema == everything.schema
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "message"),
+    [
+        ([101, 999], ValueError, "ids: expected items of the data set, got 999"),
+        (["shoe"], ValueError, "ids: expected items of the data set, got 'shoe'"),
+        ("101", TypeError, "item ids: expected several, got str '101'"),
+        ([1.5], TypeError, "item ids: expected integers, as the data set's are, got float 1.5"),
+    ],
+)
+def test_similar_errors(ids: list[object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as error:
+        make().similar(ids)
+    assert str(error.value) == message
+
+
+def test_similar_by_vectors_that_are_no_numbers() -> None:
+    recommender = make()
+    with torch.no_grad():
+        recommender.model.item_embedding.weight[9] = float("inf")
+    with pytest.raises(FloatingPointError, match="^item vectors: expected finite numbers"):
+        recommender.similar([101])
 
 
 def test_vocabulary_of_another_size() -> None:
