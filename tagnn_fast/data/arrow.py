@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+
+_MOST_IN_32_BITS = 2**31 - 1
 
 
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array."""
+    """A column as one array.
+
+    Raises:
+        ValueError: where one array cannot hold it, such as 2 GiB of strings.
+    """
     combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        combined = combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
-    return combined
+    if not isinstance(combined, pa.ChunkedArray):
+        return combined
+    if combined.num_chunks > 1:
+        raise ValueError(f"expected a column that one array can hold, got {len(column)} rows of {column.type}")
+    return combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
+
+
+def lists(offsets: np.ndarray, values: pa.Array) -> pa.ListArray | pa.LargeListArray:
+    """Lists of `values` between `offsets`; with offsets of 64 bits only where 32 are too few."""
+    if len(offsets) and offsets[-1] > _MOST_IN_32_BITS:
+        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from tagnn_fast.data.arrow import one_chunk
+from tagnn_fast.data.arrow import lists, one_chunk
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ class Dataset:
     test: Sessions
     vocabulary: Vocabulary
     source: Mapping[str, Any] = field(default_factory=dict)
-    raw_test: pa.ListArray | None = None
+    raw_test: pa.ListArray | pa.LargeListArray | None = None
 
     def __post_init__(self) -> None:
         for split, lowest in (("train", 1), ("test", 0)):
@@ -118,9 +118,10 @@ def check_dataset_folder(folder: Path, replace: bool) -> None:
 def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -> None:
     """Write a data set to a folder that does not exist yet, or with `replace` is a data set; all of it, or nothing.
 
-    ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32>, and ``examples``, int64, the
-    number of last clicks that are targets. ``items.parquet`` has a row per item: ``raw_id``, ``index``, ``count``,
-    maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``, where they are known.
+    ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32> (large_list from 2^31 clicks
+    on), and ``examples``, int64, the number of last clicks that are targets. ``items.parquet`` has a row per item:
+    ``raw_id``, ``index``, ``count``, maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``,
+    where they are known.
 
     Raises:
         FileExistsError: see :func:`check_dataset_folder`.
@@ -195,24 +196,23 @@ def read_items(path: Path) -> Vocabulary:
 
 
 def _session_table(sessions: Sessions) -> pa.Table:
-    offsets = pa.array(sessions.offsets.numpy().astype(np.int32))
-    lists = pa.ListArray.from_arrays(offsets, pa.array(sessions.clicks.numpy()))
-    return pa.table({"items": lists, "examples": sessions.examples.numpy()})
+    items = lists(sessions.offsets.numpy(), pa.array(sessions.clicks.numpy()))
+    return pa.table({"items": items, "examples": sessions.examples.numpy()})
 
 
 def _sessions(path: Path) -> Sessions:
     table = _read_table(path, {"items": pa.list_(pa.int32()), "examples": pa.int64()})
-    lists = one_chunk(table["items"])
+    items = one_chunk(table["items"])
     # A list array may be a window of a longer one: its offsets say where it begins.
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    clicks = lists.values.to_numpy()[offsets[0] : offsets[-1]]
+    offsets = items.offsets.to_numpy().astype(np.int64)
+    clicks = items.values.to_numpy()[offsets[0] : offsets[-1]]
     examples = table["examples"].to_numpy()
     return Sessions(
         *(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples))
     )
 
 
-def _raw_test(path: Path) -> pa.ListArray | None:
+def _raw_test(path: Path) -> pa.ListArray | pa.LargeListArray | None:
     return one_chunk(_read_table(path, {"items": None})["items"]) if path.exists() else None
 
 
@@ -228,11 +228,12 @@ def _read_table(path: Path, types: Mapping[str, pa.DataType | None]) -> pa.Table
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: damaged Parquet file: {error}") from None
     for name, expected in types.items():
-        if name not in table.column_names or expected not in (None, table.schema.field(name).type):
-            found = table.schema.field(name).type if name in table.column_names else "none"
-            raise ValueError(f"{path}: expected a column {name!r} of {expected or 'ids'}, got {found}")
+        found = table.schema.field(name).type if name in table.column_names else None
+        wide = found is not None and pa.types.is_large_list(found)
+        if found is None or expected not in (None, pa.list_(found.value_type) if wide else found):
+            raise ValueError(f"{path}: expected a column {name!r} of {expected or 'ids'}, got {found or 'none'}")
         nulls = table[name].null_count
-        if not nulls and pa.types.is_list(table[name].type):
+        if not nulls and (wide or pa.types.is_list(found)):
             nulls = pc.list_flatten(table[name]).null_count
         if nulls:
             raise ValueError(f"{path}: expected no nulls in {name!r}, got {nulls}")

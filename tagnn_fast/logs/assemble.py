@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from tagnn_fast.data.arrow import lists
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
@@ -191,7 +192,7 @@ def assemble(
 
 def encode_test(
     test: RawSessions, raw_ids: pa.Array, known: pa.Array, options: PrepareOptions
-) -> tuple[RawSessions, pa.ListArray]:
+) -> tuple[RawSessions, pa.ListArray | pa.LargeListArray]:
     """Test sessions by rows of `known` ids, and their raw ids as they were.
 
     Args:
@@ -200,12 +201,12 @@ def encode_test(
         known: raw ids that have a row, in its order.
         options: what is done with clicks on other items.
     """
-    offsets = np.concatenate([[0], test.lengths.cumsum()]).astype(np.int32)
+    offsets = np.concatenate([[0], test.lengths.cumsum()])
     found = pc.fill_null(pc.index_in(raw_ids, value_set=known), -1)
     encoded = RawSessions(found.to_numpy(zero_copy_only=False).astype(np.int64) + 1, test.lengths)
     if options.cold_items == "drop":
         encoded = encoded.where(encoded.items > 0).long(options.minimum_length)
-    return encoded, pa.ListArray.from_arrays(offsets, raw_ids)
+    return encoded, lists(offsets, raw_ids)
 
 
 def step_of(what: str, sessions: RawSessions) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ibis import _
 from ibis.expr.types import Column, IntegerColumn, StringColumn, Table, TimestampColumn
 
 from tagnn_fast.logs.files import LogFiles
+from tagnn_fast.memory import usable_memory
 
 _BATCH = 1 << 20  # rows that come to Python at once
 _INSTANT = dt.Timestamp(timezone="UTC")
@@ -322,8 +323,8 @@ class Spark(Engine):
 
 
 def default_memory() -> int:
-    """Megabytes that an engine may use on this machine: 3000, since more made none faster, or a third of it."""
-    return min(3000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 3_000_000)
+    """Megabytes that an engine may use: 3000, since more made none faster, or a third of the memory there is."""
+    return min(3000, usable_memory() // 3_000_000)
 
 
 def _fields(columns: Sequence[str]) -> list[str]:
