@@ -6,7 +6,6 @@ import glob
 import os
 import re
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,12 +18,15 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
-from ibis.expr.types import Column, IntegerColumn, StringColumn, Table, TimestampColumn
+from ibis.expr.types import IntegerColumn, Table, TimestampColumn
 
 from tagnn_fast.logs.files import LogFiles
+from tagnn_fast.logs.json_lines import json_rows
+from tagnn_fast.logs.parquet import parquet_rows
 from tagnn_fast.memory import usable_memory
 
 _BATCH = 1 << 20  # rows that come to Python at once
+COLUMNS = "wrong number of columns"
 _INSTANT = dt.Timestamp(timezone="UTC")
 
 
@@ -61,7 +63,11 @@ class Engine(ABC):
 
         Returns:
             `columns` as strings, the first as `field_0` and so on; `row`, int64, which rises from row to row and from
-            file to file in their order; and `line`, the whole line where it has too many or too few columns, else null.
+            file to file in their order; `fault`, why the row cannot be used, and `line`, all of it then, else null.
+
+        Raises:
+            ValueError: on a damaged file, one that changes meanwhile, a quote that is never closed, or a column of a
+                type that does not say what it should.
         """
 
     @abstractmethod
@@ -74,10 +80,12 @@ class Engine(ABC):
 
     def keep(self, table: Table) -> Table:
         """The same rows, computed once and stored."""
+        return self.connection.create_table(self._new_name(), table)
+
+    def _new_name(self) -> str:
         self._made += 1
-        name = f"kept_{self._made}"
-        self._kept.append(name)
-        return self.connection.create_table(name, table)
+        self._kept.append(f"kept_{self._made}")
+        return self._kept[-1]
 
     def forget_all_but(self, *tables: Table) -> None:
         """Remove what :meth:`keep` returned, but for these."""
@@ -136,45 +144,68 @@ class DuckDB(Engine):
 
     def read(self, files: LogFiles, columns: Sequence[str]) -> Table:
         """See the base class."""
-        fields, paths = _fields(columns), [glob.escape(path) for path in files.paths]
-        if files.parquet:
-            table = self.connection.read_parquet(paths)
-            texts = {field: _text(table[name]) for field, name in zip(fields, columns, strict=True)}
-            kept = self.keep(table.select(**texts, line=ibis.null("string")))
-            return kept.mutate(row=kept.rowid())
-        names = [f"c{number}" for number in range(len(files.columns))]
+        fields = _fields(columns)
+        table = self._read_text(files, columns) if files.kind == "text" else self._read_rows(files, columns)
+        files.check_unchanged()
+        return table.select(*fields, "fault", "line", "row")
+
+    def _read_rows(self, files: LogFiles, columns: Sequence[str]) -> Table:
+        connection, name = self.connection.con, self._new_name()
+        connection.register("incoming", _schema(columns).empty_table())
+        connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+        for rows in _rows(files, columns):
+            connection.register("incoming", rows)
+            connection.execute(f"INSERT INTO {name} FROM incoming")
+        connection.unregister("incoming")
+        return self.connection.table(name)
+
+    def _read_text(self, files: LogFiles, columns: Sequence[str]) -> Table:
+        folder = self.folder / "texts"
+        folder.mkdir()
+        paths, refused = files.plain_texts(folder)
+        fields, names = _fields(columns), [f"c{number}" for number in range(len(files.columns))]
         table = self.connection.read_csv(
-            paths,
+            [glob.escape(path) for path in paths],
             columns=dict.fromkeys(names, "VARCHAR"),
             header=files.header,
-            delim=files.separator,
-            quote=files.quote,
-            escape=files.quote,
-            strict_mode=bool(files.quote),  # without quotes it stumbles over Windows line ends
+            delim=files.form.separator,
+            quote=files.form.quote,
+            escape=files.form.quote,
+            comment="",
+            compression="none",
+            auto_detect=False,  # it takes beginnings of files for other things
+            hive_partitioning=False,
+            strict_mode=bool(files.form.quote),
             store_rejects=True,
             rejects_limit=0,
         )
         used = {field: table[names[files.columns.index(name)]] for field, name in zip(fields, columns, strict=True)}
         # A stray quote takes all lines up to the next: no value may have more than one.
-        whole = ibis.literal(files.separator).join([table[name].fill_null("") for name in names])
+        whole = ibis.literal(files.form.separator).join([table[name].fill_null("") for name in names])
         broken = ibis.or_(*(table[name].contains("\n") for name in names))
         kept = self.keep(table.select(**used, broken=ibis.ifelse(broken, whole, ibis.null("string"))))
-        self._refuse_open_quotes()
+        self._refuse_open_quotes(dict(zip(paths, files.paths, strict=True)))
         self.connection.raw_sql(
-            f"""CREATE TABLE malformed AS SELECT text FROM (
+            f"""CREATE TABLE malformed AS SELECT text, '{COLUMNS}' AS fault FROM (
                 SELECT any_value(csv_line) AS text FROM reject_errors GROUP BY file_id, line ORDER BY file_id, line
             ) WHERE trim(text, chr(9) || chr(10) || chr(13) || ' ') <> '' UNION ALL
-            SELECT unnest(split(broken, chr(10))) FROM {kept.get_name()} WHERE broken IS NOT NULL"""
+            SELECT unnest(split(broken, chr(10))), '{COLUMNS}' FROM {kept.get_name()} WHERE broken IS NOT NULL"""
+            + (f" UNION ALL SELECT line, fault FROM read_parquet({_quoted(refused)})" if refused else "")
         )
+        shutil.rmtree(folder)
         malformed = self.connection.table("malformed")
         # Where they were among the others is of no use: they make no clicks.
         malformed = malformed.select(
-            **{field: ibis.null("string") for field in fields}, line=malformed.text, row=-1 - malformed.rowid()
+            **{field: ibis.null("string") for field in fields},
+            fault=malformed.fault,
+            line=malformed.text,
+            row=-1 - malformed.rowid(),
         )
-        kept = kept.mutate(row=kept.rowid(), line=ibis.null("string")).filter(_.broken.isnull())
-        return kept.select(*fields, "line", "row").union(malformed)
+        nothing = ibis.null("string")
+        kept = kept.mutate(row=kept.rowid(), fault=nothing, line=nothing).filter(_.broken.isnull())
+        return kept.select(*fields, "fault", "line", "row").union(malformed)
 
-    def _refuse_open_quotes(self) -> None:
+    def _refuse_open_quotes(self, named: dict[str, str]) -> None:
         """How many rows such a quote has swallowed is not known, so that they cannot be counted as bad."""
         found = self.connection.con.execute(
             """SELECT file_path, line FROM reject_errors JOIN reject_scans USING (scan_id, file_id)
@@ -182,8 +213,8 @@ class DuckDB(Engine):
         ).fetchone()
         if found is not None:
             raise ValueError(
-                f"{found[0]}: expected quoted values to end in their line, got one in line {found[1]} that does not; "
-                "--quote '' if quotes mean nothing in this log"
+                f"{named[found[0]]}: expected quoted values to end in their line, got one in line {found[1]} that does "
+                "not; --quote '' if quotes mean nothing in this log"
             )
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
@@ -250,36 +281,42 @@ class Spark(Engine):
 
     def read(self, files: LogFiles, columns: Sequence[str]) -> Table:
         """See the base class."""
+        fields = _fields(columns)
+        table = self._read_text(files, columns) if files.kind == "text" else self._read_rows(files, columns)
+        files.check_unchanged()
+        return table.select(*fields, "fault", "line", "row")
+
+    def _read_rows(self, files: LogFiles, columns: Sequence[str]) -> Table:
+        path = self.folder / "rows.parquet"
+        with pq.ParquetWriter(path, _schema(columns)) as writer:
+            for rows in _rows(files, columns):
+                writer.write_table(rows)
+        self.session.read.parquet(str(path)).createOrReplaceTempView("numbered")
+        return self.connection.table("numbered")
+
+    def _read_text(self, files: LogFiles, columns: Sequence[str]) -> Table:
         from pyspark.sql import functions as f
 
-        plain = [self._unpacked(path) for path in files.paths]
-        fields, paths = _fields(columns), [re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in plain]
-        if files.parquet:
-            frame = self.session.read.parquet(*paths)
-            floating = {name for name, kind in frame.dtypes if kind in ("float", "double")}
-            quoted = {name: f.col("`" + name.replace("`", "``") + "`") for name in columns}
-            texts = [quoted[name].cast("decimal(21,6)") if name in floating else quoted[name] for name in columns]
-            kept = [text.cast("string").alias(field) for text, field in zip(texts, fields, strict=True)]
-            frame = frame.select(*kept, f.lit(None).cast("string").alias("line"), *_places(f))
-        else:
-            names = [f"c{number}" for number in range(len(files.columns))]
-            reader = self.session.read.schema(", ".join(f"{name} string" for name in [*names, "line"]))
-            reader = reader.options(
-                header=files.header,
-                sep=files.separator,
-                quote=files.quote,
-                escape=files.quote,
-                mode="PERMISSIVE",
-                columnNameOfCorruptRecord="line",
-                enforceSchema=True,
-            )
-            places = [files.columns.index(name) for name in columns]
-            kept = [f.col(names[place]).alias(field) for place, field in zip(places, fields, strict=True)]
-            # What stands for bytes that are no UTF-8: DuckDB refuses such lines.
-            whole = f.concat_ws(files.separator, *names)
-            line = f.coalesce("line", f.when(whole.contains("\ufffd"), whole)).alias("line")
-            frame = reader.csv(paths).select(*kept, line, *_places(f))
-        frame.write.saveAsTable("read")
+        folder = self.folder / "texts"
+        folder.mkdir()
+        plain, refused = files.plain_texts(folder)
+        fields, names = _fields(columns), [f"c{number}" for number in range(len(files.columns))]
+        reader = self.session.read.schema(", ".join(f"{name} string" for name in [*names, "line"]))
+        reader = reader.options(
+            header=files.header,
+            sep=files.form.separator,
+            quote=files.form.quote,
+            escape=files.form.quote,
+            mode="PERMISSIVE",
+            columnNameOfCorruptRecord="line",
+            enforceSchema=True,
+            recursiveFileLookup=True,  # or folders such as item=9 are columns
+        )
+        places = [files.columns.index(name) for name in columns]
+        kept = [f.col(names[place]).alias(field) for place, field in zip(places, fields, strict=True)]
+        fault = f.when(f.col("line").isNotNull(), COLUMNS).alias("fault")
+        frame = reader.csv([re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in plain])
+        frame.select(*kept, fault, "line", *_places(f)).write.saveAsTable("read")
         read = self.session.table("read")
 
         # Splits of a file are read in any order: count their rows to number all from the first file's first on.
@@ -292,17 +329,13 @@ class Spark(Engine):
             before += block["rows"]
         base = self.session.createDataFrame(bases, "file string, block long, base long")
         numbered = read.join(f.broadcast(base), ["file", "block"]).withColumn("row", f.col("id") + f.col("base"))
-        numbered.select(*fields, "line", "row").createOrReplaceTempView("numbered")
+        numbered = numbered.select(*fields, "fault", "line", "row")
+        if refused:
+            row = (f.lit(-1) - f.monotonically_increasing_id()).alias("row")
+            nothing = [f.lit(None).cast("string").alias(field) for field in fields]
+            numbered = numbered.union(self.session.read.parquet(refused).select(*nothing, "fault", "line", row))
+        numbered.createOrReplaceTempView("numbered")
         return self.connection.table("numbered")
-
-    def _unpacked(self, path: str) -> str:
-        """A zstd file as plain text: Spark comes without what reads it."""
-        if not path.endswith(".zst"):
-            return path
-        target = Path(tempfile.mkdtemp(dir=self.folder)) / Path(path).stem
-        with pa.input_stream(path, compression="zstd") as packed, target.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-        return str(target)
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """See the base class."""
@@ -332,9 +365,19 @@ def _fields(columns: Sequence[str]) -> list[str]:
     return [f"field_{number}" for number in range(len(columns))]
 
 
-def _text(column: Column) -> StringColumn:
-    """As text; numbers with a fraction the same way on every engine."""
-    return (column.cast("decimal(21, 6)") if column.type().is_floating() else column).cast("string")
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    texts = [pa.field(name, pa.string()) for name in (*_fields(columns), "fault", "line")]
+    return pa.schema([*texts, pa.field("row", pa.int64())])
+
+
+def _rows(files: LogFiles, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """What :meth:`Engine.read` gives, of files that are no text, many rows at once."""
+    before = 0
+    files.described  # noqa: B018 - hashed before they are read
+    for fields, fault, line in parquet_rows(files, columns) if files.kind == "parquet" else json_rows(files, columns):
+        row = pa.array(range(before, before + len(fault)), pa.int64())
+        yield pa.Table.from_arrays([*fields, fault, line, row], schema=_schema(columns))
+        before += len(fault)
 
 
 def _places(f: Any) -> list[Any]:

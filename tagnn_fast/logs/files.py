@@ -1,23 +1,26 @@
-"""The files of a log: which they are, and what their columns are called."""
+"""The files of a log: which they are, of which kind, and what their columns are called."""
 
 from __future__ import annotations
 
 import csv
 import glob
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tagnn_fast.files import describe_file
+from tagnn_fast.logs import content
+from tagnn_fast.logs.content import Record
 from tagnn_fast.logs.formats import LogFormat
 
-_MOST_HEADER = 1 << 20  # bytes of a first line
+_JSON_NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|zstd))?$", re.IGNORECASE)
+_IDOMAAR = re.compile(r"\w+\.\w+\t[^\t]*\t-?\d+\t\{")
 
 
 @dataclass(frozen=True)
@@ -26,94 +29,185 @@ class LogFiles:
 
     Attributes:
         paths: absolute.
-        columns: their columns, all of them.
-        header: whether the first line of a text file names them.
-        parquet: whether they are Parquet; they are text otherwise, maybe compressed by gzip or zstd.
-        separator: between columns of text.
-        quote: around values of text; may be empty.
+        kind: "text", "parquet", "json" (an object in each line) or "idomaar" (30Music's lines, with objects in them).
+        columns: the columns of text files, all of them, by the names that the format knows them by.
+        form: what the log looks like.
+        records: of the files that were read, what they were then.
     """
 
     paths: list[str]
+    kind: str
     columns: tuple[str, ...]
-    header: bool
-    parquet: bool
-    separator: str
-    quote: str
+    form: LogFormat
+    records: dict[str, Record] = field(default_factory=dict, compare=False)
 
-    @cached_property
+    @property
+    def header(self) -> bool:
+        """Whether the first line of a text file names the columns."""
+        return not self.form.columns
+
+    @property
     def described(self) -> list[dict[str, Any]]:
-        """Name, size and SHA-256 of each file."""
-        return [describe_file(Path(path)) for path in self.paths]
+        """Name, size and SHA-256 of each file, of the content that is or was read."""
+        for path in self.paths:
+            if path not in self.records:
+                content.record(path, self.records)
+        return [self.records[path].described for path in self.paths]
+
+    def check_unchanged(self) -> None:
+        """Refuse files that were written to while they were read.
+
+        Raises:
+            ValueError: where one was.
+        """
+        for path in self.paths:
+            self.records[path].check(path)
+
+    def plain_texts(self, folder: Path) -> tuple[list[str], str | None]:
+        """Text files that all engines read alike: the log's own, or in `folder` what they hold.
+
+        Returns:
+            Their paths; and that of a Parquet file with the lines that are in none (`line`) and why (`fault`), where
+            there are such.
+
+        Raises:
+            ValueError: see :func:`tagnn_fast.logs.content.blocks`.
+        """
+        texts, refused = list[str](), list[tuple[str, str]]()
+        rejected = folder / "refused.parquet"
+        writer: pq.ParquetWriter | None = None
+        for number, path in enumerate(self.paths):
+            if content.is_plain(path, self.form.encoding, self.records):
+                texts.append(path)
+                continue
+            texts.append(str(folder / f"{number:06}.txt"))
+            with open(texts[-1], "wb") as file:
+                for whole, others in content.lines(path, self.form.encoding, self.records):
+                    file.write(whole)
+                    refused += others
+                    if len(refused) > 50_000:
+                        writer = _write_refused(refused, rejected, writer)
+        if refused:
+            writer = _write_refused(refused, rejected, writer)
+        if writer is not None:
+            writer.close()
+        return texts, str(rejected) if writer is not None else None
+
+
+def _write_refused(refused: list[tuple[str, str]], path: Path, writer: pq.ParquetWriter | None) -> pq.ParquetWriter:
+    faults, texts = (pa.array(values, pa.string()) for values in zip(*refused, strict=True))
+    table = pa.table({"line": texts, "fault": faults})
+    writer = pq.ParquetWriter(path, table.schema) if writer is None else writer
+    writer.write_table(table)
+    refused.clear()
+    return writer
 
 
 def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
-    """The files that paths and globs name.
+    """The files that paths, folders and globs name.
+
+    Of a folder, and where a pattern matches one, all files are taken, those of its folders too, but for those whose
+    name, or a folder's in it, begins with "." or "_": markers and what is not finished. Nothing in a path is taken for
+    a column. A file is Parquet, gzip or zstd by its content, and JSON lines by its name (.json, .jsonl, .ndjson) or
+    where its first line is a JSON object.
 
     Raises:
         FileNotFoundError: where one names none.
-        ValueError: on an empty file, files with different columns, or without a column that `form` names.
+        ValueError: on an empty or damaged file, files of different kinds or with different columns, or without a
+            column that `form` names.
     """
     paths = sorted({str(Path(path).resolve()) for pattern in patterns for path in _matches(pattern)})
-    parquet = all(path.endswith(".parquet") for path in paths)
-    if not parquet and any(path.endswith(".parquet") for path in paths):
-        raise ValueError("logs: expected Parquet files or text files, got both")
-    header = not parquet and not form.columns
-    columns: tuple[str, ...] | None = None
+    kinds = {path: _kind(path, form) for path in paths}
+    kind = kinds[paths[0]]
     for path in paths:
-        found = _parquet_columns(path, form) if parquet else _text_columns(path, form, header)
-        if columns is not None and found != columns:
-            raise ValueError(
-                f"{path}: expected the columns of {paths[0]}, {', '.join(columns)}; got {', '.join(found)}"
-            )
-        columns = found
-    assert columns is not None
-    for name in form.used_columns():
-        if columns.count(name) != 1:
-            raise ValueError(f"{paths[0]}: expected one column {name!r}, got {', '.join(columns)}")
-    return LogFiles(paths, columns, header, parquet, form.separator, form.quote)
+        if kinds[path] != kind:
+            raise ValueError(f"{path}: expected files of one kind, {kind} as {paths[0]}, got {kinds[path]}")
+    columns: tuple[str, ...] = ()
+    for path in paths:
+        if kind == "text":
+            found = _text_columns(path, form)
+            if columns and found != columns:
+                raise ValueError(
+                    f"{path}: expected the columns of {paths[0]}, {', '.join(columns)}; got {', '.join(found)}"
+                )
+            columns = found
+        elif kind == "parquet":
+            columns = parquet_columns(path, form)
+        for name in form.used_columns():
+            if kind in ("text", "parquet") and columns.count(name) != 1:
+                raise ValueError(f"{path}: expected one column {name!r}, got {', '.join(columns)}")
+    return LogFiles(paths, kind, columns, form)
 
 
 def _matches(pattern: str) -> list[str]:
-    found = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)
-    files = [path for path in found if Path(path).is_file()]
+    found = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)
+    files = list[str]()
+    for path in found:
+        if Path(path).is_dir():
+            files += _of_folder(Path(path))
+        elif Path(path).is_file() and (path == pattern or not Path(path).name.startswith("_")):
+            files.append(path)
     if not files:
-        raise FileNotFoundError(f"{pattern}: expected a file, or a pattern that files match, got none")
+        raise FileNotFoundError(f"{pattern}: expected a file, a folder or a pattern that files match, got none")
     return files
 
 
-def _parquet_columns(path: str, form: LogFormat) -> tuple[str, ...]:
+def _of_folder(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        hidden = any(part[0] in "._" for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden:
+            yield str(path)
+
+
+def _kind(path: str, form: LogFormat) -> str:
+    if content.start_of(path).startswith(b"PAR1"):
+        return "parquet"
+    if path.endswith(".parquet"):
+        raise ValueError(f"{path}: expected a Parquet file, got something else")
+    first = content.first_line(path, form.encoding)
+    if first == "":
+        raise ValueError(f"{path}: expected clicks, got an empty file")
+    if _JSON_NAME.search(path) or ((first or "").lstrip().startswith("{") and _is_object(first)):
+        return "json"
+    if first is None and not form.columns:
+        utf_16 = content.start_of(path)[:2] in (b"\xff\xfe", b"\xfe\xff")
+        raise ValueError(
+            f"{path}: expected text in {form.encoding.upper()}, plain or compressed by gzip or zstd, got something "
+            f"else in its first line; see --encoding{', utf-16 for one' if utf_16 else ''}"
+        )
+    return "idomaar" if _IDOMAAR.match(first or "") else "text"
+
+
+def _is_object(line: str) -> bool:
     try:
-        schema = pq.read_schema(path)
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def parquet_columns(path: str, form: LogFormat) -> tuple[str, ...]:
+    """The columns of a Parquet file, by the names that the format knows them by.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    try:
+        names = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: expected a Parquet file, got {error}") from None
-    for field in schema:
-        if field.name in (form.owner, form.item) and pa.types.is_floating(field.type):
-            raise ValueError(f"{path}: expected integers or strings in {field.name!r}, got {field.type}")
-    return tuple(schema.names)
+    return tuple(form.aliases.get(name, name) for name in names)
 
 
-def _text_columns(path: str, form: LogFormat, header: bool) -> tuple[str, ...]:
-    first = _first_line(path)
-    if not first.strip():
-        raise ValueError(f"{path}: expected clicks, got an empty file")
-    if not header:
+def _text_columns(path: str, form: LogFormat) -> tuple[str, ...]:
+    if form.columns:
         return form.columns
+    first, separator = content.first_line(path, form.encoding) or "", form.separator
+    if len(separator) > 1:  # more than the reader takes
+        first, separator = first.replace(separator, "\x1f"), "\x1f"
     quotes: dict[str, Any] = {"quotechar": form.quote} if form.quote else {"quoting": csv.QUOTE_NONE}
-    reader = csv.reader(io.StringIO(first), delimiter=form.separator, **quotes)
+    reader = csv.reader(io.StringIO(first), delimiter=separator, **quotes)
     try:
-        return tuple(name.strip() for name in next(reader))
+        names = [name.strip() for name in next(reader)]
     except csv.Error as error:
         raise ValueError(f"{path}: expected the names of the columns in the first line, got {error}") from None
-
-
-def _first_line(path: str) -> str:
-    try:
-        with pa.input_stream(path, compression="detect") as stream:  # by the name's ending
-            content = stream.read(_MOST_HEADER)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: expected text, plain or compressed by gzip or zstd, got {error}") from None
-    line: bytes = content.split(b"\n", 1)[0]
-    try:
-        return line.decode("utf-8-sig").rstrip("\r")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: expected text in UTF-8, got something else in its first line") from None
+    return tuple(form.aliases.get(name, name) for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,9 @@ class LogFormat:
             clicks were.
         event: column with the kind of event, where rows are not all clicks.
         events: kinds that count as clicks.
-        separator: between the columns of a text file.
+        separator: between the columns of a text file; 1 to 4 bytes, such as "::".
+        encoding: of text files, such as "utf-8", "latin-1", "cp1252" or "utf-16".
+        aliases: other names that columns go by, and those that they are known by here.
         quote: around values that hold a separator; empty where no value is quoted.
         columns: names of the columns where the file has no header.
         paper: what the published preprocessing of this log does, beyond what it does with all: options that
@@ -43,15 +46,25 @@ class LogFormat:
     separator: str = ","
     quote: str = '"'
     columns: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    aliases: Mapping[str, str] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.time_unit not in TIMES:
             raise ValueError(f"time_unit: expected one of {', '.join(TIMES)}, got {self.time_unit!r}")
-        if len(self.separator.encode()) != 1 or self.separator in "\r\n":
-            raise ValueError(f"separator: expected one ASCII character, got {self.separator!r}")
+        if not 1 <= len(self.separator.encode()) <= 4 or set(self.separator) & {"\r", "\n", "\0"}:
+            raise ValueError(f"separator: expected a character or up to 4 bytes of some, got {self.separator!r}")
         if len(self.quote.encode()) > 1 or (self.quote and self.quote in self.separator + "\r\n"):
             raise ValueError(f"quote: expected one ASCII character other than the separator, got {self.quote!r}")
+
+        try:
+            found = codecs.lookup(self.encoding)
+            "".encode(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f"encoding: expected a name like utf-8 or latin-1, got {self.encoding!r}") from None
+        object.__setattr__(self, "encoding", found.name)
 
     def used_columns(self) -> tuple[str, ...]:
         """Names of the columns that are read, each once."""
@@ -79,6 +92,7 @@ FORMATS = {
             time="eventdate",
             since_start="timeframe",
             separator=";",
+            aliases={"sessionId": "session_id", "userId": "user_id", "itemId": "item_id"},
             paper={"test": "7d", "date": "last row"},
         ),
         LogFormat(
@@ -103,5 +117,15 @@ FORMATS = {
             quote="",
             columns=("user", "time", "artist_id", "artist_name", "track_id", "track_name"),
         ),
+        LogFormat(
+            "otto",
+            owner="session",
+            item="events.aid",
+            time="events.ts",
+            time_unit="milliseconds",
+            event="events.type",
+            events=("clicks",),
+        ),
+        LogFormat("30music", owner="id", item="objects.id", time="timestamp", time_unit="seconds"),
     )
 }

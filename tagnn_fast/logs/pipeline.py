@@ -47,8 +47,8 @@ def parse(engine: Engine, rows: Table, form: LogFormat) -> Table:
     column = {name: rows[f"field_{number}"] for number, name in enumerate(form.used_columns())}
     owner, item, text = (column[name].nullif("") for name in (form.owner, form.item, form.time))
     time = place = _time(engine, text, form.time_unit)
-    reasons: list[tuple[Any, str]] = [
-        (rows.line.notnull(), "wrong number of columns"),
+    reasons: list[tuple[Any, Any]] = [
+        (rows.fault.notnull(), rows.fault),
         (owner.isnull(), f"no {form.owner}"),
         (item.isnull(), f"no {form.item}"),
         (text.isnull(), f"no {form.time}"),

@@ -1,0 +1,249 @@
+"""Files of every kind, whole and damaged, by DuckDB."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
+from logs.running import prepared
+from tagnn_fast.logs import DuckDB, LogFormat, PrepareOptions, find_files
+
+EVERYTHING = PrepareOptions(minimum_length=1, minimum_support=1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows(name: str, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    case = CASES[name](tmp_path / "log")
+    with DuckDB(tmp_path, "UTC") as engine:
+        assert_reads(case, engine)
+    assert not (tmp_path / "texts").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, (_, unit, _) in TIMES.items() if unit != "iso"])
+def test_numbers_as_times(name: str, tmp_path: Path) -> None:
+    time, unit, value = TIMES[name]
+    pq.write_table(pa.table({"session": ["a"], "item": [1], "time": time}), tmp_path / "log.parquet")
+    form = LogFormat("log", owner="session", item="item", time="time", time_unit=unit)
+    with DuckDB(tmp_path, "UTC") as engine:
+        (row,) = engine.rows(engine.read(find_files([str(tmp_path / "log.parquet")], form), form.used_columns()))
+    assert row["field_2"] == value
+
+
+MANY = text([(f"s{n // 3}", f"{n % 97}", "2024-05-01") for n in range(30_000)]).encode()
+
+
+def damaged(kind: str) -> list[bytes]:
+    """Cut at many places, one bit of it turned, or with something behind its end."""
+    compress = gzip.compress if kind == "gzip" else zstd
+    whole = compress(MANY)
+    begin, end = compress(MANY[:100_000]), compress(MANY[100_000:])
+    cuts = [*range(1, 12), *range(12, len(whole), len(whole) // 20), *(len(whole) - n for n in range(1, 12))]
+    contents = [whole[:cut] for cut in cuts]
+    contents += [begin + end[:cut] for cut in (1, 4, 11, len(end) // 2, len(end) - 1)]
+    contents += [whole + b"more", begin + b"\0\0\0\0" + end]
+    generator = random.Random(0)
+    for _ in range(40):
+        turned = bytearray(whole)
+        turned[generator.randrange(10, len(whole))] ^= 1 << generator.randrange(8)
+        contents.append(bytes(turned))
+    return contents if kind == "gzip" else [*contents, whole + SKIPPABLE[:-1], SKIPPABLE[:-1]]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_damaged_file(kind: str, tmp_path: Path) -> None:
+    """None of it is read; pyarrow's frames have no checksum, so some turned bits leave text of another content."""
+    log = tmp_path / "log.csv"
+    for number, content in enumerate(damaged(kind)):
+        log.write_bytes(content)
+        with pytest.raises(ValueError, match=r"log\.csv: expected"):  # noqa: PT012
+            files = find_files([str(log)], FORM)
+            (tmp_path / str(number)).mkdir()
+            files.plain_texts(tmp_path / str(number))
+            if kind == "zstd" and content[:4] == zstd(MANY)[:4] and len(content) == len(zstd(MANY)):
+                raise ValueError("log.csv: expected a whole zstd file")
+
+
+def test_cut_log_is_no_data_set(tmp_path: Path) -> None:
+    for ending, compress in ((".gz", gzip.compress), (".zst", zstd)):
+        log = tmp_path / f"log.csv{ending}"
+        content = compress(MANY)
+        log.write_bytes(content[: len(content) * 7 // 10])
+        with pytest.raises(ValueError, match="expected a whole .* file, got a damaged one: Truncated"):
+            prepared(str(log), FORM, EVERYTHING)
+
+
+def test_hashes_are_of_what_was_read(tmp_path: Path) -> None:
+    contents = {"a.csv": text(), "b.csv": text(end="\r\n"), "c.csv.gz": gzip.compress(text().encode())}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    files = prepared(str(tmp_path / "*"), FORM, PrepareOptions(minimum_support=1)).source["files"]
+    for path, found in zip(sorted(tmp_path.iterdir()), files, strict=True):
+        content = path.read_bytes()
+        expected = {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["text", "compressed", "parquet", "json"])
+@pytest.mark.parametrize("change", ["grows", "replaced", "gone"])
+def test_file_that_changes(kind: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between what was hashed and the last row that was read, it must be the same."""
+    log = tmp_path / "log"
+    if kind == "parquet":
+        owner, item, time = zip(*ROWS, strict=True)
+        pq.write_table(pa.table({"session": owner, "item": item, "time": time}), log)
+    elif kind == "json":
+        log.write_text('{"session": 1, "item": 2, "time": "2024-05-01"}\n' * 9)
+    else:
+        log.write_bytes(gzip.compress(text().encode()) if kind == "compressed" else text().encode())
+    files = find_files([str(log)], FORM)
+    (tmp_path / "work").mkdir()
+
+    def write_to(engine: DuckDB, *_: object) -> None:
+        content = log.read_bytes()
+        if change == "grows":
+            log.write_bytes(content + content)
+        elif change == "gone":
+            log.unlink()
+        else:
+            (tmp_path / "new").write_bytes(content)
+            os.utime(tmp_path / "new", ns=(0, 1))
+            (tmp_path / "new").replace(log)
+
+    name = "_read_text" if kind in ("text", "compressed") else "_read_rows"
+    reading = getattr(DuckDB, name)
+    monkeypatch.setattr(DuckDB, name, lambda self, *rest: (reading(self, *rest), write_to(self))[0])
+    with DuckDB(tmp_path / "work", "UTC") as engine, pytest.raises(ValueError, match="log: expected a file that stays"):
+        engine.read(files, FORM.used_columns())
+
+
+def test_file_that_changed_before(tmp_path: Path) -> None:
+    """Its hash was asked for, then it was written to, then it was read."""
+    log = tmp_path / "log.csv"
+    log.write_bytes(gzip.compress(text().encode()))
+    files = find_files([str(log)], FORM)
+    files.described  # noqa: B018
+    log.write_bytes(gzip.compress(text(ROWS[:9]).encode()))
+    with DuckDB(tmp_path, "UTC") as engine, pytest.raises(ValueError, match="expected a file that stays"):
+        engine.read(files, FORM.used_columns())
+
+
+TYPES = {
+    "item": [
+        (pa.array([b"a"]), "binary"),
+        (pa.array([True]), "bool"),
+        (pa.array([1.0]), "double"),
+        (pa.array([[[1]]]), "list"),
+        (pa.array([[1.5]]), "list"),
+        (pa.array([{"id": 1}]), "struct"),
+        (pa.array([[{"id": 1}]]), "list<.*struct"),
+        (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), "map"),
+        (pa.array(["1.50"]).cast(pa.decimal128(9, 2)), "decimal"),
+        (pa.array([5], pa.timestamp("us")), "timestamp"),
+        (pa.array([5], pa.date32()), "date32"),
+    ],
+    "session": [(pa.array([[1]]), "list"), (pa.array([1.5]), "double"), (pa.array([5], pa.timestamp("ms")), "timest")],
+    "time": [
+        (pa.array([5], pa.time64("us")), "time64"),
+        (pa.array([True]), "bool"),
+        (pa.array([["2024-05-01"]]), "list"),
+        (pa.array([b"2024"]), "binary"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [(name, place) for name, kinds in TYPES.items() for place in range(len(kinds))]
+)
+def test_type_that_is_refused(name: str, place: int, tmp_path: Path) -> None:
+    """By the names of file, column and type; it never becomes text."""
+    column, kind = TYPES[name][place]
+    table = {"session": pa.array([1]), "item": pa.array([1]), "time": pa.array(["2024-05-01"]), name: column}
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match=rf"log\.parquet: expected .* '{name}', got {kind}"):
+        prepared(str(tmp_path / "log.parquet"), FORM, EVERYTHING)
+
+
+def test_unit_of_a_time_that_has_one(tmp_path: Path) -> None:
+    table = {"session": [1], "item": [1], "time": pa.array([5], pa.timestamp("us"))}
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
+    form = LogFormat("log", owner="session", item="item", time="time", time_unit="seconds")
+    with pytest.raises(
+        ValueError, match=r"expected numbers in 'time', as --time-unit seconds says, got timestamp\[us\]"
+    ):
+        prepared(str(tmp_path / "log.parquet"), form, EVERYTHING)
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    log = tmp_path / "log.parquet"
+    table = pa.table({"session": range(9999), "item": range(9999), "time": ["2024-05-01"] * 9999})
+    pq.write_table(table, log, write_page_checksum=True, compression="none")
+    content = log.read_bytes()
+    for cut in (len(content) // 2, len(content) - 1, 8):
+        log.write_bytes(content[:cut])
+        with pytest.raises(ValueError, match=r"log\.parquet: expected a Parquet file, got"):
+            prepared(str(log), FORM, EVERYTHING)
+    turned = bytearray(content)
+    turned[len(content) // 3] ^= 4
+    log.write_bytes(turned)
+    with pytest.raises(ValueError, match=r"log\.parquet: expected a whole Parquet file, got a damaged one"):
+        prepared(str(log), FORM, EVERYTHING)
+
+
+def test_what_is_no_log(tmp_path: Path) -> None:
+    """Other compressions, other encodings, other kinds, nothing at all: each by its name."""
+    form = LogFormat("log", owner="session", item="item", time="time")
+    contents = {
+        b"PK\x03\x04 and so on": "expected text, plain or compressed by gzip or zstd, got zip",
+        b"BZh91AY&SY": "got bzip2",
+        text().encode("utf-16"): "expected text in UTF-8, .*; see --encoding, utf-16 for one",
+        b"s\xe9ssion,item,time\n": "expected text in UTF-8, .*; see --encoding$",
+        b"": "expected clicks, got an empty file",
+        gzip.compress(b""): "expected clicks, got an empty file",
+        b"\n \n": "expected clicks, got an empty file",
+        b"a,b\n1,2\n": "expected one column 'session', got a, b",
+    }
+    log = tmp_path / "log"
+    for content, expected in contents.items():
+        log.write_bytes(content)
+        with pytest.raises(ValueError, match=expected):
+            find_files([str(log)], form)
+    log.write_text(text())
+    (tmp_path / "other.json").write_text("{}\n")
+    with pytest.raises(ValueError, match="expected files of one kind, text as .*, got json"):
+        find_files([str(tmp_path)], form)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="expected a file, a folder or a pattern that files match, got none"):
+        find_files([str(tmp_path / "empty")], form)
+
+
+@pytest.mark.parametrize("encoding", ["", "latin-0", "base64", "rot13", "hex"])
+def test_encoding_that_is_none(encoding: str) -> None:
+    with pytest.raises(ValueError, match="encoding: expected a name like utf-8 or latin-1, got"):
+        LogFormat("log", owner="session", item="item", time="time", encoding=encoding)
+
+
+def test_lines_across_blocks(tmp_path: Path) -> None:
+    r"""Characters, \r\n and lines that lie across the blocks that are read; lines as long as may be and longer."""
+    generator = random.Random(1)
+    for seed in range(6):
+        lines = []
+        while sum(map(len, lines)) < 700_000:
+            lines.append(f"s,{'é日🛒x'[generator.randrange(4)] * generator.choice((1, 9, 130, 99_990))},2024-05-01")
+        lines[3:3] = [f"s,{'y' * (399_987 + extra)},2024-05-01" for extra in (0, 1, 900_000)]  # the first has 400,000
+        end = ("\n", "\r\n", "\r")[seed % 3]
+        (tmp_path / f"{seed}").mkdir()
+        (tmp_path / "log.csv").write_bytes(end.join(["session,item,time", *lines]).encode())
+        (text_path,), refused = find_files([str(tmp_path / "log.csv")], FORM).plain_texts(tmp_path / f"{seed}")
+        whole = Path(text_path).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        assert whole == ["session,item,time", *(line for line in lines if len(line) <= 400_000)]
+        assert refused is not None
+        assert pq.read_table(refused).to_pydict()["fault"] == ["line too long"] * 2
