@@ -167,7 +167,7 @@ def _kind(path: str, form: LogFormat) -> str:
     first = content.first_line(path, form.encoding)
     if first == "":
         raise ValueError(f"{path}: expected clicks, got an empty file")
-    if _JSON_NAME.search(path) or ((first or "").lstrip().startswith("{") and _is_object(first)):
+    if _JSON_NAME.search(path) or _is_object(first or ""):
         return "json"
     if first is None and not form.columns:
         utf_16 = content.start_of(path)[:2] in (b"\xff\xfe", b"\xfe\xff")
@@ -180,7 +180,7 @@ def _kind(path: str, form: LogFormat) -> str:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return line.lstrip().startswith("{") and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
 
