@@ -318,6 +318,8 @@ class Spark(Engine):
         frame = reader.csv([re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in plain])
         frame.select(*kept, fault, "line", *_places(f)).write.saveAsTable("read")
         read = self.session.table("read")
+        for path in folder.glob("*.txt"):
+            path.unlink()
 
         # Splits of a file are read in any order: count their rows to number all from the first file's first on.
         order = {path: number for number, path in enumerate(plain)}

@@ -1,0 +1,26 @@
+"""Files of every kind, by Spark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logs.reading_cases import CASES, assert_reads
+from tagnn_fast.logs import Spark
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
+    with Spark(tmp_path_factory.mktemp("spark"), "UTC", master="local[2]") as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows(name: str, engine: Spark, tmp_path: Path) -> None:
+    case = CASES[name](tmp_path)
+    assert_reads(case, engine)
+    engine.session.sql("DROP TABLE IF EXISTS read")
+    shutil.rmtree(engine.folder / "texts", ignore_errors=True)
