@@ -1,6 +1,6 @@
 # make demo        the package in .venv; then trains about a minute on synthetic clicks, evaluates, recommends
 # make test        the package in .venv, with PyTorch's CPU build, and the test suite
-# make lint        ruff, mypy, clang-format
+# make lint        ruff, vermin, mypy, clang-format
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
 # make emulate     op tests against the CUDA kernels, compiled for the CPU
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
@@ -30,6 +30,7 @@ test: .venv/installed lint
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/vermin --no-tips --quiet --violations --target=3.11- --exclude long setup.py tagnn_fast benchmarks tests
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc examples -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 

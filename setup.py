@@ -21,8 +21,16 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+# Before setup() reads pyproject.toml, which older ones cannot.
+if int(setuptools.__version__.split(".")[0]) < 77:
+    raise SystemExit(
+        f"setuptools: expected 77 or newer, got {setuptools.__version__}; pip install 'setuptools>=77', or build "
+        "without --no-build-isolation"
+    )
 
 ROOT = Path(__file__).parent.resolve()
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tagnn_fast" / "version.py").read_text())[1]

@@ -258,10 +258,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Name, size and SHA-256 of a file, for a record of where something comes from."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        digest = hashlib.file_digest(file, "sha256")
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def _manifest(run: Run, folder: Path) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"tagnn_fast": tagnn_fast.__version__, "torch": torch.__version__},
         "model": run.configuration["model"],
         "architecture": run.training.architecture,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ def write_messy_log(folder: Path, rows: int, seed: int = 0, files: int = 3) -> s
     order = seconds.argsort(kind="stable")
     late = generator.random(rows) < 0.02
     order = np.concatenate([order[~late], order[late]])
-    start = datetime(2024, 2, 20, tzinfo=timezone.utc)
+    start = datetime(2024, 2, 20, tzinfo=UTC)
     chance, form = generator.random(rows), generator.random(rows)
     lines = []
     for number, place in enumerate(order.tolist()):

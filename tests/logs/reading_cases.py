@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def baskets(folder: Path) -> Case:
 
 
 # A time as each type has it, and the text it is.
-INSTANT = datetime(2024, 3, 31, 0, 30, 0, 250_000, timezone.utc)
+INSTANT = datetime(2024, 3, 31, 0, 30, 0, 250_000, UTC)
 TIMES: dict[str, tuple[pa.Array, str, str]] = {
     "s": (pa.array([1711845000], pa.timestamp("s")), "iso", "2024-03-31 00:30:00.000"),
     "ms": (pa.array([INSTANT], pa.timestamp("ms", "Europe/Vienna")), "iso", "2024-03-31 00:30:00.250Z"),
