@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from typing import NamedTuple
 
@@ -15,20 +15,15 @@ from torch import Tensor
 
 from tagnn_fast import ops
 from tagnn_fast.checks import check_count, check_integer_vector
-from tagnn_fast.data.arrow import one_chunk
+from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.recommender import SessionRecommender
 
+_SESSIONS = 512  # scored at once
+_CLICKS = 1 << 16  # that these have, unless one has more
 _QUERIES = 64  # items whose similar ones are looked for at once
 _BLOCK = 1 << 16  # and how many others they are held against at once
 _STEPS = 1 << 24  # from a cosine of 0 to one of 1: float32 holds each
-_ARROW_LISTS = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
 
 
 class Recommendations(NamedTuple):
@@ -140,13 +135,22 @@ class Recommender:
         """
         raw_ids, lengths = _flattened(sessions)
         items = torch.from_numpy(self.vocabulary.encode(raw_ids)).long()
-        offsets = torch.from_numpy(np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+        offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
+        parts = [
+            self._recommend(items, torch.from_numpy(offsets[begin : end + 1]), begin, k, exclude_clicked)
+            for begin, end in _batches(offsets)
+        ]
+        return pa.concat_tables(parts).combine_chunks()
+
+    def _recommend(self, items: Tensor, offsets: Tensor, first: int, k: int, exclude_clicked: bool) -> pa.Table:
+        """What `recommend` gives, for the sessions of these offsets, of which the first has that number."""
+        items, offsets = items[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0]
         best, scores, known = (value.cpu() for value in self.topk(items, offsets, k, exclude_clicked=exclude_clicked))
         session, place = (best > 0).nonzero(as_tuple=True)  # 0 where fewer than k are left
         answers = np.where(known.numpy() > 0, "model", "popularity").astype(object)
         return pa.table(
             {
-                "session": session.numpy(),
+                "session": (session + first).numpy(),
                 "rank": (place + 1).int().numpy(),
                 "item": self.vocabulary.decode(best[session, place].numpy()),
                 "score": scores[session, place].double().numpy(),
@@ -219,6 +223,16 @@ class Recommender:
         return order[:, :k], values[:, :k]
 
 
+def _batches(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Begin and end of the sessions that are scored together: their number and their clicks bound the memory."""
+    begin, sessions = 0, len(offsets) - 1
+    while begin < sessions or begin == 0:
+        fit = int(np.searchsorted(offsets, offsets[begin] + _CLICKS, "right")) - 1
+        end = min(max(fit, begin + 1), begin + _SESSIONS, sessions)
+        yield begin, end
+        begin = max(end, 1)
+
+
 def _unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1 in float64; zeros stay zeros."""
     vectors = vectors.double()
@@ -232,7 +246,7 @@ def _flattened(sessions: Sequence[Sequence[object]] | pa.Array) -> tuple[Iterabl
     if isinstance(sessions, pa.ChunkedArray):
         sessions = one_chunk(sessions)
     if isinstance(sessions, pa.Array):
-        if not any(is_list(sessions.type) for is_list in _ARROW_LISTS):
+        if not is_list(sessions.type):
             raise TypeError(f"sessions: expected lists of item ids, got {sessions.type}")
         lengths = pc.fill_null(pc.list_value_length(sessions), 0).to_numpy().astype(np.int64)
         return pc.list_flatten(sessions), lengths

@@ -5,49 +5,102 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Optional
 
+import numpy as np
 import pyarrow as pa
 import typer
 from rich.table import Table
 
 from tagnn_fast.cli.console import console, say
 from tagnn_fast.data import Vocabulary
-from tagnn_fast.data.session_files import TableWriter, read_session_file
+from tagnn_fast.data.session_files import SessionPart, read_sessions
+from tagnn_fast.data.table_files import TableWriter
+from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.run import open_run
-
-BATCH = 512  # sessions scored at once
 
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     items: Annotated[Optional[list[str]], typer.Argument(help="Item ids of one session, oldest click first.")] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="How many items to recommend.")] = 20,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many items to recommend, if there are so many.")] = 20,
+    exclude_clicked: Annotated[
+        bool, typer.Option("--exclude-clicked", help="Recommend to no session what it has clicked on.")
+    ] = False,
     input: Annotated[
         Optional[Path],
         typer.Option(
-            help="Parquet (items: list) or CSV (items: ids with spaces between); a column session names them."
+            help="Sessions to answer. CSV: a column items with ids between spaces, or a JSON list in a cell, and maybe "
+            "a column session with names. JSON lines (.jsonl): a list in each line, or an object with items and maybe "
+            "session. Parquet: a column items of lists, maybe a column session. Sessions without names are numbered "
+            "from 0."
         ),
     ] = None,
     output: Annotated[
-        Optional[Path], typer.Option(help="Parquet or CSV to write: session, rank, item, score, answer, skipped.")
+        Optional[Path],
+        typer.Option(
+            help="CSV, JSON lines (.jsonl) or Parquet to write: session, rank, item, score, answer (model, popularity "
+            "or error), skipped, error."
+        ),
     ] = None,
 ) -> None:
     """Recommend for a session on the command line, or for a file of sessions.
 
     Items that the model does not know are skipped; a session of which it knows nothing gets the most popular items, and
     the answer says so.
+
+    A row of the file that cannot be used is a row of the output, in its place, with the error; all others are answered,
+    and the command then ends with status 1.
     """
     if bool(items) == bool(input) or bool(input) != bool(output):
         raise ValueError("recommend: expected item ids, or --input and --output")
     recommender = open_run(run).load_recommender()
     if items:
-        console.print(recommendation_table(recommender.recommend([items], k), items, recommender.vocabulary))
+        answer = recommender.recommend([items], k, exclude_clicked)
+        console.print(recommendation_table(answer, items, recommender.vocabulary))
     elif input is not None and output is not None:
-        names, sessions = read_session_file(input)
-        with TableWriter(output) as writer:
-            for begin in range(0, max(1, len(sessions)), BATCH):  # an empty table for no sessions
-                part = recommender.recommend(sessions.slice(begin, BATCH), k)
-                writer.write(part.set_column(0, "session", names.slice(begin).take(part["session"])))
-        say(f"wrote {output}: {k} items for each of {len(sessions):,} sessions")
+        _recommend_file(recommender, input, output, k, exclude_clicked)
+
+
+def _recommend_file(recommender: Recommender, source: Path, output: Path, k: int, exclude_clicked: bool) -> None:
+    count, failed, first = 0, 0, ""
+    with TableWriter(output) as writer:
+        for part in read_sessions(source):
+            answers = _answers(recommender, part, k, exclude_clicked)
+            writer.write(answers)
+            errors = answers["error"].drop_null()
+            first = first or (errors[0].as_py() if len(errors) else "")
+            count, failed = count + len(part.names), failed + len(errors)
+    longest = min(k, len(recommender.vocabulary))
+    say(f"wrote {output}: {'up to ' if exclude_clicked else ''}{longest} items for each of {count - failed:,} sessions")
+    if failed:
+        raise ValueError(
+            f"{source}: {failed:,} of {count:,} rows could not be answered, see 'error' in {output}; the first: {first}"
+        )
+
+
+def _answers(recommender: Recommender, part: SessionPart, k: int, exclude_clicked: bool) -> pa.Table:
+    """What is recommended to each session, or its error, in their order."""
+    errors = list(part.errors)
+    for place, items in enumerate(part.items):
+        try:
+            recommender.vocabulary.check_ids(items)
+        except TypeError as error:
+            errors[place] = str(error)
+    usable = np.array([place for place, error in enumerate(errors) if error is None], np.int64)
+    answers = recommender.recommend([part.items[place] for place in usable], k, exclude_clicked)
+    session = usable[answers["session"].to_numpy()]
+    for place in np.setdiff1d(usable, session):
+        errors[place] = "expected an item to recommend, got none that was not clicked"
+    failed = np.array([place for place, error in enumerate(errors) if error is not None], np.int64)
+    found = pa.table(
+        {
+            "answer": pa.array(["error"] * len(failed), pa.string()),
+            "error": pa.array([f"{part.places[place]}: {errors[place]}" for place in failed], pa.string()),
+        }
+    )
+    together = pa.concat_tables([answers.drop_columns("session"), found], promote_options="default")
+    session = np.concatenate([session, failed])
+    order = np.argsort(session, kind="stable")
+    return together.take(order).add_column(0, "session", part.names.take(pa.array(session[order])))
 
 
 def recommendation_table(answer: pa.Table, items: list[str], vocabulary: Vocabulary) -> Table:

@@ -27,3 +27,20 @@ def lists(offsets: np.ndarray, values: pa.Array) -> pa.ListArray | pa.LargeListA
     if len(offsets) and offsets[-1] > _MOST_IN_32_BITS:
         return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values are lists, of any of Arrow's layouts."""
+    types = pa.types
+    return bool(
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_fixed_size_list(kind)
+        or types.is_list_view(kind)
+        or types.is_large_list_view(kind)
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are strings, in any of Arrow's layouts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

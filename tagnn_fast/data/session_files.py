@@ -1,85 +1,274 @@
-"""Files of sessions to recommend for, and of what was recommended: Parquet or CSV."""
+"""Files of sessions to recommend for: CSV, JSON lines or Parquet, read in parts, each row by itself."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import csv
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tagnn_fast.data.arrow import one_chunk
-from tagnn_fast.files import replaced_file
+from tagnn_fast.data.arrow import is_list, is_text
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+_LONGEST = 1 << 24  # characters of a line: a row must fit into the memory, whatever the file
+_SURROGATE = re.compile("[\ud800-\udfff]")  # halves of characters, or what is made of a byte that is no UTF-8
+_CELL = r'(?:"[^"]*(?:""[^"]*)*"|[^",]*)'
+_CELLS = re.compile(f"{_CELL}(?:,{_CELL})*")
 
 
-def read_session_file(path: Path) -> tuple[pa.Array, pa.ListArray]:
-    """Names and raw item ids of sessions.
+class SessionPart(NamedTuple):
+    """Some of a file's sessions, in its order.
 
-    Args:
-        path: Parquet with a list column ``items``, or CSV with ids separated by spaces in it. A column ``session``
-            names them; without it they are numbered from 0.
+    Attributes:
+        names: of the sessions, of one type in the whole file.
+        items: their raw item ids, strings and integers; empty where there is an error.
+        errors: why a row cannot be used, None where it can.
+        places: where in the file each row is, for people.
+    """
 
-    Returns:
-        The names, and the items as lists (of strings from CSV).
+    names: pa.Array
+    items: list[list[Any]]
+    errors: list[str | None]
+    places: list[str]
+
+
+class _Row(NamedTuple):
+    name: str | int | None  # None: its number
+    items: list[Any]
+    error: str | None
+    place: str
+
+
+def read_sessions(path: Path, rows: int = 512) -> Iterator[SessionPart]:
+    """The sessions of a file, so many at a time; one part without any where the file has none.
+
+    Every row of the file is a session or has an error of its own. They are numbered from 0; the number is the name of
+    those that have none.
+
+    - CSV, UTF-8, a header and then a row per line, so no line breaks in quotes: ids in the column ``items``, and maybe
+      names, text, in ``session``. A cell of ids that begins with ``[``, after spaces, is a JSON list of strings and
+      integers, and an error if it is not; an id that itself begins so can be given in such a list. In any other cell
+      there are spaces or tabs between ids. A blank line is a session without clicks, and has no name.
+    - JSON lines, UTF-8: a list of ids in each line, or an object with such a list as ``items`` and maybe a name, string
+      or integer, as ``session``. A blank line is a session without clicks, and has no name. Names are integers if all
+      are, else text.
+    - Parquet: lists of integers or strings, of any width, dictionary-encoded or not, as ``items``, and maybe a column
+      ``session``. A null in place of a list is an error, as is a null in one.
 
     Raises:
         FileNotFoundError: where there is none.
-        ValueError: on another kind of file, a damaged one, or one without such a column ``items``.
+        ValueError: on another kind of file, a header or schema without such a column ``items``, or a Parquet file that
+            is damaged, whose rows cannot be told apart.
     """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected a file of sessions")
-    parquet = _is_parquet(path)
-    try:
-        if parquet:
-            table = pq.read_table(path)
-        else:
-            options = pyarrow.csv.ConvertOptions(column_types={"items": pa.string(), "session": pa.string()})
-            table = pyarrow.csv.read_csv(path, convert_options=options)
-        columns = table.column_names
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path}: expected sessions, got a damaged file: {error}") from None
+    if path.suffix == ".parquet":
+        yield from _parquet_parts(path, rows)
+    elif path.suffix == ".csv":
+        named, found = _csv_rows(path)
+        yield from _parts(found, pa.string() if named else pa.int64(), rows)
+    else:
+        integers = all(isinstance(row.name, int | None) for row in _json_rows(path))
+        yield from _parts(_json_rows(path), pa.int64() if integers else pa.string(), rows)
+
+
+def _parts(found: Iterator[_Row], name_type: pa.DataType, rows: int) -> Iterator[SessionPart]:
+    part = list(islice(found, rows))
+    number = 0
+    while part or number == 0:
+        names = [number + place if row.name is None else row.name for place, row in enumerate(part)]
+        yield SessionPart(
+            pa.array(names if name_type == pa.int64() else map(str, names), name_type),
+            [row.items for row in part],
+            [row.error for row in part],
+            [row.place for row in part],
+        )
+        number += rows
+        part = list(islice(found, rows))
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Of each line where it is, its text, and why it cannot be read."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        number = 0
+        while line := file.readline(_LONGEST):
+            number += 1
+            error = None
+            if len(line) == _LONGEST and not line.endswith("\n"):
+                while (rest := file.readline(_LONGEST)) and not rest.endswith("\n"):
+                    pass
+                line, error = "", f"expected a line of less than {_LONGEST:,} characters, got a longer one"
+            elif undecodable := _SURROGATE.search(line):
+                error = f"expected UTF-8, got the byte 0x{ord(undecodable[0]) - 0xDC00:02x}"
+            yield f"line {number}", line.removesuffix("\n"), error
+
+
+def _csv_rows(path: Path) -> tuple[bool, Iterator[_Row]]:
+    """Whether rows have names, and the rows."""
+    lines = _lines(path)
+    columns: list[str] = []
+    for _, line, error in lines:
+        if error is not None:
+            raise ValueError(f"{path}: expected a column 'items': {error}")
+        if line.strip():
+            with suppress(ValueError):
+                columns = _cells(line)
+            break
     if columns.count("items") != 1 or columns.count("session") > 1:
-        raise ValueError(f"{path}: expected a column 'items', got {', '.join(columns) or 'none'}")
-    items = one_chunk(table["items"])
-    if not parquet:
-        items = pa.array([line.split() for line in items.to_pylist()], pa.list_(pa.string()))
-    if isinstance(items, pa.LargeListArray):
-        items = items.cast(pa.list_(items.type.value_type))
-    if not isinstance(items, pa.ListArray) or items.null_count or items.values.null_count:
-        raise ValueError(f"{path}: expected a list of ids in every row of 'items', got {items.type} or nulls")
-    names = one_chunk(table["session"]) if "session" in table.column_names else pa.array(np.arange(len(items)))
-    return names, items
+        raise ValueError(f"{path}: expected a column 'items', got {_cut(', '.join(columns)) or 'none'}")
+    return "session" in columns, (_csv_row(columns, *line) for line in lines)
 
 
-class TableWriter:
-    """Writes tables one after the other into a Parquet or CSV file, which is there when all are, and not before."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._kind = pq.ParquetWriter if _is_parquet(path) else pyarrow.csv.CSVWriter
-        self._writer: pq.ParquetWriter | pyarrow.csv.CSVWriter | None = None
-        self._open = ExitStack()
-
-    def __enter__(self) -> TableWriter:
-        return self
-
-    def write(self, table: pa.Table) -> None:
-        """Append a table; all have the first one's columns."""
-        if self._writer is None:
-            temporary = self._open.enter_context(replaced_file(self._path))
-            self._writer = self._open.enter_context(self._kind(str(temporary), table.schema))
-        self._writer.write_table(table)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, traceback)
+def _csv_row(columns: list[str], place: str, line: str, error: str | None) -> _Row:
+    if not line.strip():
+        return _Row(None, [], error, place)
+    name = None
+    items: list[Any] = []
+    try:
+        cells = _cells(line)
+        ragged = len(cells) != len(columns)
+        place_of = {column: place for place, column in enumerate(columns)}
+        if "session" in place_of and (not ragged or place_of["session"] < min(place_of["items"], len(cells))):
+            found = cells[place_of["session"]]  # of a ragged row too, where the ids come behind it
+            name = None if _SURROGATE.search(found) else found
+        if ragged:
+            raise ValueError(f"expected {len(columns)} columns, got {len(cells)}")
+        if error is None:
+            items = _ids_of_cell(cells[place_of["items"]])
+    except ValueError as wrong:
+        error = error or str(wrong)
+    return _Row(name, items, error, place)
 
 
-def _is_parquet(path: Path) -> bool:
-    if path.suffix not in (".parquet", ".csv"):
-        raise ValueError(f"{path}: expected a name that ends in .parquet or .csv")
-    return path.suffix == ".parquet"
+def _cells(line: str) -> list[str]:
+    if '"' not in line:
+        return line.split(",")
+    if not _CELLS.fullmatch(line):
+        raise ValueError("expected quotes around whole cells, doubled inside them, on one line")
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))  # 128 KiB otherwise
+    return next(csv.reader([line]))
+
+
+def _ids_of_cell(cell: str) -> list[Any]:
+    if cell.lstrip(" \t").startswith("["):
+        return _ids(_json(cell))
+    return [raw_id for raw_id in cell.replace("\t", " ").split(" ") if raw_id]
+
+
+def _json_rows(path: Path) -> Iterator[_Row]:
+    for place, line, error in _lines(path):
+        name = None
+        items: list[Any] = []
+        if error is None and line.strip():
+            try:
+                value = _json(line)
+                if isinstance(value, dict):
+                    name = _name(value.get("session"))
+                    if "items" not in value:
+                        raise ValueError("expected 'items' in the object, got none")
+                    value = value["items"]
+                items = _ids(value)
+            except ValueError as found:
+                error = str(found)
+        yield _Row(name, items, error, place)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("expected JSON, got a value nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON, got {_cut(text)} ({error.msg} at character {error.pos + 1})") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("expected every key of an object once, got one twice")
+    return value
+
+
+def _name(value: object) -> str | int | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise ValueError(f"expected a string or an integer as 'session', got {_shown(value)}")
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise ValueError(f"expected whole characters in 'session', got {_shown(value)}")
+    return value if isinstance(value, str | None) or -(2**63) <= value < 2**63 else str(value)
+
+
+def _ids(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list of item ids, got {_shown(value)}")
+    for raw_id in value:
+        if isinstance(raw_id, bool) or not isinstance(raw_id, str | int):
+            raise ValueError(f"expected item ids that are strings or integers, got {_shown(raw_id)}")
+    return value
+
+
+def _shown(value: object) -> str:
+    try:
+        return _cut(json.dumps(value))
+    except RecursionError:
+        return "deeply nested lists"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _parquet_parts(path: Path, rows: int) -> Iterator[SessionPart]:
+    with path.open("rb") as source:
+        try:
+            file = pq.ParquetFile(source, page_checksum_verification=True)
+            named = _check_columns(path, file.schema_arrow)
+            number = 0
+            columns = ["session", "items"] if named else ["items"]
+            for batch in file.iter_batches(rows, columns=columns):
+                names = batch.column("session") if named else pa.array(range(number, number + len(batch)), pa.int64())
+                yield _part(names, batch.column("items").to_pylist(), number)
+                number += len(batch)
+            if number == 0:
+                yield _part(pa.array([], file.schema_arrow.field("session").type if named else pa.int64()), [], 0)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: expected sessions, got a damaged file: {error}") from None
+
+
+def _part(names: pa.Array, lists: list[list[Any] | None], number: int) -> SessionPart:
+    errors: list[str | None] = []
+    for items in lists:
+        found = "null" if items is None else "a null among them" if None in items else None
+        errors.append(f"expected a list of item ids, got {found}" if found else None)
+    if pa.types.is_dictionary(names.type):
+        names = names.dictionary_decode()
+    usable = [items if items and error is None else [] for items, error in zip(lists, errors, strict=True)]
+    return SessionPart(names, usable, errors, [f"row {number + place}" for place in range(len(lists))])
+
+
+def _check_columns(path: Path, schema: pa.Schema) -> bool:
+    """Whether sessions have names."""
+    if schema.names.count("items") != 1 or schema.names.count("session") > 1:
+        raise ValueError(f"{path}: expected a column 'items', got {', '.join(schema.names) or 'none'}")
+    kind = schema.field("items").type
+    if not is_list(kind) or not _is_id(kind.value_type):
+        raise ValueError(f"{path}: expected lists of integers or strings in 'items', got {kind}")
+    named = "session" in schema.names
+    if named and pa.types.is_nested(schema.field("session").type):
+        raise ValueError(f"{path}: expected names in 'session', got {schema.field('session').type}")
+    return named
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))

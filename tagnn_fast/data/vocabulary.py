@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tagnn_fast.checks import as_integer
-from tagnn_fast.data.arrow import one_chunk
+from tagnn_fast.data.arrow import is_text, one_chunk
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
 
@@ -97,7 +97,7 @@ class Vocabulary:
         if ids.null_count:
             raise self._unlike("null")
         kind = ids.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        if is_text(kind):
             return ids.cast(pa.string())
         if pa.types.is_integer(kind) and self.integers:
             return ids.cast(pa.string() if pa.types.is_uint64(kind) else pa.int64())

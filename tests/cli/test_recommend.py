@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.commands import contents, refused, run, succeed, words
-from tagnn_fast.data.session_files import TableWriter
+from tagnn_fast.data.table_files import TableWriter
 from tagnn_fast.training.run import open_run
 
-KINDS = [".parquet", ".csv"]
-COLUMNS = ["session", "rank", "item", "score", "answer", "skipped"]
+KINDS = [".parquet", ".csv", ".jsonl"]
+COLUMNS = ["session", "rank", "item", "score", "answer", "skipped", "error"]
 UNKNOWN = 7
 
 
@@ -42,19 +44,55 @@ def rows(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
-def write_sessions(path: Path, sessions: Sequence[Sequence[int]], names: Sequence[object] | None = None) -> Path:
-    lists = pa.array(sessions, pa.list_(pa.int64()))
-    texts = pa.array([" ".join(map(str, session)) for session in sessions], pa.string())
-    columns = {} if names is None else {"session": pa.array(names)}
+def write_sessions(path: Path, sessions: Sequence[Sequence[object]], names: Sequence[object] | None = None) -> Path:
+    lines: list[str] = []
     if path.suffix == ".parquet":
-        pq.write_table(pa.table({**columns, "items": lists}), path)
+        lists = pa.array(sessions) if sessions else pa.array([], pa.list_(pa.int64()))
+        pq.write_table(pa.table({**({} if names is None else {"session": pa.array(names)}), "items": lists}), path)
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            cells = [[" ".join(map(str, session))] for session in sessions]
+            named = cells if names is None else [[name, *cell] for name, cell in zip(names, cells, strict=True)]
+            csv.writer(file).writerows([["items"] if names is None else ["session", "items"], *named])
     else:
-        pyarrow.csv.write_csv(pa.table({**columns, "items": texts}), path)
+        for place, session in enumerate(sessions):
+            lines.append(json.dumps(list(session) if names is None else {"session": names[place], "items": session}))
+        path.write_text("".join(f"{line}\n" for line in lines))
     return path
 
 
 def read_table(path: Path) -> pa.Table:
-    return pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return pa.Table.from_pylist(rows) if rows else pa.table({name: [] for name in COLUMNS})
+    if path.suffix == ".parquet":
+        return pq.read_table(path)
+    options = pyarrow.csv.ConvertOptions(
+        column_types={"session": pa.string(), "error": pa.string()},
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    return pyarrow.csv.read_csv(path, convert_options=options)
+
+
+def answers(path: Path) -> dict[object, list[tuple[object, ...]]]:
+    """Rank, item, answer and skipped of each name's rows; errors alone where there is one."""
+    found: dict[object, list[tuple[object, ...]]] = {}
+    for row in read_table(path).to_pylist():
+        values = tuple(row[name] for name in ("rank", "item", "answer", "skipped"))
+        if row["answer"] == "error":
+            assert (*values, row["score"]) == (None, None, "error", None, None)
+            values = (row["error"],)
+        else:
+            assert row["error"] is None
+        found.setdefault(row["session"], []).append(values)
+    return found
+
+
+def recommended(run: Path, session: Sequence[object], k: int) -> list[tuple[object, ...]]:
+    """What the recommender says to a session alone."""
+    rows = open_run(run).load_recommender().recommend([session], k).to_pylist()
+    return [tuple(row[name] for name in ("rank", "item", "answer", "skipped")) for row in rows]
 
 
 def test_session(trained: Path, known: list[int]) -> None:
@@ -121,9 +159,9 @@ def test_files(
     table = read_table(output)
     assert table.column_names == COLUMNS
     actual = table.to_pydict()
-    if source == ".csv":  # where names are text; this test's own reader of CSV guesses
-        actual["session"] = list(map(str, actual["session"]))
+    if target == ".csv" or (source == ".csv" and names):  # where names are text
         expected["session"] = list(map(str, expected["session"]))
+    assert actual.pop("error") == [None] * 16
     assert actual.pop("score") == pytest.approx(expected.pop("score"))
     assert actual == expected
     assert actual["answer"] == ["model"] * 4 + ["popularity"] * 4 + ["model"] * 8
@@ -207,7 +245,7 @@ def test_output_that_cannot_be_made(trained: Path, known: list[int], tmp_path: P
     for output in (tmp_path / "nowhere" / "out.csv", path / "out.parquet", tmp_path / "out.txt", tmp_path / "out"):
         assert str(output.parent) in refused("recommend", trained, "--input", path, "--output", output)
     assert refused("recommend", trained, "--input", path, "--output", tmp_path / "out.txt") == (
-        f"{tmp_path / 'out.txt'}: expected a name that ends in .parquet or .csv"
+        f"{tmp_path / 'out.txt'}: expected a name that ends in .csv, .jsonl or .parquet"
     )
     assert contents(tmp_path) == before
 
@@ -217,10 +255,11 @@ def test_output_that_cannot_be_made(trained: Path, known: list[int], tmp_path: P
     [
         ("in.csv", None, "expected a file of sessions"),
         ("in.parquet", None, "expected a file of sessions"),
-        ("in.txt", "items\n1\n", "expected a name that ends in .parquet or .csv"),
+        ("in.txt", "items\n1\n", "expected a name that ends in .csv, .jsonl or .parquet"),
         ("in.csv", "clicks\n1 2\n", "expected a column 'items', got clicks"),
-        ("in.csv", "", "expected sessions, got a damaged file: "),
-        ("in.csv", "items,session\n1\n", "expected sessions, got a damaged file: "),
+        ("in.jsonl", None, "expected a file of sessions"),
+        ("in.csv", "", "expected a column 'items', got none"),
+        ("in.csv", "items,items\n1,2\n", "expected a column 'items', got items, items"),
         ("in.parquet", "PAR1 but not really PAR1", "expected sessions, got a damaged file: "),
     ],
 )
@@ -234,19 +273,73 @@ def test_input_that_is_refused(name: str, content: str | None, expected: str, tr
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("items", "expected"),
-    [
-        (pa.array([1, 2]), "expected a list of ids in every row of 'items', got int64"),
-        (pa.array([[1], None]), "expected a list of ids in every row of 'items', got "),
-        (pa.array([[1], [None]], pa.list_(pa.int64())), "expected a list of ids in every row of 'items', got "),
-    ],
-)
-def test_lists_that_are_refused(items: pa.Array, expected: str, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("items", [pa.array([1, 2]), pa.array(["1 2"]), pa.array([[1.5]]), pa.array([[[1]]])], ids=str)
+def test_columns_that_are_refused(items: pa.Array, trained: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"items": items}), tmp_path / "in.parquet")
     options: list[Any] = ["--input", tmp_path / "in.parquet", "--output", tmp_path / "out.csv"]
-    assert refused("recommend", trained, *options).startswith(f"{tmp_path / 'in.parquet'}: {expected}")
+    assert refused("recommend", trained, *options) == (
+        f"{tmp_path / 'in.parquet'}: expected lists of integers or strings in 'items', got {items.type}".replace(
+            "item:", "element:"
+        )
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_rows_that_cannot_be_used(target: str, trained: Path, known: list[int], tmp_path: Path) -> None:
+    """Each has its error in its place; the others are answered as if they were alone."""
+    a, b, c = known[:3]
+    path, output = tmp_path / "in.csv", tmp_path / f"out{target}"
+    path.write_bytes(
+        f"session,items\r\nx,{a} {b}\r\ny,{a},{b}\r\nz,[1.5]\r\n\r\nx,abc {c}\r\n".encode()
+        + b"\xff,1\r\n"
+        + b"last,0007"
+    )
+    message = (
+        f"{path}: 3 of 7 rows could not be answered, see 'error' in {output}; the first: line 3: "
+        "expected 2 columns, got 3"
+    )
+    assert refused("recommend", trained, "-k", 2, "--input", path, "--output", output) == message
+    found = answers(output)
+    assert found == {
+        "x": recommended(trained, [a, b], 2) + recommended(trained, ["abc", c], 2),
+        "y": [("line 3: expected 2 columns, got 3",)],
+        "z": [("line 4: expected item ids that are strings or integers, got 1.5",)],
+        "3": recommended(trained, [], 2),
+        "5": [("line 7: expected UTF-8, got the byte 0xff",)],
+        "last": recommended(trained, [UNKNOWN], 2),
+    }
+    assert list(found) == ["x", "y", "z", "3", "5", "last"]
+
+
+@pytest.mark.parametrize("source", KINDS)
+def test_exclude_clicked(source: str, trained: Path, known: list[int], tmp_path: Path) -> None:
+    """On the command line and in files; where all is clicked, nothing is left."""
+    sessions = [known[:3], known[1:], known, [UNKNOWN]]
+    path, output = write_sessions(tmp_path / f"in{source}", sessions), tmp_path / "out.parquet"
+    printed = refused("recommend", trained, "-k", 9, "--exclude-clicked", "--input", path, "--output", output)
+    assert "1 of 4 rows could not be answered" in printed
+    found = answers(output)
+    for name in (0, 1):
+        ranked = [values for values in recommended(trained, sessions[name], 148) if values[1] not in sessions[name]]
+        expected = [(rank, *values[1:]) for rank, values in enumerate(ranked[:9], 1)]
+        assert found[name] == expected
+    assert [len(found[name]) for name in range(4)] == [9, 1, 1, 9]
+    assert "expected an item to recommend, got none that was not clicked" in str(found[2])
+    assert found[3] == recommended(trained, [UNKNOWN], 9)
+    table = rows(succeed("recommend", trained, "-k", 9, "--exclude-clicked", *known[:3]))
+    assert [row[1] for row in table] == [str(values[1]) for values in found[0]]
+
+
+def test_names_stay_what_they_are(trained: Path, known: list[int], tmp_path: Path) -> None:
+    """Names that are there twice, empty ones, integers, and a mixture that becomes text."""
+    items = known[:1]
+    for names, expected in (([5, 5, 2**62], pa.int64()), (["", "5", 5], pa.string()), ([2**70, 1, None], pa.string())):
+        path = write_sessions(tmp_path / "in.jsonl", [items] * 3, names)
+        succeed("recommend", trained, "-k", 1, "--input", path, "--output", tmp_path / "out.parquet")
+        column = read_table(tmp_path / "out.parquet")["session"]
+        texts = [str(number if name is None else name) for number, name in enumerate(names)]
+        assert (column.type, list(map(str, column.to_pylist()))) == (expected, texts)
 
 
 @pytest.mark.parametrize("kind", [pa.large_list(pa.int64()), pa.list_(pa.int32()), pa.list_(pa.string())], ids=str)
