@@ -114,7 +114,7 @@ def logs(
         read = read_titles(titles) if titles is not None else None
         with _running(engine, output, options, spark_master, memory) as (running, advance):
             dataset = prepare_logs(running, files, form, options, name or output.name, max_bad_rows, advance)
-        _write(dataset if read is None else dataset.with_titles(read), output, force)
+        _write(_titled(dataset, read), output, force)
 
 
 def update(
@@ -129,8 +129,9 @@ def update(
 ) -> None:
     """Add a new day's logs to a data set.
 
-    By the options it was made with. Its test sessions are trained on from now on, the last period of the new logs is
-    the new test set. Items keep their rows, new ones get rows behind them.
+    To what `prepare logs` makes of the old clicks and the new ones together, by the same options: the last period of
+    all is the test set, sessions go on, and clicks that are there already are not added. Items keep their rows, new
+    ones get rows behind them. Logs may overlap, come late, or come twice.
     """
     with _engine_errors(), exclusive(output or dataset):
         from tagnn_fast.logs import find_files, update_dataset
@@ -143,7 +144,32 @@ def update(
         read = read_titles(titles) if titles is not None else None
         with _running(engine, output or dataset, options, spark_master, memory) as (running, advance):
             after = update_dataset(running, files, before, max_bad_rows, advance)
-        _write(after if read is None else after.with_titles(read), output or dataset, output is None)
+        if after is before:
+            say(f"nothing new: all clicks of these logs are in {dataset} already")
+            if output is None and read is None:
+                return
+        else:
+            _say_what_came(after, options)
+        _write(_titled(after, read), output or dataset, output is None)
+
+
+def _titled(dataset: Dataset, titles: Mapping[str, str] | None) -> Dataset:
+    """The data set with titles, and in a line how many have found an item."""
+    if titles is None:
+        return dataset
+    after = dataset.with_titles(titles)
+    items = set(map(str, after.vocabulary.raw_ids.to_pylist()))
+    matched, without = len(titles.keys() & items), len(items - after.titles.keys())
+    say(f"titles: {matched:,} of {len(titles):,} are of items; {without:,} of {len(items):,} items have none")
+    return after
+
+
+def _say_what_came(dataset: Dataset, before: PrepareOptions) -> None:
+    for what in ("clicks", "sessions"):
+        counts = dataset.source["updates"][-1][what]
+        say(f"{what}: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items()))
+    if before.test_from is not None:
+        say(f"test set: the last {before.test} from now on; {before.test_from} (--test-from) was for the first logs")
 
 
 def _format(given: dict[str, Any]) -> LogFormat:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,11 @@ import torch
 from tagnn_fast.data.arrow import lists, one_chunk
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.stored_clicks import StoredClicks
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import check_new_folder, clear_up, new_folder, read_json, write_json
 
+T = TypeVar("T")
 FORMAT, VERSION = "tagnn_fast.dataset", 1
 # What may be in the folder of a data set that is replaced: its own files, and what `tagnn-fast info` draws of them.
 FILES = (
@@ -28,9 +30,13 @@ FILES = (
     "test.parquet",
     "raw_test.parquet",
     "items.parquet",
+    "clicks.parquet",
+    "titles.parquet",
     "session_lengths.png",
     "item_popularity.png",
 )
+CLICKS = "clicks.parquet"
+TITLES = {"raw_id": pa.string(), "title": pa.string()}
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Dataset:
         source: how it was made, for people: any JSON object.
         raw_test: raw ids of the clicks of the test sessions as they were, before items without a row were taken away;
             None where they are not known.
+        clicks: of the logs that it was made of, where it was.
+        titles: what to call each raw id, as text; of items without a row too, which may get one by an update.
     """
 
     name: str
@@ -53,6 +61,8 @@ class Dataset:
     vocabulary: Vocabulary
     source: Mapping[str, Any] = field(default_factory=dict)
     raw_test: pa.ListArray | pa.LargeListArray | None = None
+    clicks: StoredClicks | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split, lowest in (("train", 1), ("test", 0)):
@@ -67,10 +77,21 @@ class Dataset:
                 )
 
     def with_titles(self, titles: Mapping[str, str]) -> Dataset:
-        """The same with a title for each item that has one, by its raw id as text."""
-        found = pa.array([titles.get(str(raw_id)) for raw_id in self.vocabulary.raw_ids.to_pylist()], pa.string())
+        """The same with these titles by raw id as text, and for other ids those that it has.
+
+        Raises:
+            ValueError: where none of them is an item's.
+        """
+        raw_ids = list(map(str, self.vocabulary.raw_ids.to_pylist()))
+        if titles and raw_ids and titles.keys().isdisjoint(raw_ids):
+            raise ValueError(
+                f"titles: expected ids of items, such as {raw_ids[0]!r}, got none among {len(titles):,}, "
+                f"such as {next(iter(titles))!r}"
+            )
+        every = {**self.titles, **titles}
+        found = pa.array([every.get(raw_id) for raw_id in raw_ids], pa.string()) if every else None
         vocabulary = Vocabulary(self.vocabulary.raw_ids, self.vocabulary.counts, found)
-        return replace(self, vocabulary=vocabulary)
+        return replace(self, vocabulary=vocabulary, titles=every)
 
     def fingerprint(self) -> str:
         """SHA-256 of sessions and items: the same for the same content in the same order."""
@@ -121,7 +142,8 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
     ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32> (large_list from 2^31 clicks
     on), and ``examples``, int64, the number of last clicks that are targets. ``items.parquet`` has a row per item:
     ``raw_id``, ``index``, ``count``, maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``,
-    where they are known.
+    where they are known. ``titles.parquet`` has a row per title, ``raw_id`` and ``title``, both strings, where there
+    are any. ``clicks.parquet`` has the clicks of the logs it was made of, for `prepare update` alone.
 
     Raises:
         FileExistsError: see :func:`check_dataset_folder`.
@@ -133,16 +155,20 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
         write_items(dataset.vocabulary, temporary / "items.parquet")
         if dataset.raw_test is not None:
             _write_table(pa.table({"items": dataset.raw_test}), temporary / "raw_test.parquet")
-        write_json(
-            temporary / "dataset.json",
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "name": dataset.name,
-                "source": dict(dataset.source),
-                "statistics": dataset.statistics(),
-            },
-        )
+        if dataset.titles:
+            columns = {"raw_id": list(dataset.titles), "title": list(dataset.titles.values())}
+            _write_table(pa.table(columns, pa.schema(TITLES)), temporary / "titles.parquet")
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": dataset.name,
+            "source": dict(dataset.source),
+            "statistics": dataset.statistics(),
+        }
+        if dataset.clicks is not None:
+            dataset.clicks.write(temporary / CLICKS)
+            content["clicks"] = {"sha256": dataset.clicks.sha256}
+        write_json(temporary / "dataset.json", content)
 
 
 def read_dataset(folder: str | Path) -> Dataset:
@@ -159,13 +185,17 @@ def read_dataset(folder: str | Path) -> Dataset:
         raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
     information = read_json(folder / "dataset.json", FORMAT, VERSION)
     try:
+        train, test = _sessions(folder / "train.parquet"), _sessions(folder / "test.parquet")
+        vocabulary = read_items(folder / "items.parquet")
         return Dataset(
-            name=str(information.get("name", folder.name)),
-            train=_sessions(folder / "train.parquet"),
-            test=_sessions(folder / "test.parquet"),
-            vocabulary=read_items(folder / "items.parquet"),
-            source=dict(information.get("source", {})),
-            raw_test=_raw_test(folder / "raw_test.parquet"),
+            name=_of_type(str, information, "name", folder.name),
+            train=train,
+            test=test,
+            vocabulary=vocabulary,
+            source=_of_type(dict, information, "source", {}),
+            raw_test=_raw_test(folder / "raw_test.parquet", vocabulary),
+            clicks=_clicks(folder / CLICKS, information.get("clicks")),
+            titles=_titles(folder / "titles.parquet", vocabulary),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: damaged data set: {error}") from None
@@ -212,8 +242,40 @@ def _sessions(path: Path) -> Sessions:
     )
 
 
-def _raw_test(path: Path) -> pa.ListArray | pa.LargeListArray | None:
-    return one_chunk(_read_table(path, {"items": None})["items"]) if path.exists() else None
+def _of_type(kind: type[T], information: Mapping[str, Any], name: str, default: T) -> T:
+    value = information.get(name, default)
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _raw_test(path: Path, vocabulary: Vocabulary) -> pa.ListArray | pa.LargeListArray | None:
+    if not path.exists():
+        return None
+    sessions = one_chunk(_read_table(path, {"items": None})["items"])
+    if sessions.type not in (pa.list_(vocabulary.raw_ids.type), pa.large_list(vocabulary.raw_ids.type)):
+        raise TypeError(f"{path}: expected lists of {vocabulary.raw_ids.type}, got {sessions.type}")
+    return sessions
+
+
+def _titles(path: Path, vocabulary: Vocabulary) -> dict[str, str]:
+    """Those of items with a row where an earlier version wrote the data set."""
+    if path.exists():
+        table = _read_table(path, TITLES)
+        return dict(zip(table["raw_id"].to_pylist(), table["title"].to_pylist(), strict=True))
+    if vocabulary.titles is None:
+        return {}
+    pairs = zip(vocabulary.raw_ids.to_pylist(), vocabulary.titles.to_pylist(), strict=True)
+    return {str(raw_id): title for raw_id, title in pairs if title is not None}
+
+
+def _clicks(path: Path, described: object) -> StoredClicks | None:
+    """Not looked at before an update needs them; a folder that they were taken out of is still a data set."""
+    if described is None or not path.exists():
+        return None
+    if not isinstance(described, dict) or not isinstance(described.get("sha256"), str):
+        raise ValueError(f"clicks: expected the SHA-256 of {path.name}, got {described!r}")
+    return StoredClicks(path, described["sha256"])
 
 
 def _write_table(table: pa.Table, path: Path) -> None:

@@ -167,6 +167,7 @@ def assemble(
     options: PrepareOptions,
     name: str,
     source: dict[str, Any],
+    old: Vocabulary | None = None,
 ) -> Dataset:
     """A data set of sessions whose items are codes; its ids have the type that `source` says.
 
@@ -177,28 +178,41 @@ def assemble(
         options: what is done: cold_items and minimum_length are done here.
         name: of the data set.
         source: its record; what is done here is added.
+        old: items that keep their rows, before the others, whether or not the catalogue has them.
     """
     typed = raw_ids.cast(pa.int64()) if source["item_ids"] == "integer" else raw_ids
-    ids = typed.take(pc.index_in(splits.catalogue, value_set=codes))
-    rows = pc.index_in(pa.array(splits.train.items), value_set=splits.catalogue)
-    train = RawSessions(rows.to_numpy().astype(np.int64) + 1, splits.train.lengths)
+    catalogue = typed.take(pc.index_in(splits.catalogue, value_set=codes))
+    ids, rows = _rows(catalogue, old)
+    places = pc.index_in(pa.array(splits.train.items), value_set=splits.catalogue).to_numpy()
+    train = RawSessions(rows[places + 1], splits.train.lengths)
     of_test = typed.take(pc.index_in(pa.array(splits.test.items), value_set=codes))
-    test, raw_test = encode_test(splits.test, of_test, ids, options)
+    test, raw_test = encode_test(splits.test, of_test, catalogue, options)
+    test = RawSessions(rows[test.items], test.lengths)
     if options.cold_items == "drop":
         source["steps"].append(step_of("test sessions without cold items", test))
     counts = np.bincount(train.items, minlength=len(ids) + 1)[1:]
     return Dataset(name, train.encoded(), test.encoded(), Vocabulary(ids, counts), source, raw_test)
 
 
+def _rows(catalogue: pa.Array, old: Vocabulary | None) -> tuple[pa.Array, np.ndarray]:
+    """Ids of all items that have a row; and 0, then the row of each item of the catalogue, (items + 1,)."""
+    if old is None:
+        return catalogue, np.arange(len(catalogue) + 1)
+    rows = old.encode(catalogue).astype(np.int64)
+    new = rows == 0
+    rows[new] = len(old) + 1 + np.arange(new.sum())
+    return pa.concat_arrays([old.raw_ids, catalogue.filter(pa.array(new))]), np.concatenate([[0], rows])
+
+
 def encode_test(
     test: RawSessions, raw_ids: pa.Array, known: pa.Array, options: PrepareOptions
 ) -> tuple[RawSessions, pa.ListArray | pa.LargeListArray]:
-    """Test sessions by rows of `known` ids, and their raw ids as they were.
+    """Test sessions by places in the catalogue, from 1, and their raw ids as they were.
 
     Args:
         test: the sessions; their lengths count.
         raw_ids: of each click.
-        known: raw ids that have a row, in its order.
+        known: raw ids of the catalogue.
         options: what is done with clicks on other items.
     """
     offsets = np.concatenate([[0], test.lengths.cumsum()])

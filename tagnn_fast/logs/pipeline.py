@@ -113,9 +113,14 @@ def _is_integer(text: StringColumn) -> BooleanColumn:
     return (text.try_cast("int64").cast("string") == text).fill_null(False)
 
 
-def name_items(parsed: Table) -> Table:
+def good_rows(parsed: Table) -> Table:
+    """Clicks: what :func:`parse` gives of rows that are not bad."""
+    return parsed.filter(_.reason.isnull()).drop("reason", "text")
+
+
+def name_items(clicks: Table) -> Table:
     """item, the raw id, and code, the number it is known by."""
-    return parsed.filter(_.reason.isnull()).group_by("item").agg(code=_.row.min())
+    return clicks.group_by("item").agg(code=_.row.min())
 
 
 def count_ids(items: Table) -> Table:
@@ -126,9 +131,8 @@ def count_ids(items: Table) -> Table:
     )
 
 
-def make_sessions(engine: Engine, parsed: Table, items: Table, options: PrepareOptions) -> Table:
+def make_sessions(engine: Engine, clicks: Table, items: Table, options: PrepareOptions) -> Table:
     """Clicks: session and item by number, date of the session, place and row of the click in it."""
-    clicks = parsed.filter(_.reason.isnull()).drop("reason", "text")
     kind = options.sessions
     if kind == "given":
         clicks = clicks.mutate(part=ibis.literal(0, "int64"))

@@ -13,6 +13,7 @@ from ibis.expr.types import Table
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.logs import pipeline
 from tagnn_fast.logs.assemble import RawSessions, Splits, are_integers, assemble, shorten
+from tagnn_fast.logs.clicks import store_clicks
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import LogFormat
@@ -62,16 +63,20 @@ def prepare_logs(
     report = Report()
     integers: bool | None = {"integer": True, "string": False}.get(options.item_ids)
     parsed = read_clicks(engine, files, form, report, max_bad_rows, bool(integers), advance)
-    prepared = run_pipeline(engine, parsed, files, options, report, advance, keep=integers is None)
-    splits = _shorten(prepared, options, name)
+    clicks = pipeline.good_rows(parsed)
+    stored = store_clicks(engine, clicks)
+    prepared = run_pipeline(engine, clicks, files, options, report, advance, parsed if integers is None else None)
+    splits = shortened(prepared, options, name)
     if integers is None:
         integers = splits.is_of_integers()
         if integers and not pc.all(are_integers(prepared.raw_ids)).as_py():
             report = Report()
             parsed = engine.keep(pipeline.refuse_other_ids(parsed, form))
             pipeline.report_bad_rows(engine, parsed, report)
-            prepared = run_pipeline(engine, parsed, files, options, report, advance)
-            splits = _shorten(prepared, options, name)
+            clicks = pipeline.good_rows(parsed)
+            stored = store_clicks(engine, clicks)
+            prepared = run_pipeline(engine, clicks, files, options, report, advance)
+            splits = shortened(prepared, options, name)
     source = describe(engine, files, form, options, prepared)
     source["steps"].extend(splits.steps)
     source["item_ids"] = "integer" if integers else "string"
@@ -83,7 +88,8 @@ def prepare_logs(
                 "of": len(splits.raw_ids),
                 "some": others[:10].to_pylist(),
             }
-    return assemble(splits, prepared.codes, prepared.raw_ids, options, name, source)
+    dataset = assemble(splits, prepared.codes, prepared.raw_ids, options, name, source)
+    return dataclasses.replace(dataset, clicks=stored)
 
 
 def _check_most_bad_rows(most: int) -> None:
@@ -91,7 +97,8 @@ def _check_most_bad_rows(most: int) -> None:
         raise ValueError(f"max_bad_rows: expected 0 or more, got {most}")
 
 
-def _shorten(prepared: Prepared, options: PrepareOptions, name: str) -> Splits:
+def shortened(prepared: Prepared, options: PrepareOptions, name: str) -> Splits:
+    """Both splits by :func:`shorten`; raises ValueError where there is nothing to train on."""
     splits = shorten(prepared.train, prepared.test, prepared.codes, prepared.raw_ids, options)
     if len(splits.catalogue) == 0:
         raise ValueError(f"{name}: expected training sessions before the split, got none; see --test and --test-from")
@@ -131,35 +138,38 @@ def read_clicks(
 
 def run_pipeline(
     engine: Engine,
-    parsed: Table,
+    parsed_clicks: Table,
     files: LogFiles,
     options: PrepareOptions,
     report: Report,
     advance: Advance,
-    keep: bool = False,
+    keep: Table | None = None,
+    look: Callable[[Table], None] = lambda sessions: None,
 ) -> Prepared:
     """All that an engine does with the clicks of a log.
 
     Args:
         engine: what filters and splits.
-        parsed: clicks by :func:`read_clicks`.
+        parsed_clicks: by :func:`pipeline.good_rows`.
         files: of the log.
         options: what is done.
         report: gets the steps.
         advance: called with the name of each stage.
-        keep: whether `parsed` stays if item ids are of both kinds, to be gone through again.
+        keep: a table that stays if item ids are of both kinds, to be gone through again.
+        look: gets the clicks of all sessions, before any is dropped.
     """
 
     def step(what: str, clicks: Table) -> None:
         report.steps.append({"step": what, **engine.rows(pipeline.counts(clicks))[0]})
 
-    items = engine.keep(pipeline.name_items(parsed))
+    items = engine.keep(pipeline.name_items(parsed_clicks))
     stay = [items]
-    if keep and all(engine.rows(pipeline.count_ids(items))[0].values()):
-        stay.append(parsed)
+    if keep is not None and all(engine.rows(pipeline.count_ids(items))[0].values()):
+        stay.append(keep)
 
     advance("cutting sessions")
-    clicks = engine.keep(pipeline.make_sessions(engine, parsed, items, options))
+    clicks = engine.keep(pipeline.make_sessions(engine, parsed_clicks, items, options))
+    look(clicks)
     engine.forget_all_but(*stay, clicks)
     step("clicks of the log", clicks)
     if report.steps[-1]["clicks"] == 0:

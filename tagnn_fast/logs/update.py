@@ -1,4 +1,4 @@
-"""A new day's logs added to a data set: rows of old items stay, new items get rows behind them."""
+"""New logs added to a data set: the sessions that all clicks together give; rows of old items stay."""
 
 from __future__ import annotations
 
@@ -6,105 +6,95 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
-
 from tagnn_fast.data.dataset import Dataset
-from tagnn_fast.data.sessions import Sessions
-from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.logs.assemble import RawSessions, encode_test, step_of
+from tagnn_fast.logs import pipeline
+from tagnn_fast.logs.assemble import assemble
+from tagnn_fast.logs.clicks import count_sessions, store_clicks, unite
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.options import PrepareOptions
 from tagnn_fast.logs.pipeline import Report
-from tagnn_fast.logs.prepare import Advance, describe, read_clicks, run_pipeline
+from tagnn_fast.logs.prepare import Advance, describe, read_clicks, run_pipeline, shortened
 
 
 def recorded(dataset: Dataset) -> tuple[LogFormat, PrepareOptions]:
     """The format and the options that a data set was made with.
 
     Raises:
-        ValueError: where it was not made of logs.
+        ValueError: where it was not made of logs, or does not say with which options.
     """
     source: Mapping[str, Any] = dataset.source
     if source.get("kind") != "logs" or dataset.raw_test is None:
         raise ValueError(f"{dataset.name}: expected a data set made of logs, got one of {source.get('kind')!r}")
-    form: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in source["format"].items()
-    }
-    return LogFormat(**form), PrepareOptions(**source["options"])
+    try:
+        form: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in source["format"].items()
+        }
+        return LogFormat(**form), PrepareOptions(**source["options"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{dataset.name}: expected the log's format and the options in its record: {error}") from None
 
 
 def update_dataset(
     engine: Engine, files: LogFiles, dataset: Dataset, max_bad_rows: int = 0, advance: Advance = lambda stage: None
 ) -> Dataset:
-    """A data set with the sessions of new logs, by the options that it was made with.
+    """What `prepare_logs` makes of the old logs and the new ones together, by the options of the data set.
 
-    Its test sessions become training sessions, with all items that were clicked on in them; the new logs' last period
-    is the new test set, what they have before it is trained on. Old items keep their rows and lose none. New ones with
-    enough clicks, those of the old test set included, get rows behind them, in the order of their first click. Sessions
-    do not go on from the old logs to the new ones.
+    - The clicks are the old ones in their order, and behind them, in theirs, those of the new logs that are not there
+      yet: of clicks with the same owner, item, time and place there are then as many as in the old logs or the new
+      ones, whichever have more. So logs may overlap, be sent again, or be older than those before; sessions go on from
+      one to the next.
+    - The test set is the last period of all clicks. A first date of it, `test_from`, was one for the old logs: it is
+      dropped, and `test` holds from then on.
+    - An item that has a row keeps it, and new ones get rows behind, in the order of their first training click. An item
+      that is no longer trained on keeps its row too, with no clicks.
+    - Item ids have the type of the data set; its titles go on, and find the items that get a row.
+
+    Args:
+        engine: what reads, filters and splits.
+        files: of the new logs; files of one call are one log, whose equal clicks are not equal by being sent again.
+        dataset: the data set.
+        max_bad_rows: so many rows that cannot be used are dropped and reported; more are an error.
+        advance: called with the name of each stage before it begins.
+
+    Returns:
+        The new data set, whose record has one more of ``updates``: what was read, how many ``clicks`` of it were new
+        or repeated, and how many ``sessions`` new, continued or repeated. `dataset` itself where no click is new.
 
     Raises:
-        ValueError: on a data set that was not made of logs, a file that is in it already, or too many bad rows;
-            where its ids are integers, those with other ids are bad.
+        ValueError: on a data set that was not made of logs, or by a version that did not keep clicks; on damage, and
+            on too many bad rows.
     """
     form, options = recorded(dataset)
-    known = {file["sha256"] for part in (dataset.source, *dataset.source.get("updates", [])) for file in part["files"]}
-    for file in files.described:
-        if file["sha256"] in known:
-            raise ValueError(f"{file['name']}: expected new clicks, got a file that is in the data set already")
-    # Support is counted below, old clicks included; a date that was given for the old logs is no date for the new.
-    alone = dataclasses.replace(options, minimum_support=1, support_from="train", test_from=None)
-    old, report = dataset.vocabulary, Report()
-    parsed = read_clicks(engine, files, form, report, max_bad_rows, old.integers, advance)
-    prepared = run_pipeline(engine, parsed, files, alone, report, advance)
-    steps = report.steps
-    raw_ids = prepared.raw_ids.cast(pa.int64()) if old.integers else prepared.raw_ids
-
-    def of_codes(items: np.ndarray) -> pa.Array:
-        return raw_ids.take(pc.index_in(pa.array(items), value_set=prepared.codes))
-
-    held_out = dataset.raw_test
-    assert held_out is not None
-    ids = pa.concat_arrays([held_out.flatten(), of_codes(prepared.train.items)]).dictionary_encode()
-    lengths = np.concatenate([held_out.value_lengths().to_numpy().astype(np.int64), prepared.train.lengths])
-    added = RawSessions(ids.indices.to_numpy().astype(np.int64), lengths)
-
-    place = old.encode(ids.dictionary)  # row of each distinct id among the old ones, 0 for none
-    clicks = np.bincount(added.items, minlength=len(place))
-    supported = (place > 0) | (clicks >= options.minimum_support)
-    added = added.where(supported[added.items]).long(options.minimum_length)
-    if options.maximum_length is not None:
-        added = added.last_clicks(options.maximum_length)
-    fresh = pa.array(added.items[place[added.items] == 0]).dictionary_encode().dictionary.to_numpy()
-    place[fresh] = len(old) + 1 + np.arange(len(fresh))
-    added = RawSessions(place[added.items].astype(np.int64), added.lengths)
-    steps.append(step_of("sessions added to training", added))
-
-    ids_with_rows = pa.concat_arrays([old.raw_ids, ids.dictionary.take(pa.array(fresh))])
-    counts = np.bincount(added.items, minlength=len(ids_with_rows) + 1)[1:]
-    counts[: len(old)] += old.counts
-    test, raw_test = encode_test(prepared.test, of_codes(prepared.test.items), ids_with_rows, options)
-    steps.append(step_of("test sessions with rows for their items", test))
-    source = dict(dataset.source)
+    if dataset.clicks is None:
+        raise ValueError(
+            f"{dataset.name}: expected a data set that keeps the clicks of its logs, got one of an earlier version or "
+            "without its clicks.parquet: prepare it again from all logs"
+        )
+    options = dataclasses.replace(options, test_from=None)
+    report, counts = Report(), dict[str, Any]()
+    parsed = read_clicks(engine, files, form, report, max_bad_rows, dataset.vocabulary.integers, advance)
+    union = unite(engine, dataset.clicks, pipeline.good_rows(parsed))
+    if union.counts["new"] == 0:
+        return dataset
+    stored = store_clicks(engine, union.clicks)
+    prepared = run_pipeline(
+        engine,
+        union.clicks,
+        files,
+        options,
+        report,
+        advance,
+        look=lambda sessions: counts.update(count_sessions(engine, union, sessions)),
+    )
+    splits = shortened(prepared, options, dataset.name)
     news = describe(engine, files, form, options, prepared)
-    source["updates"] = [
-        *source.get("updates", []),
-        {key: news[key] for key in ("engine", "files", "test_from_microseconds", "steps", "bad_rows")},
-    ]
-    return Dataset(
-        dataset.name, _joined(dataset.train, added), test.encoded(), Vocabulary(ids_with_rows, counts), source, raw_test
-    )
-
-
-def _joined(before: Sessions, added: RawSessions) -> Sessions:
-    after = added.encoded()
-    return Sessions(
-        torch.cat([before.clicks, after.clicks]),
-        torch.cat([before.offsets, after.offsets[1:] + before.offsets[-1]]),
-        torch.cat([before.examples, after.examples]),
-    )
+    news["steps"].extend(splits.steps)
+    news["item_ids"] = "integer" if dataset.vocabulary.integers else "string"
+    after = assemble(splits, prepared.codes, prepared.raw_ids, options, dataset.name, news, dataset.vocabulary)
+    added = {key: news[key] for key in ("engine", "files", "test_from_microseconds", "steps", "bad_rows")}
+    added.update(clicks=union.counts, sessions=counts)
+    updates = [*dataset.source.get("updates", []), added]
+    source = {**dataset.source, "options": options.as_json(), "updates": updates}
+    return dataclasses.replace(after, source=source, clicks=stored, titles=dataset.titles).with_titles({})

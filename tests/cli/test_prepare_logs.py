@@ -51,8 +51,8 @@ def test_columns_by_name(log: Path, tmp_path: Path) -> None:
     assert "data: 7 items" in printed
     assert f"wrote {output}" in printed
     assert set(contents(output.parent)) == {
-        f"data/{name}"
-        for name in ("dataset.json", "items.parquet", "raw_test.parquet", "test.parquet", "train.parquet")
+        "data/dataset.json",
+        *(f"data/{name}.parquet" for name in ("clicks", "items", "raw_test", "test", "train")),
     }
     source = read(output / "dataset.json")["source"]
     assert source["files"][0]["name"] == "log.csv"
@@ -241,8 +241,12 @@ def test_update(log: Path, tmp_path: Path) -> None:
     succeed("prepare", "update", data, new, "--output", tmp_path / "other")
     assert read_dataset(data).fingerprint() == before.fingerprint()
     printed = words(succeed("prepare", "update", data, new))
-    assert "sessions added to training 26 11 8" in printed
+    assert printed.startswith("clicks: 18 new, 0 repeated sessions: 9 new, 0 continued, 0 repeated")
     after = read_dataset(data)
+    content = contents(data)
+    printed = succeed("prepare", "update", data, new).strip()
+    assert printed == f"nothing new: all clicks of these logs are in {data} already"
+    assert contents(data) == content
     assert after.fingerprint() == read_dataset(tmp_path / "other").fingerprint()
     assert after.vocabulary.raw_ids[: len(before.vocabulary)].equals(before.vocabulary.raw_ids)
     assert refused("prepare", "update", tmp_path / "nowhere", new).startswith(
@@ -298,6 +302,15 @@ def test_titles(log: Path, tmp_path: Path) -> None:
         "all",
     )
     assert "Red, shoes" in words(succeed("recommend", tmp_path / "run", "item-2", "-k", 7))
+    more = tmp_path / "more.tsv"
+    more.write_text("id\ttitle\nitem-2\tHats\n")
+    printed = succeed("prepare", "update", data, log, "--titles", more)
+    assert "titles: 1 of 1 are of items; 5 of 7 items have none" in words(printed)
+    assert [read_dataset(data).vocabulary.title(f"item-{n}") for n in (1, 2, 3)] == ["Red, shoes", "Hats", None]
+    more.write_text("id\ttitle\n2\tHats\n")
+    assert refused("prepare", "update", data, log, "--titles", more).startswith(
+        "titles: expected ids of items, such as 'item-"
+    )
     titles.write_text("id\nitem-1\n")
     assert refused("prepare", "logs", log, tmp_path / "no", *COLUMNS, "--titles", titles) == (
         f"{titles}: expected an item id and a title in each row, got the columns id"

@@ -7,7 +7,7 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -132,6 +132,19 @@ def long(sessions: list[Session], options: PrepareOptions) -> list[Session]:
     return [session for session in sessions if len(session.clicks) >= options.minimum_length]
 
 
+def with_new_clicks(old: list[Click], new: list[Click]) -> list[Click]:
+    """An update: new clicks that are not there yet, behind the old ones; as many equal ones as where there are more."""
+    there = Counter((click.owner, click.item, click.time, click.place) for click in old)
+    clicks = list(old)
+    for click in new:
+        key = click.owner, click.item, click.time, click.place
+        if there[key] > 0:
+            there[key] -= 1
+        else:
+            clicks.append(click)
+    return [replace(click, row=row) for row, click in enumerate(clicks)]
+
+
 def prepare_by_hand(paths: Sequence[Path], form: LogFormat, options: PrepareOptions) -> ByHand:
     clicks, bad = read_clicks(paths, form, ZoneInfo(options.time_zone))
     others = [click for click in clicks if not is_integer(click.item)]
@@ -165,7 +178,7 @@ def split_by_hand(clicks: list[Click], bad: Counter[str], options: PrepareOption
         sessions = filtered(sessions, options)
     split = options.split_date()
     if split is None:
-        split = max(session.date for session in sessions) - duration(options.test)
+        split = max((session.date for session in sessions), default=0) - duration(options.test)
     train = [session for session in sessions if session.date < split]
     test = [s for s in sessions if s.date > split or (s.date == split and options.boundary == "test")]
     if options.support_from == "train":

@@ -12,7 +12,18 @@ import pytest
 
 from support import SHARED
 from tagnn_fast.data import Dataset, Sessions
-from tagnn_fast.logs import FORMATS, PAPER, DuckDB, LogFormat, PrepareOptions, Spark, find_files, prepare_logs
+from tagnn_fast.logs import (
+    FORMATS,
+    PAPER,
+    DuckDB,
+    LogFormat,
+    PrepareOptions,
+    Spark,
+    find_files,
+    prepare_logs,
+    update_dataset,
+)
+from tagnn_fast.logs.update import recorded
 
 USER_LOG = LogFormat(
     "users", owner="user", owner_is_user=True, item="item", time="time", event="event", events=("view",)
@@ -44,6 +55,17 @@ def prepared(
         kind = {"duckdb": DuckDB, "spark": Spark}[engine]
         with kind(Path(folder), options.time_zone) as running:
             return prepare_logs(running, find_files(patterns, form), form, options, "test", bad)
+
+
+def updated(
+    dataset: Dataset, logs: str | Sequence[str], form: LogFormat, engine: str = "duckdb", bad: int = 0
+) -> Dataset:
+    """A data set with new logs."""
+    patterns = [logs] if isinstance(logs, str) else logs
+    with tempfile.TemporaryDirectory() as folder:
+        kind = {"duckdb": DuckDB, "spark": Spark}[engine]
+        with kind(Path(folder), recorded(dataset)[1].time_zone) as running:
+            return update_dataset(running, find_files(patterns, form), dataset, bad)
 
 
 def paper_options(name: str, fraction: int = 1) -> PrepareOptions:

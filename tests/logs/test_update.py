@@ -1,20 +1,19 @@
-"""A new day's logs: what moves, what stays, and which rows items get."""
+"""New logs for a data set: what is new, goes on, or is there already, and which rows items get."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from logs.running import USER_LOG, prepared, raw
+from logs.running import USER_LOG, prepared, raw, updated
 from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset, write_dataset
-from tagnn_fast.logs import DuckDB, LogFormat, PrepareOptions, find_files, update_dataset
+from tagnn_fast.logs import LogFormat, PrepareOptions
+from tagnn_fast.logs.update import recorded
 
 FORM = LogFormat("ids", owner="session", item="item", time="time")
-OPTIONS = PrepareOptions(minimum_support=2, test="1d")
+OPTIONS = PrepareOptions(minimum_support=2, test="12h")
 
 # Sessions (name, day, items): the 3rd is the test day; x and y are new there.
 FIRST = [("a", 1, "abc"), ("b", 1, "bac"), ("c", 2, "cba"), ("d", 3, "xaby"), ("e", 3, "xb")]
@@ -31,15 +30,15 @@ def write_log(path: Path, sessions: list[tuple[str, int, str]]) -> str:
     return str(path)
 
 
-def updated(dataset: Dataset, log: str) -> Dataset:
-    with TemporaryDirectory() as folder, DuckDB(Path(folder), "UTC") as engine:
-        return update_dataset(engine, find_files([log], FORM), dataset)
-
-
 @pytest.fixture
 def first(tmp_path: Path) -> Dataset:
-    options = dataclasses.replace(OPTIONS, test="12h")
-    return prepared(write_log(tmp_path / "first.csv", FIRST), FORM, options)
+    return prepared(write_log(tmp_path / "first.csv", FIRST), FORM, OPTIONS)
+
+
+def assert_same_sessions(dataset: Dataset, other: Dataset) -> None:
+    for split in ("train", "test"):
+        assert raw(getattr(dataset, split), dataset) == raw(getattr(other, split), other)
+    assert dataset.raw_test.to_pylist() == other.raw_test.to_pylist()
 
 
 def test_update(first: Dataset, tmp_path: Path) -> None:
@@ -48,66 +47,133 @@ def test_update(first: Dataset, tmp_path: Path) -> None:
         [["a", "b"]],
     )
     write_dataset(first, tmp_path / "data")
-    second = updated(read_dataset(tmp_path / "data"), write_log(tmp_path / "second.csv", SECOND))
-    # x has two clicks in the old test set, d two in the new training sessions; y has one and z one.
+    second = updated(read_dataset(tmp_path / "data"), write_log(tmp_path / "second.csv", SECOND), FORM)
+    # Of all training sessions, x has four clicks, d two, y and z one.
     assert second.vocabulary.raw_ids.to_pylist() == ["a", "b", "c", "x", "d"]
     assert raw(second.train, second)[3:] == [["x", "b"], ["x", "a", "b"], ["x", "c", "d"], ["d", "x"]]
     assert second.vocabulary.counts.tolist() == [4, 5, 4, 4, 2]
     assert raw(second.test, second) == [["d", "a", "b"]]
     assert second.raw_test.to_pylist() == [["q", "x"], ["y", "d", "a", "b"]]
-    for before, after in zip(
-        (first.train.clicks, first.train.offsets), (second.train.clicks, second.train.offsets), strict=True
-    ):
-        assert after[: len(before)].equal(before)
+    assert_same_sessions(second, prepared(write_log(tmp_path / "whole.csv", FIRST + SECOND), FORM, OPTIONS))
     update = second.source["updates"][0]
     assert [file["name"] for file in update["files"]] == ["second.csv"]
+    assert (update["clicks"], update["sessions"]) == (
+        {"new": 12, "repeated": 0},
+        {"new": 4, "continued": 0, "repeated": 0},
+    )
     assert second.source["files"] == first.source["files"]
 
     write_dataset(second, tmp_path / "data", replace=True)
-    third = updated(read_dataset(tmp_path / "data"), write_log(tmp_path / "third.csv", [("j", 6, "ya")]))
-    # One click on y alone was in the sessions that moved; the new one is in the test set.
-    assert third.vocabulary.raw_ids.to_pylist() == ["a", "b", "c", "x", "d"]
-    assert raw(third.train, third)[-1] == ["d", "a", "b"]
+    third = updated(read_dataset(tmp_path / "data"), write_log(tmp_path / "third.csv", [("j", 6, "ya")]), FORM)
+    # y has two clicks now, of one session of each test set before.
+    assert third.vocabulary.raw_ids.to_pylist() == ["a", "b", "c", "x", "d", "y"]
+    assert raw(third.train, third)[-1] == ["y", "d", "a", "b"]
     assert len(third.source["updates"]) == 2
 
 
-def test_ids_that_do_not_fit(tmp_path: Path) -> None:
-    numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
-    dataset = prepared(write_log(tmp_path / "first.csv", numbers), FORM, OPTIONS)
-    assert dataset.vocabulary.integers
-    with pytest.raises(ValueError, match="second.csv: expected at most 0 bad rows .* × item is no integer"):
-        updated(dataset, write_log(tmp_path / "second.csv", SECOND))
+def test_day_that_is_sent_again_and_goes_on(first: Dataset, tmp_path: Path) -> None:
+    """Session e goes on; d is there already; f is new. Nothing of them is in training and test."""
+    log = write_log(tmp_path / "again.csv", [("d", 3, "xaby"), ("e", 3, "xbca"), ("f", 3, "ab")])
+    after = updated(first, log, FORM)
+    update = after.source["updates"][0]
+    assert update["clicks"] == {"new": 4, "repeated": 6}
+    assert update["sessions"] == {"new": 1, "continued": 1, "repeated": 1}
+    assert raw(after.train, after) == raw(first.train, first)
+    assert after.raw_test.to_pylist() == [["a", "b"], ["x", "a", "b", "y"], ["x", "b", "c", "a"]]
 
 
-@pytest.mark.parametrize("item", ["007", "+7", "7.0", "9" * 30])
-def test_ids_that_are_written_otherwise(item: str, tmp_path: Path) -> None:
-    """007 is not 7."""
-    numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
-    dataset = prepared(write_log(tmp_path / "first.csv", numbers), FORM, OPTIONS)
-    (tmp_path / "second.csv").write_text(f"session,item,time\nd,{item},2024-03-05\nd,1,2024-03-05\n")
-    with pytest.raises(ValueError, match=f"1 × item is no integer; such as {re.escape(repr(item))}"):
-        updated(dataset, str(tmp_path / "second.csv"))
+def test_session_that_goes_on_the_next_day(first: Dataset, tmp_path: Path) -> None:
+    """It is one session, of the day on which it ends."""
+    after = updated(first, write_log(tmp_path / "second.csv", [("e", 4, "ca"), ("f", 4, "ab")]), FORM)
+    assert after.raw_test.to_pylist() == [["x", "b", "c", "a"], ["a", "b"]]
+    assert after.source["updates"][0]["sessions"] == {"new": 1, "continued": 1, "repeated": 0}
+
+
+def test_older_log(first: Dataset, tmp_path: Path) -> None:
+    """It stands before the others, and the test set stays; rows of items stay too."""
+    older = [("o", 1, "cay"), ("p", 1, "yab")]
+    log = tmp_path / "older.csv"
+    write_log(log, older)
+    log.write_text(log.read_text().replace("2024-03-01", "2024-02-01"))
+    after = updated(first, str(log), FORM)
+    assert raw(after.train, after) == [["c", "a", "y"], ["y", "a", "b"], *raw(first.train, first)]
+    assert after.vocabulary.raw_ids.to_pylist() == ["a", "b", "c", "y"]
+    assert after.raw_test.equals(first.raw_test)
+    assert raw(after.test, after) == [["a", "b", "y"]]
 
 
 def test_the_same_file_twice(first: Dataset, tmp_path: Path) -> None:
-    second = write_log(tmp_path / "second.csv", SECOND)
-    with pytest.raises(ValueError, match="first.csv: expected new clicks, got a file that is in the data set already"):
-        updated(first, str(tmp_path / "first.csv"))
-    after = updated(first, second)
-    with pytest.raises(ValueError, match="second.csv: expected new clicks"):
-        updated(after, second)
+    """Nothing is new, so that nothing changes; clicks that a log has twice are two."""
+    assert updated(first, str(tmp_path / "first.csv"), FORM) is first
+    second = write_log(tmp_path / "second.csv", [*SECOND, ("i", 5, "qx")])
+    after = updated(first, second, FORM)
+    assert after.raw_test.to_pylist()[0] == ["q", "q", "x", "x"]
+    assert updated(after, second, FORM) is after
+    assert updated(after, write_log(tmp_path / "once.csv", SECOND), FORM) is after
 
 
-def test_other_data_sets(tmp_path: Path) -> None:
+def test_ids_that_do_not_fit(tmp_path: Path) -> None:
+    """They are bad rows where the data set's are integers: 007 is not 7. Where they are strings, all are strings."""
+    numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
+    dataset = prepared(write_log(tmp_path / "first.csv", numbers), FORM, OPTIONS)
+    assert dataset.vocabulary.integers
+    others = ["N/A", "007", "+7", "7.0", "9" * 30]
+    rows = "".join(f"d,{item},2024-03-05\n" for item in [*others, "1", "2"])
+    log = tmp_path / "second.csv"
+    log.write_text("session,item,time\n" + rows)
+    with pytest.raises(ValueError, match=r"expected at most 4 bad rows \(--max-bad-rows\), got 5: 5 × item is no int"):
+        updated(dataset, str(log), FORM, bad=4)
+    after = updated(dataset, str(log), FORM, bad=5)
+    assert after.source["updates"][0]["bad_rows"] == {"item is no integer": {"count": 5, "some": others}}
+    assert raw(after.test, after) == [["1", "2"]]
+
+    dataset = prepared(write_log(tmp_path / "first.csv", FIRST), FORM, OPTIONS)
+    after = updated(dataset, write_log(tmp_path / "second.csv", [("f", 4, "71"), ("g", 5, "71"), ("h", 7, "ab")]), FORM)
+    assert after.vocabulary.raw_ids.to_pylist()[-2:] == ["7", "1"]
+
+
+def test_titles_go_on(first: Dataset, tmp_path: Path) -> None:
+    """Those of items that get their row by the update too; new ones replace old ones."""
+    titled = first.with_titles({"a": "Apple", "b": "Bread", "x": "Xylophone"})
+    write_dataset(titled, tmp_path / "data")
+    after = updated(read_dataset(tmp_path / "data"), write_log(tmp_path / "second.csv", SECOND), FORM)
+    assert after.vocabulary.titles.to_pylist() == ["Apple", "Bread", None, "Xylophone", None]
+    after = after.with_titles({"b": "Butter", "d": "Dates"})
+    assert after.vocabulary.titles.to_pylist() == ["Apple", "Butter", None, "Xylophone", "Dates"]
+
+
+def test_a_first_date_of_the_test_set_was_for_the_first_logs(tmp_path: Path) -> None:
+    options = dataclasses.replace(OPTIONS, test_from="2024-03-02")
+    dataset = prepared(write_log(tmp_path / "first.csv", FIRST), FORM, options)
+    assert len(dataset.raw_test) == 3
+    after = updated(dataset, write_log(tmp_path / "second.csv", SECOND), FORM)
+    assert after.raw_test.to_pylist() == [["q", "x"], ["y", "d", "a", "b"]]
+    assert recorded(after) == (FORM, OPTIONS)
+
+
+def test_data_sets_that_are_refused(first: Dataset, tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.csv", SECOND)
     with pytest.raises(ValueError, match="expected a data set made of logs, got one of 'synthetic'"):
-        updated(synthetic_dataset(100, 10), log)
+        updated(synthetic_dataset(100, 10), log, FORM)
+    with pytest.raises(ValueError, match="an earlier version .*: prepare it again from all logs"):
+        updated(dataclasses.replace(first, clicks=None), log, FORM)
+    with pytest.raises(ValueError, match="expected the log's format and the options in its record"):
+        updated(dataclasses.replace(first, source={**first.source, "options": {"sessions": 7}}), log, FORM)
+    write_dataset(first, tmp_path / "data")
+    clicks = tmp_path / "data" / "clicks.parquet"
+    content = clicks.read_bytes()
+    clicks.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    with pytest.raises(
+        ValueError, match=r"clicks.parquet: expected the clicks that the data set was made of, got a dam"
+    ):
+        updated(read_dataset(tmp_path / "data"), log, FORM)
+    clicks.unlink()
+    with pytest.raises(ValueError, match="without its clicks.parquet"):
+        updated(read_dataset(tmp_path / "data"), log, FORM)
 
 
 def test_format_and_options_are_recorded(tmp_path: Path) -> None:
     """As a data set's folder has them: all of what it was made with."""
-    from tagnn_fast.logs.update import recorded
-
     log = tmp_path / "log.csv"
     log.write_text("user,item,time,event\nu,1,2024-03-01,view\nu,1,2024-03-02,view\nu,1,2024-03-02,view\n")
     options = PrepareOptions(sessions="gap", gap="2d", minimum_support=1, test_from="2024-03-05", maximum_length=2)
