@@ -31,7 +31,12 @@ def _of_options(text: str) -> Any:
     return typer.Option(help=text, rich_help_panel=_OPTIONS)
 
 
-Logs = Annotated[list[str], typer.Argument(help="Log files, or patterns: text, plain or .gz or .zst, or .parquet.")]
+Logs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Log files, folders of parts, or patterns: text, plain or compressed by gzip or zstd, JSON lines, Parquet."
+    ),
+]
 EngineName = Annotated[
     str, typer.Option("--engine", help="duckdb, on this machine; or spark.", rich_help_panel=_ENGINE)
 ]
@@ -43,7 +48,7 @@ Memory = Annotated[
     ),
 ]
 MaxBadRows = Annotated[
-    int, typer.Option(help="Rows that cannot be read are dropped and reported; not more than these.")
+    int, typer.Option(min=0, help="Rows that cannot be read are dropped and reported; not more than these.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is there.")]
 Titles = Annotated[
@@ -57,7 +62,8 @@ def logs(
     format: Annotated[
         Optional[str],
         typer.Option(
-            help="yoochoose, diginetica, retailrocket, tmall, nowplaying or lastfm; or name the columns below.",
+            help="yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, 30music or otto; or name the columns "
+            "below.",
             rich_help_panel=_FORMAT,
         ),
     ] = None,
@@ -68,9 +74,10 @@ def logs(
     time_unit: Annotated[Optional[str], _of_format("iso; or seconds or milliseconds since 1970.")] = None,
     event_column: Annotated[Optional[str], _of_format("Column with the kind of event.")] = None,
     events: Annotated[Optional[str], _of_format("Kinds that count as clicks, with commas between.")] = None,
-    separator: Annotated[Optional[str], _of_format("Between columns; \\t is a tab.")] = None,
+    separator: Annotated[Optional[str], _of_format("Between columns, such as :: or \\t, a tab.")] = None,
     quote: Annotated[Optional[str], _of_format("Around values; empty for none.")] = None,
     columns: Annotated[Optional[str], _of_format("Names of all columns, for files without a header.")] = None,
+    encoding: Annotated[Optional[str], _of_format("Of text, such as latin-1, cp1252 or utf-16; utf-8.")] = None,
     preset: Annotated[
         str, typer.Option(help="clean, or paper: what the published code does.", rich_help_panel=_OPTIONS)
     ] = "clean",
@@ -185,7 +192,7 @@ def _format(given: dict[str, Any]) -> LogFormat:
     for option in ("session_column", "user_column"):
         if option in given:
             changes.update(owner=given[option], owner_is_user=option == "user_column")
-    changes.update({key: given[key] for key in ("time_unit", "quote") if key in given})
+    changes.update({key: given[key] for key in ("time_unit", "quote", "encoding") if key in given})
     changes.update({key: tuple(given[key].split(",")) for key in ("events", "columns") if key in given})
     if "separator" in given:
         changes["separator"] = given["separator"].replace("\\t", "\t")

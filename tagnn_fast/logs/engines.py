@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -160,8 +161,7 @@ class DuckDB(Engine):
         return self.connection.table(name)
 
     def _read_text(self, files: LogFiles, columns: Sequence[str]) -> Table:
-        folder = self.folder / "texts"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
         paths, refused = files.plain_texts(folder)
         fields, names = _fields(columns), [f"c{number}" for number in range(len(files.columns))]
         table = self.connection.read_csv(
@@ -297,8 +297,7 @@ class Spark(Engine):
     def _read_text(self, files: LogFiles, columns: Sequence[str]) -> Table:
         from pyspark.sql import functions as f
 
-        folder = self.folder / "texts"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
         plain, refused = files.plain_texts(folder)
         fields, names = _fields(columns), [f"c{number}" for number in range(len(files.columns))]
         reader = self.session.read.schema(", ".join(f"{name} string" for name in [*names, "line"]))

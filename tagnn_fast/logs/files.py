@@ -6,9 +6,11 @@ import csv
 import glob
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -140,23 +142,35 @@ def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
 
 
 def _matches(pattern: str) -> list[str]:
-    found = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)
+    if pattern and Path(pattern).exists():
+        found = [pattern]
+    else:
+        marks = [part for part in Path(pattern).parts if part.startswith("_")]
+        found = [path for path in glob.glob(pattern, recursive=True) if not _hidden(path, marks)]
     files = list[str]()
     for path in found:
-        if Path(path).is_dir():
-            files += _of_folder(Path(path))
-        elif Path(path).is_file() and (path == pattern or not Path(path).name.startswith("_")):
-            files.append(path)
+        files += _of_folder(path) if Path(path).is_dir() else [path] if Path(path).is_file() else []
     if not files:
-        raise FileNotFoundError(f"{pattern}: expected a file, a folder or a pattern that files match, got none")
+        raise FileNotFoundError(f"{pattern!r}: expected a file, a folder or a pattern that files match, got none")
     return files
 
 
-def _of_folder(folder: Path) -> Iterator[str]:
-    for path in folder.rglob("*"):
-        hidden = any(part[0] in "._" for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden:
-            yield str(path)
+def _hidden(path: str, marks: list[str]) -> bool:
+    """Whether a pattern has matched a name that begins with "_", but not by one of its parts that do."""
+    names = [part for part in Path(path).parts if part.startswith("_")]
+    return not all(any(fnmatchcase(name, mark) for mark in marks) for name in names)
+
+
+def _of_folder(folder: str) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen = {os.path.realpath(folder)}  # links may go round
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(place, name)) for name in folders}
+        folders[:] = [name for name in folders if name[0] not in "._" and real[name] not in seen]
+        seen.update(real[name] for name in folders)
+        yield from (os.path.join(place, name) for name in files if name[0] not in "._")
 
 
 def _kind(path: str, form: LogFormat) -> str:

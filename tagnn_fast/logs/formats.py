@@ -53,9 +53,9 @@ class LogFormat:
     def __post_init__(self) -> None:
         if self.time_unit not in TIMES:
             raise ValueError(f"time_unit: expected one of {', '.join(TIMES)}, got {self.time_unit!r}")
-        if not 1 <= len(self.separator.encode()) <= 4 or set(self.separator) & {"\r", "\n", "\0"}:
+        if not 1 <= len(self.separator.encode(errors="replace")) <= 4 or set(self.separator) & {"\r", "\n", "\0"}:
             raise ValueError(f"separator: expected a character or up to 4 bytes of some, got {self.separator!r}")
-        if len(self.quote.encode()) > 1 or (self.quote and self.quote in self.separator + "\r\n"):
+        if len(self.quote) > 1 or not self.quote.isascii() or (self.quote and self.quote in self.separator + "\r\n"):
             raise ValueError(f"quote: expected one ASCII character other than the separator, got {self.quote!r}")
 
         try:

@@ -109,8 +109,10 @@ def encodings(name: str, item: str, mark: bytes = b"") -> Callable[[Path], Case]
 
 def separators(separator: str) -> Callable[[Path], Case]:
     def write(folder: Path) -> Case:
-        rows = [*ROWS, ("s", f"{separator[0]}a, b", "2024-05-01")] if len(separator) > 1 else ROWS
-        (folder / "log.dat").write_text(text(rows, separator))
+        rows = [*ROWS, ("s", f"{separator[0]}a, b", "2024-05-01")] if len(separator) > 1 else [*ROWS]
+        quoted = separator.join(("s", f'"a{separator}b"', "2024-05-01")) + "\n"
+        (folder / "log.dat").write_text(text(rows, separator) + quoted)
+        rows.append(("s", f"a{separator}b", "2024-05-01"))
         form = LogFormat("log", owner="session", item="item", time="time", separator=separator)
         return Case([str(folder / "log.dat")], form, rows)
 

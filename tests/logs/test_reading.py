@@ -25,7 +25,7 @@ def test_rows(name: str, tmp_path: Path) -> None:
     case = CASES[name](tmp_path / "log")
     with DuckDB(tmp_path, "UTC") as engine:
         assert_reads(case, engine)
-    assert not (tmp_path / "texts").exists()
+    assert not list(tmp_path.rglob("*.txt"))  # what it had to turn into plain text
 
 
 @pytest.mark.parametrize("name", [name for name, (_, unit, _) in TIMES.items() if unit != "iso"])
@@ -247,3 +247,37 @@ def test_lines_across_blocks(tmp_path: Path) -> None:
         assert whole == ["session,item,time", *(line for line in lines if len(line) <= 400_000)]
         assert refused is not None
         assert pq.read_table(refused).to_pydict()["fault"] == ["line too long"] * 2
+
+
+def test_which_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of folders and of folders in them, whatever links there are; no markers, unless they are asked for."""
+    names = ("a.csv", "_b.csv", ".c.csv", "d/e.csv", "_f/g.csv", "d/_h.csv", "i.csv/part-0", "_SUCCESS")
+    for name in names:
+        (tmp_path / "logs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "logs" / name).write_text(text())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "j.csv").write_text(text())
+    (tmp_path / "logs" / "link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    visible = ["elsewhere/j.csv", "logs/a.csv", "logs/d/e.csv", "logs/i.csv/part-0"]
+    expected = {
+        "logs": visible,
+        "logs/": visible,
+        "logs/*": visible,
+        "logs/**": visible,
+        "logs/**/*.csv": visible,
+        "logs/*.csv": ["logs/a.csv", "logs/i.csv/part-0"],
+        "logs/_*.csv": ["logs/_b.csv"],
+        "logs/_b.csv": ["logs/_b.csv"],
+        "logs/_f/*": ["logs/_f/g.csv"],
+        "logs/.c.csv": ["logs/.c.csv"],
+    }
+    for pattern, files in expected.items():
+        assert find_files([pattern], FORM).paths == [str(tmp_path / name) for name in files], pattern
+    for pattern in ("", "logs/no*", "logs/*/_h*/*", "no"):
+        with pytest.raises(
+            FileNotFoundError, match="expected a file, a folder or a pattern that files match, got none"
+        ):
+            find_files([pattern], FORM)
+    (tmp_path / "logs" / "loop").symlink_to(tmp_path / "logs")
+    assert find_files(["logs"], FORM).paths == [str(tmp_path / name) for name in visible]

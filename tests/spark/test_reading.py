@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,4 +22,4 @@ def test_rows(name: str, engine: Spark, tmp_path: Path) -> None:
     case = CASES[name](tmp_path)
     assert_reads(case, engine)
     engine.session.sql("DROP TABLE IF EXISTS read")
-    shutil.rmtree(engine.folder / "texts", ignore_errors=True)
+    assert not list(engine.folder.rglob("*.txt"))
