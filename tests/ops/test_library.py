@@ -48,7 +48,8 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", ANSWER + code, *arguments]
+    # -P: where a build outside the source tree is tested, not the package in the source tree.
+    command = [sys.executable, "-P", "-c", ANSWER + code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=60)
 
 
