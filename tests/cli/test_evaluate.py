@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, words
+from logs.running import raw
+from tagnn_fast.data import read_dataset
+from tagnn_fast.training.run import open_run
 
 
 def row(printed: str, name: str) -> list[float]:
@@ -85,6 +89,48 @@ def test_data_set_that_is_refused(data: Path, copied: Path, tmp_path: Path) -> N
         "synthetic-900-200-0: expected test sessions of two clicks or more, got none"
     )
     assert contents(copied) == before
+
+
+def write_days(path: Path, days: range, items: int) -> Path:
+    """Sessions of five clicks on items that stand side by side, twenty a day."""
+    generator = np.random.default_rng(days.start)
+    rows = [
+        f"d{day}s{session},{(first + place) % items + 1},{day * 86400 + session * 60 + place}"
+        for day in days
+        for session, first in enumerate(generator.integers(0, items, 20))
+        for place in range(5)
+    ]
+    path.write_text("\n".join(["s,i,t", *rows, ""]))
+    return path
+
+
+def test_run_from_before_an_update(tmp_path: Path) -> None:
+    """On the new test set, by raw ids: items that the run has no row for are misses, and count."""
+    data, folder = tmp_path / "data", tmp_path / "run"
+    columns = ("--session-column", "s", "--item-column", "i", "--time-column", "t", "--time-unit", "seconds")
+    succeed("prepare", "logs", write_days(tmp_path / "old.csv", range(1, 5), 30), data, *columns)
+    succeed("train", data, "--run", folder, *TINY, "--protocol", "all")
+    beside = Path(shutil.copytree(data, tmp_path / "beside"))
+    succeed("prepare", "update", data, write_days(tmp_path / "new.csv", range(5, 8), 40))
+    grown, opened = read_dataset(data), open_run(folder)
+    assert len(grown.vocabulary) > len(opened.vocabulary)
+
+    sessions = [list(map(int, items)) for items in raw(grown.test, grown)]
+    examples = [(items[:end], items[end]) for items in sessions for end in range(1, len(items))]
+    unknown = sum(target not in opened.vocabulary.raw_ids.to_pylist() for _, target in examples)
+    assert 0 < unknown < len(examples)
+    lists = opened.load_recommender().recommend([prefix for prefix, _ in examples], k=20)["item"].to_numpy()
+    hits = sum(target in best for (_, target), best in zip(examples, lists.reshape(-1, 20), strict=True))
+    clicks = grown.vocabulary.counts[grown.vocabulary.encode(opened.vocabulary.raw_ids) - 1]
+    popular = opened.vocabulary.raw_ids.take(np.argsort(-clicks, kind="stable"))[:20].to_pylist()
+    popular_hits = sum(target in popular for _, target in examples)
+    for options in ((), ("--dataset", data)):
+        printed = succeed("evaluate", folder, *options)
+        assert row(printed, "tagnn_pp")[0] == round(100 * hits / len(examples), 2)
+        assert row(printed, "popularity")[0] == round(100 * popular_hits / len(examples), 2)
+        assert f"targets without a row in the run, which are misses: {unknown} of {len(examples)}" in words(printed)
+    assert "without a row in the run" not in succeed("evaluate", folder, "--dataset", beside)
+    assert len(looks_at_test_set(folder)) == 4
 
 
 def test_run_that_is_refused(copied: Path, tmp_path: Path) -> None:

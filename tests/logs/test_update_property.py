@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from logs.by_hand import ByHand, read_clicks, split_by_hand, with_new_clicks
+from logs.by_hand import ByHand, Click, read_clicks, sessions_of, split_by_hand, with_new_clicks
 from logs.running import prepared, raw, updated
 from tagnn_fast.data import Dataset, read_dataset, write_dataset
 from tagnn_fast.logs import LogFormat, PrepareOptions
@@ -51,7 +51,6 @@ def logs(draw: st.DrawFn) -> Log:
         st.integers(0, 3),
     )
     rows = draw(st.lists(row, min_size=12, max_size=60, unique_by=(lambda r: r[2]) if differ else None))
-    # A session's clicks are mostly near each other: owners have an hour of their own, and some go on over the cuts.
     if draw(st.booleans()):
         rows.sort(key=lambda r: r[2])
     rows += draw(st.lists(st.sampled_from(rows), max_size=4))  # sent twice by the shop itself
@@ -163,8 +162,18 @@ def test_any_split_gives_the_whole(log: Log) -> None:
 
 
 def assert_says_what_came(
-    after: Dataset, before: list[Any], new: list[Any], clicks: list[Any], options: PrepareOptions
+    after: Dataset, before: list[Click], new: list[Click], clicks: list[Click], options: PrepareOptions
 ) -> None:
+    """The record of the update, where a session is recognised by its clicks."""
     record = after.source["updates"][-1]
     added = len(clicks) - len(before)
     assert record["clicks"] == {"new": added, "repeated": len(new) - added}
+    sent = {(click.owner, click.item, click.time, click.place) for click in new}
+    kinds = Counter[str]()
+    for session in sessions_of(clicks, options):
+        old = [click for click in session.clicks if click.row < len(before)]
+        if len(old) < len(session.clicks):
+            kinds["continued" if old else "new"] += 1
+        elif any((click.owner, click.item, click.time, click.place) in sent for click in old):
+            kinds["repeated"] += 1
+    assert record["sessions"] == {kind: kinds[kind] for kind in ("new", "continued", "repeated")}
