@@ -72,12 +72,12 @@ def new_folder(path: Path, replaces: Collection[str] | None = None) -> Iterator[
         new.mkdir()
         yield new
         for file in (*new.rglob("*"), new):
-            _flush(file)
+            flush(file)
         if replaces is not None and path.exists():
             path.rename(before)
             _refuse_others(before, path, replaces)  # nobody can add to it any more
         new.rename(path)
-        _flush(path.parent)
+        flush(path.parent)
 
 
 @contextmanager
@@ -87,9 +87,9 @@ def replaced_file(path: Path) -> Iterator[Path]:
     with _own_folder(path) as own:
         temporary = own / path.name
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def _settle(folder: Path, path: Path) -> None:
     if before.exists():
         if not os.path.lexists(path):
             before.rename(path)
-            _flush(path.parent)
+            flush(path.parent)
         elif (folder / _NEW).exists():
             return  # what is there now came from somebody else, and this may be the only copy
     for entry in folder.iterdir():
@@ -243,6 +243,15 @@ def _put_back_as_named_before(path: Path) -> None:
     left = [folder for folder in path.parent.glob(".*.tmp") if name.fullmatch(folder.name) and folder.is_dir()]
     if left:
         max(left, key=lambda folder: folder.stat().st_mtime).rename(path)
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk has it: a rename must not outlive a crash that the content does not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -291,12 +300,3 @@ def read_json(path: Path, expected_format: str, newest_version: int) -> dict[str
     if version > newest_version:
         raise ValueError(f"{path}: expected version {newest_version}, got {version}: a newer tagnn_fast wrote it")
     return value
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk has it: a rename must not outlive a crash that the content does not."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import reprlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,8 +18,11 @@ from torch import Tensor
 
 from tagnn_fast.files import new_folder, read_json, write_json
 from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.training.options import configuration_from_json, configuration_json
 
 FORMAT, VERSION = "tagnn_fast.checkpoint", 1
+STATE = "state.json"
+_NAME = re.compile(r"epoch-\d+-step-\d+")
 
 
 @dataclass
@@ -96,8 +102,8 @@ def save_checkpoint(
     Raises:
         OSError: where it cannot be written.
     """
-    path = folder / f"epoch-{progress.epoch:03d}-step-{progress.step:06d}"
-    if path.exists():
+    path = folder / _name(progress)
+    if (path / STATE).exists():
         return path
     names = [name for name, _ in model.named_parameters()]
     state = optimizer.state_dict()["state"]
@@ -109,16 +115,21 @@ def save_checkpoint(
         save_tensors(optimizer_tensors, temporary / "optimizer.safetensors")
         save_tensors(_random_states(), temporary / "random.safetensors")
         content = {"format": FORMAT, "version": VERSION, "progress": asdict(progress), "configuration": configuration}
-        write_json(temporary / "state.json", content)
-    for other in list_checkpoints(folder):
-        if other != path:
+        write_json(temporary / STATE, content)
+    for other in folder.iterdir():
+        if _NAME.fullmatch(other.name) and other != path:
+            (other / STATE).unlink(missing_ok=True)  # first: a folder without it is no checkpoint
             shutil.rmtree(other)
     return path
 
 
+def _name(progress: Progress) -> str:
+    return f"epoch-{progress.epoch:03d}-step-{progress.step:06d}"
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    whole = [path for path in folder.glob("epoch-*-step-*") if (path / "state.json").exists()]
+    whole = [path for path in folder.glob("epoch-*-step-*") if _NAME.fullmatch(path.name) and (path / STATE).exists()]
     return sorted(whole, key=lambda path: [int(part) for part in path.name.split("-")[1::2]])
 
 
@@ -130,19 +141,17 @@ def load_checkpoint(
     Raises:
         ValueError: on a damaged checkpoint, or one of another configuration or a newer version.
     """
-    content = read_json(path / "state.json", FORMAT, VERSION)
-    saved = content.get("configuration")
-    if not isinstance(saved, dict) or not all(isinstance(part, dict) for part in saved.values()):
-        raise ValueError(f"{path / 'state.json'}: expected a configuration, got {saved!r}")
+    content = read_json(path / STATE, FORMAT, VERSION)
+    saved = configuration_json(*configuration_from_json(content.get("configuration"), path / STATE))
     differing = [
-        f"{part}.{name}: {saved.get(part, {}).get(name)!r} instead of {value!r}"
+        f"{part}.{name}: {saved[part][name]!r} instead of {value!r}"
         for part, values in configuration.items()
         for name, value in values.items()
-        if saved.get(part, {}).get(name) != value
+        if saved[part][name] != value
     ]
     if differing:
         raise ValueError(f"{path}: expected a checkpoint of this configuration, got {'; '.join(differing)}")
-    progress = _progress(content, path / "state.json")
+    progress = _progress(content, path / STATE)
     load_parameters(model, path / "model.safetensors")
     _load_optimizer(model, optimizer, path / "optimizer.safetensors", begun=progress.epoch + progress.step > 0)
     _load_random_states(path / "random.safetensors")
@@ -151,10 +160,52 @@ def load_checkpoint(
 
 def _progress(content: Mapping[str, Any], path: Path) -> Progress:
     saved = content.get("progress")
-    expected = {field.name: field.type for field in fields(Progress)}
-    if not isinstance(saved, dict) or saved.keys() != expected.keys() or len(saved["history"]) != saved["epoch"]:
-        raise ValueError(f"{path}: expected where the run stands ({', '.join(expected)}), got {saved!r}")
-    return Progress(**saved)
+    expected = [field.name for field in fields(Progress)]
+    if not isinstance(saved, dict) or saved.keys() != set(expected):
+        raise ValueError(f"{path}: expected where the run stands ({', '.join(expected)}), got {_short(saved)}")
+    progress = Progress(**saved)
+    for name, value, valid in (
+        ("epoch", progress.epoch, _is_count(progress.epoch)),
+        ("step", progress.step, _is_count(progress.step)),
+        ("loss_sum", progress.loss_sum, _is_finite(progress.loss_sum)),
+        ("seconds", progress.seconds, _is_finite(progress.seconds)),
+        ("history", progress.history, isinstance(progress.history, list)),
+    ):
+        if not valid:
+            raise ValueError(f"{path}: expected {name} of where the run stands, got {_short(value)}")
+    if len(progress.history) != progress.epoch or path.parent.name != _name(progress):
+        raise ValueError(
+            f"{path}: expected the state of {path.parent.name} with a record of each epoch, got {_name(progress)} with "
+            f"{len(progress.history)}"
+        )
+    for number, record in enumerate(progress.history, start=1):
+        if not _is_record(record, number) or _figures_of(record) != _figures_of(progress.history[0]):
+            raise ValueError(f"{path}: expected the record of epoch {number}, got {_short(record)}")
+    return progress
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_record(record: object, number: int) -> bool:
+    if not isinstance(record, dict) or not _is_count(record.get("epoch")) or record["epoch"] != number:
+        return False
+    figures = record.get("validation", {})
+    numbers = [record.get(name) for name in ("learning_rate", "training_loss", "training_seconds")]
+    return isinstance(figures, dict) and all(map(_is_finite, (*numbers, *figures.values())))
+
+
+def _figures_of(record: Mapping[str, Any]) -> list[str]:
+    return sorted(record.get("validation", {}))
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value)
 
 
 def _load_optimizer(model: SessionRecommender, optimizer: torch.optim.Optimizer, path: Path, begun: bool) -> None:

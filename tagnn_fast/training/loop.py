@@ -88,18 +88,38 @@ class _Training:
             fabric_model.mark_forward_method(method)
         kind = ResidentSteps if can_be_resident(device) else Steps
         self.steps = kind(self.fabric, fabric_model, fabric_optimizer, self.protocol.train, options.batch_size)
-        checkpoints = list_checkpoints(run.checkpoints)
-        self.progress = (
-            load_checkpoint(checkpoints[-1], self.model, self.optimizer, run.configuration)
-            if checkpoints
-            else Progress()
-        )
+        self.progress = self._stand()
+
+    def _stand(self) -> Progress:
+        """Where the run stands: at its newest checkpoint, or at the beginning."""
+        checkpoints = list_checkpoints(self.run.checkpoints)
+        if not checkpoints:
+            return Progress()
+        path = checkpoints[-1]
+        try:
+            progress = load_checkpoint(path, self.model, self.optimizer, self.run.configuration)
+        except ValueError as error:
+            way_out = f"; without {path} the run goes on from {checkpoints[-2].name}" if len(checkpoints) > 1 else ""
+            raise ValueError(f"{error}{way_out}") from None
+        validates = self.protocol.validation is not None
+        if (
+            progress.epoch > self.run.training.epochs
+            or progress.step > self._steps_per_epoch
+            or any(("validation" in record) != validates for record in progress.history)
+        ):
+            raise ValueError(f"{path}: expected a checkpoint of this run, got {path.name} of another")
+        return progress
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return math.ceil(len(self.protocol.train) / self.run.training.batch_size)
 
     def run_to_end(self) -> dict[str, Any]:
         epochs = self.run.training.epochs
-        steps_per_epoch = math.ceil(len(self.protocol.train) / self.run.training.batch_size)
+        steps_per_epoch = self._steps_per_epoch
         done = self.progress.epoch * steps_per_epoch + self.progress.step
-        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=done) as self.writer:
+        self._keep_chosen()
+        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=done + 1) as self.writer:
             while self.progress.epoch < epochs:
                 with matrix_precision(self.run.training.precision, self.fabric.device):
                     self._train_epoch(steps_per_epoch)
@@ -128,7 +148,7 @@ class _Training:
                 self.writer.add_scalar("training/loss of the last step", float(loss), step)
             self.observer.advance(taken, mean)
             if self.stop():
-                self._mean_loss(loss_sum, min(progress.step * size, len(examples)))  # nothing diverged is ever saved
+                self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
                 progress.loss_sum = float(loss_sum)
                 progress.seconds += time.perf_counter() - start
                 self._interrupt()
@@ -157,19 +177,26 @@ class _Training:
         if protocol.validation is not None:
             record["validation"] = self._evaluate(protocol.validation, protocol.validation_name)
             if protocol.validates_on_test:
-                self.run.log_test_read("train", self.dataset.name, record["validation"], epoch=record["epoch"])
+                self._log_look(record["validation"], record["epoch"])
         progress.history.append(record)
-        chosen = choose_epoch(progress.history)
-        if chosen == record["epoch"]:
-            self.run.keep_model(self.model.state_dict(), chosen)
         progress.epoch, progress.step, progress.loss_sum, progress.seconds = progress.epoch + 1, 0, 0.0, 0.0
-        self._save()
         step = progress.epoch * steps_per_epoch
         self.writer.add_scalar("training/loss", record["training_loss"], step)
         self.writer.add_scalar("training/learning rate", record["learning_rate"], step)
         for name, value in record.get("validation", {}).items():
             self.writer.add_scalar(f"{protocol.validation_name}/{name}", value, step)
+        self._save()
+        self._keep_chosen()
         self.observer.end_epoch(record)
+
+    def _keep_chosen(self) -> None:
+        """Make the weights of an epoch that has just ended the run's, if it is the best so far.
+
+        The checkpoint comes first: where the run is stopped between the two, they are taken from it.
+        """
+        progress = self.progress
+        if progress.history and progress.step == 0 and choose_epoch(progress.history) == progress.epoch:
+            self.run.keep_model(self.model.state_dict(), progress.epoch)
 
     def _check_parameters(self) -> None:
         for name, value in self.model.named_parameters():
@@ -202,8 +229,14 @@ class _Training:
         if self.run.kept_epoch() != epoch:
             raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
         figures = self._evaluate(PrefixExamples(self.dataset.test), "test")
-        self.run.log_test_read("train", self.dataset.name, figures, epoch=epoch)
+        self._log_look(figures, epoch)
         return figures
+
+    def _log_look(self, figures: dict[str, float], epoch: int) -> None:
+        """Log a look at the test set, unless the run was stopped after it had done so and sees the same again."""
+        look = {"reader": "train", "epoch": epoch, "figures": figures}
+        if not any(look.items() <= read.items() for read in self.run.test_reads()):
+            self.run.log_test_read("train", self.dataset.name, figures, epoch=epoch)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
         def advance(scored: int) -> None:
@@ -223,6 +256,8 @@ class _Training:
         raise Interrupted(f"stopped {where}; saved {path}")
 
     def _save(self) -> str:
+        self._check_parameters()  # nothing diverged is ever saved
+        self.writer.flush()
         path = save_checkpoint(self.run.checkpoints, self.model, self.optimizer, self.progress, self.run.configuration)
         write_json(self.run.folder / "history.json", self.progress.history)
         return path.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -127,15 +128,17 @@ def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str
     return {"model": asdict(model), "training": asdict(training)}
 
 
-def configuration_from_json(value: Mapping[str, Any], where: object) -> tuple[ModelConfig, TrainingConfig]:
-    """The configurations that :func:`configuration_json` wrote.
+def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, TrainingConfig]:
+    """The configurations that :func:`configuration_json` wrote; fields that an earlier version had not are the default.
 
     Raises:
         ValueError: on fields that are missing, unknown or refused.
     """
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(part), dict) for part in ("model", "training")):
+        raise ValueError(f"{where}: expected the configuration of a run, got {reprlib.repr(value)}")
     try:
         return ModelConfig(**value["model"]), TrainingConfig(**value["training"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: expected the configuration of a run, got {error}") from None
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 import tagnn_fast
 from tagnn_fast.config import ModelConfig
@@ -23,6 +21,7 @@ from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import new_folder, read_json, replaced_file, write_json
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import load_parameters, save_tensors
+from tagnn_fast.training.looks import append_look, read_looks
 from tagnn_fast.training.options import TrainingConfig, configuration_from_json, configuration_json, make_model
 
 FORMAT, VERSION = "tagnn_fast.run", 1
@@ -90,9 +89,17 @@ class Run:
             save_tensors(parameters, temporary, epoch=str(epoch))
 
     def kept_epoch(self) -> int:
-        """The epoch whose weights are kept."""
-        with safe_open(self.weights, "pt") as file:
-            return int((file.metadata() or {}).get("epoch", 0))
+        """The epoch whose weights are kept.
+
+        Raises:
+            FileNotFoundError: where there are none.
+            ValueError: where they are damaged.
+        """
+        try:
+            with safe_open(self.weights, "pt") as file:
+                return int((file.metadata() or {}).get("epoch", 0))
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{self.weights}: expected a safetensors file with its epoch, got {error}") from None
 
     def load_recommender(self, device: str | torch.device = "cpu", bfloat16_table: bool = False) -> Recommender:
         """The run's model, ready to recommend.
@@ -116,20 +123,15 @@ class Run:
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""
         record = {"time": _now(), "reader": reader, "dataset": dataset, **more, "figures": dict(figures)}
-        with (self.folder / "test_reads.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_look(self.folder / "test_reads.jsonl", record)
 
     def test_reads(self) -> list[dict[str, Any]]:
-        """All looks at test sets so far."""
-        path = self.folder / "test_reads.jsonl"
-        if not path.exists():
-            return []
-        try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: expected a JSON object in each line, got {error}") from None
+        """All looks at test sets so far.
+
+        Raises:
+            ValueError: where their log is damaged.
+        """
+        return read_looks(self.folder / "test_reads.jsonl")
 
 
 def create_run(
