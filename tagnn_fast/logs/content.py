@@ -153,9 +153,9 @@ def first_line(path: str, encoding: str) -> str | None:
     Raises:
         ValueError: see :func:`blocks`.
     """
-    decoder, text = _decoder(encoding), ""
-    for block in chain(blocks(path, {}), [b""]):
-        text = _without_beginning(text + decoder.decode(block, final=not block))
+    text = ""
+    for piece, _ in _texts(path, encoding, {}):
+        text += piece
         if "\n" in text or len(text) > _LONGEST:
             break
     line = text.split("\n", 1)[0]
@@ -171,15 +171,11 @@ def lines(path: str, encoding: str, records: dict[str, Record]) -> Iterator[tupl
     Raises:
         ValueError: see :func:`blocks`.
     """
-    decoder = _decoder(encoding)
-    rest, endless, first = "", "", True
-    for block in chain(blocks(path, records), [b""]):
-        rest += decoder.decode(block, final=not block)
-        if not block and (rest or endless):
+    rest, endless = "", ""
+    for piece, last in _texts(path, encoding, records):
+        rest += piece
+        if last and (rest or endless):
             rest += "\n"
-        if first:
-            rest = _without_beginning(rest)
-            first = not rest
         end = rest.rfind("\n") + 1
         if end == 0:
             if len(rest) > _LONGEST:
@@ -204,14 +200,23 @@ def lines(path: str, encoding: str, records: dict[str, Record]) -> Iterator[tupl
         yield good, refused
 
 
-def _decoder(encoding: str) -> io.IncrementalNewlineDecoder:
+def _texts(path: str, encoding: str, records: dict[str, Record]) -> Iterator[tuple[str, bool]]:
+    r"""Decoded blocks with \n at the ends of lines, and whether it is the last; no mark or blank lines before all."""
     decoder = codecs.getincrementaldecoder(encoding)("tagnn_fast.undecoded")
-    return io.IncrementalNewlineDecoder(decoder, translate=True)
-
-
-def _without_beginning(text: str) -> str:
-    """Without a byte order mark and blank lines."""
-    return re.sub(r"\A\ufeff?(?: *\n)*", "", text)
+    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+    marked, beginning = True, True
+    held = ""
+    for block in chain(blocks(path, records), [b""]):
+        held += newlines.decode(block, final=not block)
+        if marked and held:
+            held, marked = held.removeprefix("\ufeff"), False
+        if beginning:
+            held = re.sub(r"\A(?: *\n)+", "", held)
+            if block and not held.strip(" ") and len(held) <= _LONGEST:
+                continue
+            beginning = False
+        yield held, not block
+        held = ""
 
 
 def _encoded(text: str) -> bytes | None:

@@ -15,6 +15,7 @@ import pytest
 from logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
 from logs.running import prepared
 from tagnn_fast.logs import DuckDB, LogFormat, PrepareOptions, find_files
+from tagnn_fast.logs import content as reader
 
 EVERYTHING = PrepareOptions(minimum_length=1, minimum_support=1)
 
@@ -281,3 +282,48 @@ def test_which_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             find_files([pattern], FORM)
     (tmp_path / "logs" / "loop").symlink_to(tmp_path / "logs")
     assert find_files(["logs"], FORM).paths == [str(tmp_path / name) for name in visible]
+
+
+ALPHABET = ["a", "b,", " ", "\n", "\n", "\r\n", "\r", "\0", "é", "🛒", "\ufeff", b"\xff", b"\xc3", "x" * 25]
+
+
+def lines_by_hand(raw: bytes, encoding: str) -> tuple[list[str], list[str]]:
+    """Lines that can be used, and those that cannot."""
+    text = raw.decode(encoding, "tagnn_fast.undecoded").removeprefix("\ufeff")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = [line for line in lines if line.strip(" ")]
+    bad = [len(line) > 20 or "\0" in line or "\udcff" in line for line in lines]
+    return [line for line, wrong in zip(lines, bad, strict=True) if not wrong], [
+        line for line, wrong in zip(lines, bad, strict=True) if wrong
+    ]
+
+
+def test_lines_of_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever falls onto the ends of blocks; and what is read as it is has the same lines."""
+    monkeypatch.setattr(reader, "_BLOCK", 7)
+    monkeypatch.setattr(reader, "_LONGEST", 20)
+    generator = random.Random(2)
+    log, plain = tmp_path / "log", 0
+    for number in range(1500):
+        letters = ALPHABET[: generator.choice((4, 6, len(ALPHABET)))]
+        parts = [generator.choice(letters) for _ in range(generator.randrange(25))]
+        encoding = ("utf-8", "latin-1", "utf-16-le")[number % 3]
+        raw = b"".join(part if isinstance(part, bytes) else part.encode(encoding, "replace") for part in parts)
+        log.write_bytes(raw)
+        good, bad = lines_by_hand(raw, encoding)
+        found, refused = b"", list[tuple[str, str]]()
+        records: dict[str, reader.Record] = {}
+        for whole, others in reader.lines(str(log), encoding, records):
+            found += whole
+            refused += others
+        read = found.decode().split("\n")[:-1]
+        assert [line for line in read if line.strip(" ")] == good
+        assert not good or bad or read[0] == good[0]
+        assert len(refused) == len(bad)
+        assert [reason == "line too long" for reason, _ in refused] == [len(line) > 20 for line in bad]
+        assert records[str(log)].described["sha256"] == hashlib.sha256(raw).hexdigest()
+        if reader.is_plain(str(log), encoding, {}):
+            plain += 1
+            assert not bad
+            assert raw.removesuffix(b"\n") == found.removesuffix(b"\n")
+    assert plain > 50
