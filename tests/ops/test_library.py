@@ -182,6 +182,43 @@ def test_without_python(tmp_path: Path, libraries: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+TOGETHER = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char** names) {
+  for (int i = 1; i < count; ++i) {
+    const char* (*error)(void) = dlsym(dlopen(names[i], RTLD_NOW | RTLD_NOLOAD), "tagnn_fast_load_error");
+    printf("%s\n", error() == NULL ? "registered" : error());
+  }
+}
+"""
+
+
+def test_both_linked_to_one_program(tmp_path: Path, libraries: dict[str, str]) -> None:
+    """Where the loader maps both before either is initialised, one registers; the other says why it did not."""
+    if shutil.which("gcc") is None:
+        pytest.skip("expected gcc on PATH")
+    (tmp_path / "program.c").write_text(TOGETHER)
+    torch_libraries = Path(torch.__file__).parent / "lib"
+    names = [libraries["one"], libraries["other"]]
+    command = ["gcc", "program.c", "-o", "program", "-Wl,--no-as-needed", *names, f"-Wl,-rpath-link,{torch_libraries}"]
+    subprocess.run([*command, "-Wl,--allow-shlib-undefined"], cwd=tmp_path, check=True)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(torch_libraries)}
+    done = subprocess.run([tmp_path / "program", *names], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert "registered" in (first, second)
+    refused, registered = (names[1], names[0]) if first == "registered" else (names[0], names[1])
+    message = second if first == "registered" else first
+    version = {names[0]: VERSION, names[1]: OTHER_VERSION}
+    assert message == (
+        f"expected ops of version {version[registered]}, which {registered} registered in this process, "
+        f"got version {version[refused]}"
+    )
+    assert done.stderr == f"tagnn_fast: {refused}: {message}\n"
+
+
 FORK = """
 import multiprocessing, os, signal
 load(sys.argv[1])
