@@ -162,15 +162,19 @@ def first_line(path: str, encoding: str) -> str | None:
     return None if _encoded(line) is None else line
 
 
-def lines(path: str, encoding: str, records: dict[str, Record]) -> Iterator[tuple[bytes, list[tuple[str, str]]]]:
+def lines(
+    path: str, encoding: str, records: dict[str, Record], longest: int | None = None
+) -> Iterator[tuple[bytes, list[tuple[str, str]]]]:
     r"""Whole lines of a file as UTF-8, many at once, each ended by \n; and lines that are none, each with the reason.
 
     A line ends at \n, \r\n or \r, quoted or not. Blank lines before the first other one and a byte order mark are
-    left out. Lines with bytes that are no text in `encoding`, with NUL, or of more than 400,000 characters are none.
+    left out. Lines with bytes that are no text in `encoding`, with NUL, or of more than `longest` characters (400,000)
+    are none.
 
     Raises:
         ValueError: see :func:`blocks`.
     """
+    longest = _LONGEST if longest is None else longest
     rest, endless = "", ""
     for piece, last in _texts(path, encoding, records):
         rest += piece
@@ -178,12 +182,12 @@ def lines(path: str, encoding: str, records: dict[str, Record]) -> Iterator[tupl
             rest += "\n"
         end = rest.rfind("\n") + 1
         if end == 0:
-            if len(rest) > _LONGEST:
+            if len(rest) > longest:
                 endless, rest = endless or rest[:1000], ""
             continue
         whole, rest = rest[:end], rest[end:]
         refused = []
-        if endless or whole.index("\n") > _LONGEST:  # all but the first line are within one block
+        if endless or whole.index("\n") > longest:  # all but the first line are within one block
             line, whole = whole.split("\n", 1)
             refused.append(("line too long", (endless or line)[:1000]))
             endless = ""

@@ -106,12 +106,17 @@ def _write_refused(refused: list[tuple[str, str]], path: Path, writer: pq.Parque
 
 
 def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
-    """The files that paths, folders and globs name.
+    r"""The files that paths, folders and globs name.
 
     Of a folder, and where a pattern matches one, all files are taken, those of its folders too, but for those whose
     name, or a folder's in it, begins with "." or "_": markers and what is not finished. Nothing in a path is taken for
-    a column. A file is Parquet, gzip or zstd by its content, and JSON lines by its name (.json, .jsonl, .ndjson) or
-    where its first line is a JSON object.
+    a column. Rows are in the order of their files' absolute paths, whatever order they are given in.
+
+    A file is Parquet, gzip or zstd by its content, and JSON lines by its name (.json, .jsonl, .ndjson) or where its
+    first line is a JSON object. Of what is read of each, see :func:`tagnn_fast.logs.parquet.parquet_rows` and
+    :func:`tagnn_fast.logs.json_lines.json_rows`. All else is text in the format's encoding, whose lines end at \n, \r\n
+    or \r, quoted or not. Bad rows are those with bytes that are no text in it, with NUL, with more than 400,000
+    characters, and with another number of columns than the header (or `columns`) has; blank lines are none.
 
     Raises:
         FileNotFoundError: where one names none.

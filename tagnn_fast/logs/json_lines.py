@@ -14,6 +14,7 @@ from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.parquet import UNEQUAL, Rows
 
 _CLICKS = 50_000  # that are given at once
+_LONGEST = 1 << 24  # characters of a line, which may be a user's clicks of a year
 
 
 class _Fraction(str):
@@ -38,6 +39,9 @@ def json_rows(files: LogFiles, names: Sequence[str]) -> Iterator[Rows]:
     all its elements: `events.aid` of ``{"session": 1, "events": [{"aid": 5}, {"aid": 6}]}`` is 5 and 6. A line with
     lists is as many clicks, in order: all its lists have the same length, other values hold for all. An empty list is a
     click without an item. Numbers are taken as they are written. Where a key is there twice, the last one counts.
+    A line cannot be used where it is no JSON object, where lists differ in length, where an id is anything but a text,
+    an integer or null, a time but a text, a number or null, an event but a text, an integer, a boolean or null; where
+    its text has half a character (a lone surrogate), or where it has more than 16,777,216 characters.
 
     Raises:
         ValueError: see :func:`tagnn_fast.logs.content.blocks`.
@@ -51,7 +55,7 @@ def json_rows(files: LogFiles, names: Sequence[str]) -> Iterator[Rows]:
     nothing = [None] * len(names)
     read = _idomaar if files.kind == "idomaar" else _decoder.decode
     for path in files.paths:
-        for whole, refused in content.lines(path, files.form.encoding, files.records):
+        for whole, refused in content.lines(path, files.form.encoding, files.records, _LONGEST):
             for fault, line in refused:
                 add(*nothing, fault, line)
             for line in whole.decode().split("\n"):
