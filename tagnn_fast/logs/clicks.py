@@ -71,7 +71,7 @@ def unite(engine: Engine, stored: StoredClicks, new: Table) -> Union:
     Two clicks are equal where all is equal but the row. Of equal ones, there are then as many as in the one of the two
     that has more: a click that was sent again is not there twice, and two clicks at the same time stay two.
     """
-    old = engine.connection.read_parquet(str(stored.in_folder(engine.folder)))
+    old = engine.stored(stored.in_folder(engine.folder))
     if "place" not in old.columns:
         old = old.mutate(place=_.time)
     old = old.select(new.columns)

@@ -72,6 +72,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def stored(self, path: Path) -> Table:
+        """The rows of a Parquet file that a data set has; the names of folders are none of them."""
+
+    @abstractmethod
     def version(self) -> str:
         """Name and version, for the record."""
 
@@ -205,6 +209,10 @@ class DuckDB(Engine):
         kept = kept.mutate(row=kept.rowid(), fault=nothing, line=nothing).filter(_.broken.isnull())
         return kept.select(*fields, "fault", "line", "row").union(malformed)
 
+    def stored(self, path: Path) -> Table:
+        """See the base class."""
+        return self.connection.read_parquet([glob.escape(str(path))], hive_partitioning=False)
+
     def _refuse_open_quotes(self, named: dict[str, str]) -> None:
         """How many rows such a quote has swallowed is not known, so that they cannot be counted as bad."""
         found = self.connection.con.execute(
@@ -314,7 +322,7 @@ class Spark(Engine):
         places = [files.columns.index(name) for name in columns]
         kept = [f.col(names[place]).alias(field) for place, field in zip(places, fields, strict=True)]
         fault = f.when(f.col("line").isNotNull(), COLUMNS).alias("fault")
-        frame = reader.csv([re.sub(r"([\\\[\]{}*?])", r"\\\1", path) for path in plain])
+        frame = reader.csv([_literally(path) for path in plain])
         frame.select(*kept, fault, "line", *_places(f)).write.saveAsTable("read")
         read = self.session.table("read")
         for path in folder.glob("*.txt"):
@@ -337,6 +345,12 @@ class Spark(Engine):
             numbered = numbered.union(self.session.read.parquet(refused).select(*nothing, "fault", "line", row))
         numbered.createOrReplaceTempView("numbered")
         return self.connection.table("numbered")
+
+    def stored(self, path: Path) -> Table:
+        """See the base class."""
+        frame = self.session.read.options(recursiveFileLookup=True).parquet(_literally(path))
+        frame.createOrReplaceTempView("stored")
+        return self.connection.table("stored")
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """See the base class."""
@@ -387,6 +401,11 @@ def _places(f: Any) -> list[Any]:
         f.col("_metadata.file_block_start").alias("block"),
         f.monotonically_increasing_id().alias("id"),
     ]
+
+
+def _literally(path: str | Path) -> str:
+    """A path for Spark, which takes patterns."""
+    return re.sub(r"([\\\[\]{}*?])", r"\\\1", str(path))
 
 
 def _path(uri: str) -> str:

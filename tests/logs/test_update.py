@@ -132,6 +132,14 @@ def test_ids_that_do_not_fit(tmp_path: Path) -> None:
     assert after.vocabulary.raw_ids.to_pylist()[-2:] == ["7", "1"]
 
 
+def test_folder_with_a_name_like_a_column(first: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "item=99" / "[o]wner=*" / "data"
+    write_dataset(first, folder)
+    second = write_log(tmp_path / "second.csv", SECOND)
+    after = updated(read_dataset(folder), second, FORM)
+    assert_same_sessions(after, updated(first, second, FORM))
+
+
 def test_titles_go_on(first: Dataset, tmp_path: Path) -> None:
     """Those of items that get their row by the update too; new ones replace old ones."""
     titled = first.with_titles({"a": "Apple", "b": "Bread", "x": "Xylophone"})
