@@ -170,7 +170,7 @@ def test_refuses_without_torch(tmp_path: Path, sources: Path) -> None:
 
 def test_refuses_old_setuptools(tmp_path: Path, sources: Path) -> None:
     """The one that Python 3.11 puts into a new environment."""
-    environment = create(tmp_path / "environment", "setuptools==65.5.0", "wheel")
+    environment = create(tmp_path / "environment", "setuptools==65.5.0")
     output = environment.install("--no-build-isolation", "--no-deps", sources, fails=True)
     message = "setuptools: expected 77 or newer, got 65.5.0; pip install 'setuptools>=77', or build without"
     assert f"{message} --no-build-isolation\n" in output
