@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
+import pyarrow as pa
+import torch
 import typer
 
 from tagnn_fast import __version__
-from tagnn_fast.cli import demo, evaluate, export, info, prepare, recommend, train
+from tagnn_fast.cli import demo, evaluate, export, info, prepare, recommend, similar, train
 from tagnn_fast.cli.console import errors
 
 _EXTRAS = {
@@ -20,16 +23,18 @@ _EXTRAS = {
 app = typer.Typer(
     help="Session-based recommendation with TAGNN++: prepare click data, train, evaluate, recommend.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # texts are shown as they are, brackets too
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(prepare.app, name="prepare")
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("recommend")(recommend.recommend)
-app.command("export")(export.export)
-app.command("info")(info.info)
-app.command("demo")(demo.demo)
+app.add_typer(prepare.app, name="prepare", short_help="Make a data set.")
+app.command("train", short_help="Train a model.")(train.train)
+app.command("evaluate", short_help="Score a model on the test sessions.")(evaluate.evaluate)
+app.command("recommend", short_help="Recommend for a session or a file of them.")(recommend.recommend)
+app.command("similar", short_help="Show the items most like some items.")(similar.similar)
+app.command("export", short_help="Write a model for services.")(export.export)
+app.command("info", short_help="Describe a data set or a run.")(info.info)
+app.command("demo", short_help="Everything once, on synthetic clicks.")(demo.demo)
 
 
 @app.callback(invoke_without_command=True)
@@ -40,20 +45,37 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Run a command; errors are printed in a line, with a traceback only where TAGNN_FAST_TRACEBACK is set."""
+    """Run a command; what a user can mend is said in a line, unless TAGNN_FAST_TRACEBACK asks for a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # ids and paths may have what its encoding has not
     if os.environ.get("TAGNN_FAST_TRACEBACK"):
         app()
         return
     try:
         app()
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        errors.print(f"error: {error}", style="red", soft_wrap=True)
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise  # a fault of ours
+        errors.print(f"error: {' '.join(message.splitlines())}", style="red", soft_wrap=True)
         sys.exit(1)
-    except ModuleNotFoundError as error:
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell a user of an error that comes of what was asked for, or of the machine; None of any other."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _no_memory(error)):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    if isinstance(error, (ValueError, TypeError, OSError, FloatingPointError, OverflowError, pa.ArrowException)):
+        return str(error) or type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
         module = (error.name or "").split(".")[0]
         extra = next((extra for extra, modules in _EXTRAS.items() if module in modules), None)
-        if extra is None:
-            raise
-        message = f"error: this command needs {module}: pip install 'tagnn_fast[{extra}]'"
-        errors.print(message, style="red", soft_wrap=True)
-        sys.exit(1)
+        return extra and f"this command needs {module}: pip install 'tagnn_fast[{extra}]'"
+    return None
+
+
+def _no_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch or its compiled code ran out of memory, which on the CPU only the text says."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "bad_alloc" in text

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+import rich.table
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderResult
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,13 +19,45 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from tagnn_fast.training.observer import Observer
 
-console = Console(markup=False, emoji=False, highlight=False)  # names and paths are printed as they are
-errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+_NO_TERMINAL = 1_000_000  # characters of a line
+
+
+class _Console(Console):
+    """As wide as its lines where it is no terminal: what another program reads is neither cut nor folded."""
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
+        """Characters and lines."""
+        size = super().size
+        return size if self.is_terminal else ConsoleDimensions(_NO_TERMINAL, size.height)
+
+
+# Names and paths are printed as they are.
+console = _Console(markup=False, emoji=False, highlight=False)
+errors = _Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+class Table(rich.table.Table):
+    """A table that cuts nothing: a terminal that is too narrow folds its cells. Its title has lines of its own."""
+
+    def __init__(self, *headers: str, title: str) -> None:
+        super().__init__()
+        self._heading = title
+        for header in headers:
+            self.add(header)
+
+    def add(self, header: str, right: bool = False) -> None:
+        """Add a column."""
+        self.add_column(header, justify="right" if right else "left", overflow="fold")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The title, then the table."""
+        yield Text(self._heading, "table.title")
+        yield from super().__rich_console__(console, options)
 
 
 def say(line: str, style: str | None = None) -> None:
@@ -95,11 +128,10 @@ class ProgressObserver(Observer):
 
 def figures_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
     """Metrics by recommender, in percent."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
+    table = Table("", title=title)
     names = list(next(iter(rows.values())))
     for name in names:
-        table.add_column(name, justify="right")
+        table.add(name, right=True)
     for row, figures in rows.items():
         table.add_row(row, *(f"{figures[name]:.2f}" for name in names))
     return table

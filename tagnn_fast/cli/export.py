@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from tagnn_fast.cli.console import console, say
+from tagnn_fast.cli.console import Table, console, say
 from tagnn_fast.training.run import open_run
 
 
@@ -28,8 +27,8 @@ def export(
     from tagnn_fast.export.folder import export_run
 
     manifest = export_run(open_run(run), output, k_max, bfloat16_table)
-    table = Table("file", "bytes", title=f"{output}", title_justify="left")
-    table.columns[1].justify = "right"
+    table = Table("file", title=f"{output}")
+    table.add("bytes", right=True)
     for name, entry in manifest["files"].items():
         table.add_row(name, f"{entry['bytes']:,}")
     console.print(table)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from tagnn_fast.cli.console import console, say
+from tagnn_fast.cli.console import Table, console, say
 from tagnn_fast.data import Dataset, read_dataset
 from tagnn_fast.files import load_json
 from tagnn_fast.training.checkpoints import list_checkpoints
@@ -36,9 +35,9 @@ def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run f
 def dataset_table(name: str, statistics: Mapping[str, Mapping[str, float]]) -> Table:
     """Counts of both splits."""
     title = f"{name}: {statistics['items']['count']:,} items"
-    table = Table(title=title, title_justify="left")
-    for column in ("", "train", "test"):
-        table.add_column(column, justify="left" if column == "" else "right")
+    table = Table("", title=title)
+    for column in ("train", "test"):
+        table.add(column, right=True)
     for key, value in statistics["train"].items():
         table.add_row(key.replace("_", " "), f"{value:,}", f"{statistics['test'][key]:,}")
     return table
@@ -46,9 +45,9 @@ def dataset_table(name: str, statistics: Mapping[str, Mapping[str, float]]) -> T
 
 def steps_table(source: Mapping[str, Any]) -> Table:
     """What was there after each step from the logs to the data set, and the rows that could not be used."""
-    table = Table(title="from the logs", title_justify="left")
-    for column in ("", "clicks", "sessions", "items"):
-        table.add_column(column, justify="left" if column == "" else "right")
+    table = Table("", title="from the logs")
+    for column in ("clicks", "sessions", "items"):
+        table.add(column, right=True)
     for reason, found in source["bad_rows"].items():
         table.add_row(f"dropped: {reason}", f"{found['count']:,}")
     for step in source["steps"]:

@@ -8,9 +8,8 @@ from typing import Annotated, Optional
 import numpy as np
 import pyarrow as pa
 import typer
-from rich.table import Table
 
-from tagnn_fast.cli.console import console, say
+from tagnn_fast.cli.console import Table, console, say
 from tagnn_fast.data import Vocabulary
 from tagnn_fast.data.session_files import SessionPart, read_sessions
 from tagnn_fast.data.table_files import TableWriter
@@ -105,18 +104,20 @@ def _answers(recommender: Recommender, part: SessionPart, k: int, exclude_clicke
 
 def recommendation_table(answer: pa.Table, items: list[str], vocabulary: Vocabulary) -> Table:
     """The answer for one session, for people; with titles, if the data set has any."""
-    source, skipped = answer["answer"][0].as_py(), answer["skipped"][0].as_py()
     title = f"after {' '.join(items)}"
+    if answer.num_rows == 0:
+        return Table(title=f"{title}: there is no item that was not clicked")
+    source, skipped = answer["answer"][0].as_py(), answer["skipped"][0].as_py()
     if source == "popularity":
         title += ": no item of it is known, so the most popular ones"
     elif skipped:
         title += f" ({skipped} unknown, skipped)"
-    table = Table(title=title, title_justify="left")
-    for column in ("rank", "item", "clicks in training" if source == "popularity" else "score"):
-        table.add_column(column, justify="right")
     titled = vocabulary.titles is not None
+    table = Table(title=title)
+    for column in ("rank", "item", "clicks in training" if source == "popularity" else "score"):
+        table.add(column, right=True)
     if titled:
-        table.add_column("title")
+        table.add("title")
     for row in answer.to_pylist():
         score = f"{row['score']:,.0f}" if source == "popularity" else f"{row['score']:.4f}"
         named = [vocabulary.title(row["item"]) or ""] if titled else []

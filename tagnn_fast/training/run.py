@@ -219,7 +219,12 @@ def open_run(folder: str | Path) -> Run:
     dataset = content.get("dataset")
     if not isinstance(dataset, dict) or not {"name", "path", "fingerprint", "statistics"} <= dataset.keys():
         raise ValueError(f"{path}: expected the run's data set, got {dataset!r}")
-    return Run(folder, model, training, dataset, read_items(folder / "items.parquet"))
+    vocabulary = read_items(folder / "items.parquet")
+    if len(vocabulary) != model.num_items:
+        raise ValueError(
+            f"{folder / 'items.parquet'}: expected the {model.num_items} items of config.json, got {len(vocabulary)}"
+        )
+    return Run(folder, model, training, dataset, vocabulary)
 
 
 def _now() -> str:
