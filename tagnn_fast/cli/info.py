@@ -21,7 +21,7 @@ def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run f
     if (path / "dataset.json").exists():
         dataset = read_dataset(path)
         console.print(dataset_table(dataset.name, dataset.statistics()))
-        if "steps" in dataset.source:
+        if dataset.source.get("kind") == "logs":
             for part in (dataset.source, *dataset.source.get("updates", [])):
                 console.print(steps_table(part))
         console.print_json(json.dumps({"source": dict(dataset.source)}))

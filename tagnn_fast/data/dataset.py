@@ -192,7 +192,7 @@ def read_dataset(folder: str | Path) -> Dataset:
             train=train,
             test=test,
             vocabulary=vocabulary,
-            source=_of_type(dict, information, "source", {}),
+            source=_checked_source(_of_type(dict, information, "source", {})),
             raw_test=_raw_test(folder / "raw_test.parquet", vocabulary),
             clicks=_clicks(folder / CLICKS, information.get("clicks")),
             titles=_titles(folder / "titles.parquet", vocabulary),
@@ -247,6 +247,26 @@ def _of_type(kind: type[T], information: Mapping[str, Any], name: str, default: 
     if not isinstance(value, kind):
         raise TypeError(f"{name}: expected {kind.__name__}, got {value!r}")
     return value
+
+
+def _checked_source(source: dict[str, Any]) -> dict[str, Any]:
+    """The record, where what is read again of that of logs is as it was written."""
+    if source.get("kind") != "logs":
+        return source
+    try:
+        for part in (source, *source.get("updates", [])):
+            counts = [found["count"] for found in part["bad_rows"].values()]
+            for step in part["steps"]:
+                counts += [step[name] for name in ("clicks", "sessions", "items")]
+                if not isinstance(step["step"], str):
+                    raise TypeError(step)
+            if not all(isinstance(count, int) for count in counts):
+                raise TypeError(counts)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"source: expected the steps and the bad rows of logs, got a damaged record: {error}"
+        ) from None
+    return source
 
 
 def _raw_test(path: Path, vocabulary: Vocabulary) -> pa.ListArray | pa.LargeListArray | None:
