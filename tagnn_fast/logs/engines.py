@@ -388,8 +388,10 @@ def _schema(columns: Sequence[str]) -> pa.Schema:
 def _rows(files: LogFiles, columns: Sequence[str]) -> Iterator[pa.Table]:
     """What :meth:`Engine.read` gives, of files that are no text, many rows at once."""
     before = 0
-    files.described  # noqa: B018 - hashed before they are read
-    for fields, fault, line in parquet_rows(files, columns) if files.kind == "parquet" else json_rows(files, columns):
+    if files.kind == "parquet":
+        files.described  # noqa: B018 - hashed before they are read
+    rows = parquet_rows if files.kind == "parquet" else json_rows
+    for fields, fault, line in rows(files, columns):
         row = pa.array(range(before, before + len(fault)), pa.int64())
         yield pa.Table.from_arrays([*fields, fault, line, row], schema=_schema(columns))
         before += len(fault)

@@ -110,7 +110,8 @@ def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
 
     Of a folder, and where a pattern matches one, all files are taken, those of its folders too, but for those whose
     name, or a folder's in it, begins with "." or "_": markers and what is not finished. Nothing in a path is taken for
-    a column. Rows are in the order of their files' absolute paths, whatever order they are given in.
+    a column. Rows are in the order of their files' absolute paths, whatever order they are given in. Parts of a folder
+    may be empty, but not all of them.
 
     A file is Parquet, gzip or zstd by its content, and JSON lines by its name (.json, .jsonl, .ndjson) or where its
     first line is a JSON object. Of what is read of each, see :func:`tagnn_fast.logs.parquet.parquet_rows` and
@@ -123,27 +124,34 @@ def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
         ValueError: on an empty or damaged file, files of different kinds or with different columns, or without a
             column that `form` names.
     """
-    paths = sorted({str(Path(path).resolve()) for pattern in patterns for path in _matches(pattern)})
-    kinds = {path: _kind(path, form) for path in paths}
-    kind = kinds[paths[0]]
-    for path in paths:
-        if kinds[path] != kind:
-            raise ValueError(f"{path}: expected files of one kind, {kind} as {paths[0]}, got {kinds[path]}")
+    found_at = [(path, pattern) for pattern in patterns for path in _matches(pattern)]
+    parts = {str(Path(path).resolve()): Path(pattern).is_dir() for path, pattern in found_at}
+    kinds = {path: _kind(path, form) for path in sorted(parts)}
+    filled = [path for path, kind in kinds.items() if kind != "empty"]
+    for path in kinds:
+        if path not in filled and not (filled and parts[path]):
+            raise ValueError(f"{path}: expected clicks, got an empty file")
+    first = filled[0]
+    for path in filled:
+        if kinds[path] != kinds[first]:
+            raise ValueError(f"{path}: expected files of one kind, {kinds[first]} as {first}, got {kinds[path]}")
+    return LogFiles(list(kinds), kinds[first], _columns(filled, kinds[first], form), form)
+
+
+def _columns(paths: list[str], kind: str, form: LogFormat) -> tuple[str, ...]:
+    """Those of text files; Parquet files may have any, if only each has those that are needed."""
     columns: tuple[str, ...] = ()
-    for path in paths:
-        if kind == "text":
-            found = _text_columns(path, form)
-            if columns and found != columns:
-                raise ValueError(
-                    f"{path}: expected the columns of {paths[0]}, {', '.join(columns)}; got {', '.join(found)}"
-                )
-            columns = found
-        elif kind == "parquet":
-            columns = parquet_columns(path, form)
+    for path in paths if kind in ("text", "parquet") else []:
+        found = _text_columns(path, form) if kind == "text" else parquet_columns(path, form)
+        if kind == "text" and columns and found != columns:
+            raise ValueError(
+                f"{path}: expected the columns of {paths[0]}, {', '.join(columns)}; got {', '.join(found)}"
+            )
+        columns = found
         for name in form.used_columns():
-            if kind in ("text", "parquet") and columns.count(name) != 1:
+            if columns.count(name) != 1:
                 raise ValueError(f"{path}: expected one column {name!r}, got {', '.join(columns)}")
-    return LogFiles(paths, kind, columns, form)
+    return columns
 
 
 def _matches(pattern: str) -> list[str]:
@@ -185,7 +193,7 @@ def _kind(path: str, form: LogFormat) -> str:
         raise ValueError(f"{path}: expected a Parquet file, got something else")
     first = content.first_line(path, form.encoding)
     if first == "":
-        raise ValueError(f"{path}: expected clicks, got an empty file")
+        return "empty"
     if _JSON_NAME.search(path) or _is_object(first or ""):
         return "json"
     if first is None and not form.columns:

@@ -142,13 +142,15 @@ def parts(folder: Path) -> Case:
         (folder / "log" / day / f"part-0000{number}.csv").write_text(text(ROWS[number * 20 : number * 20 + 20]))
         (folder / "log" / day / f".part-0000{number}.csv.crc").write_bytes(b"crc")
     (folder / "log" / "_SUCCESS").touch()
+    (folder / "log" / "empty.csv").touch()
+    (folder / "log" / "empty.csv.gz").write_bytes(gzip.compress(b""))
     (folder / "log" / "_temporary").mkdir()
     (folder / "log" / "_temporary" / "part-00000.csv").write_text(text())
     return Case([str(folder / "log")], FORM, ROWS)
 
 
 def parquet_parts(folder: Path) -> Case:
-    """The same in Parquet, with columns in any order, of any integer type; by a pattern."""
+    """The same in Parquet, with columns in any order, of any integer type."""
     for number, day in enumerate(("item=99", "time=2030-01-01")):
         (folder / "log" / day).mkdir(parents=True)
         owner, item, time = zip(*ROWS[number * 20 : number * 20 + 20], strict=True)
@@ -157,7 +159,8 @@ def parquet_parts(folder: Path) -> Case:
         table = table.select(table.column_names[:: number * 2 - 1])
         pq.write_table(table, folder / "log" / day / "part-0.snappy", row_group_size=7)
     (folder / "log" / "_SUCCESS").touch()
-    return Case([str(folder / "lo*")], FORM, ROWS)
+    (folder / "log" / "empty").touch()
+    return Case([str(folder / "log")], FORM, ROWS)
 
 
 def baskets(folder: Path) -> Case:

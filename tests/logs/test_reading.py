@@ -221,6 +221,10 @@ def test_what_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}\n")
     with pytest.raises(ValueError, match="expected files of one kind, text as .*, got json"):
         find_files([str(tmp_path)], form)
+    (tmp_path / "other.json").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"other\.json: expected clicks, got an empty file"):
+        find_files([str(tmp_path / "*")], form)
+    assert len(find_files([str(tmp_path)], form).described) == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="expected a file, a folder or a pattern that files match, got none"):
         find_files([str(tmp_path / "empty")], form)
