@@ -54,6 +54,9 @@ def train(
     ] = None,
     epochs: Annotated[Optional[int], _field("Passes over the examples.", _TRAINING)] = None,
     batch_size: Annotated[Optional[int], _field("Examples per step.", _TRAINING)] = None,
+    max_clicks_per_batch: Annotated[
+        Optional[int], _field("Clicks computed at once; a step with more takes parts, and no more memory.", _TRAINING)
+    ] = None,
     learning_rate: Annotated[Optional[float], _field("Adam's, in the first epochs.", _TRAINING)] = None,
     weight_decay: Annotated[Optional[float], _field("L2 penalty.", _TRAINING)] = None,
     first_decay: Annotated[Optional[int], _field("Epochs at the first learning rate.", _TRAINING)] = None,

@@ -55,11 +55,6 @@ class PrefixExamples:
         """Clicks of the longest prefix, which the published code pads a data split to; 0 without examples."""
         return int(self.prefix_lengths().max()) if len(self) else 0
 
-    def largest_batch(self, size: int, order: Tensor) -> int:
-        """Clicks of the largest batch of `size` examples in `order`, int64 (examples,); 0 without examples."""
-        batches = self.prefix_lengths()[order].split(size)
-        return max((int(lengths.sum()) for lengths in batches), default=0)
-
     def to(self, device: torch.device | str) -> PrefixExamples:
         """The same examples, cut on another device; a GPU's need a capacity."""
         return PrefixExamples(self.sessions.to(device), None if self.subset is None else self.subset.to(device))
@@ -74,11 +69,38 @@ class PrefixExamples:
         batch = ops.prefix_batch(sessions.clicks, sessions.offsets, self.first_example, numbers, capacity)
         return ExampleBatch(*batch)
 
-    def batches(self, size: int, order: Tensor | None = None, first: int = 0) -> Iterator[ExampleBatch]:
-        """Batches of `size` examples (the last may be smaller), in `order` or as they stand, from batch `first` on."""
+    def batches(
+        self, size: int, order: Tensor | None = None, first: int = 0, most_clicks: int | None = None
+    ) -> Iterator[ExampleBatch]:
+        """Batches of `size` examples (the last may be smaller), in `order` or as they stand, from batch `first` on.
+
+        One of more than `most_clicks` clicks is given in parts, see :func:`parts`.
+        """
+        lengths = self.prefix_lengths() if most_clicks is not None else None
         for begin in range(first * size, len(self), size):
             end = min(begin + size, len(self))
-            yield self.cut(torch.arange(begin, end) if order is None else order[begin:end])
+            places = torch.arange(begin, end) if order is None else order[begin:end]
+            for part in places.split(parts(lengths[places], most_clicks)) if lengths is not None else (places,):
+                yield self.cut(part)
+
+
+def parts(lengths: Tensor, most_clicks: int | None) -> list[int]:
+    """How many examples, one after the other, make each part of a batch: as many as have at most so many clicks.
+
+    Args:
+        lengths: clicks of each example's prefix, int64 (examples,). A longer one makes a part of its own.
+        most_clicks: of a part; None for all in one.
+    """
+    if most_clicks is None or int(lengths.sum()) <= most_clicks:
+        return [lengths.numel()]
+    sizes, clicks = [0], 0
+    for length in lengths.tolist():
+        if sizes[-1] and clicks + length > most_clicks:
+            sizes.append(0)
+            clicks = 0
+        sizes[-1] += 1
+        clicks += length
+    return sizes
 
 
 def shuffled(examples: int, seed: int, epoch: int) -> Tensor:

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
 from tagnn_fast.recommender import Recommender
+from tagnn_fast.training.memory import enough_memory
 from tagnn_fast.training.metrics import RankingMetrics
+from tagnn_fast.training.options import MAX_CLICKS_PER_BATCH
 
 CUTOFFS = (5, 10, 20)
 
@@ -28,14 +30,18 @@ def evaluate(
         topk: the recommender.
         examples: prefixes and their targets; a target without a row is a miss and stays in the denominator.
         num_items: size of the catalogue.
-        batch_size: examples scored at once.
+        batch_size: examples scored at once; fewer where they have very many clicks.
         advance: called with the number of examples after each batch.
+
+    Raises:
+        MemoryError: where there is not enough memory for a batch.
     """
     cutoffs = sorted({min(cutoff, num_items) for cutoff in CUTOFFS})
     longest = cutoffs[-1]
     metrics = RankingMetrics(num_items, longest)
-    for batch in examples.batches(batch_size):
-        metrics.update(topk(batch, longest), batch.targets)
+    for batch in examples.batches(batch_size, most_clicks=MAX_CLICKS_PER_BATCH):
+        with enough_memory("scoring"):
+            metrics.update(topk(batch, longest), batch.targets)
         advance(batch.targets.numel())
     return metrics.compute(tuple(cutoffs))
 

@@ -24,6 +24,7 @@ from tagnn_fast.training.checkpoints import (
 )
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.evaluation import evaluate_model
+from tagnn_fast.training.memory import enough_memory
 from tagnn_fast.training.observer import Observer
 from tagnn_fast.training.options import TrainingConfig, make_model
 from tagnn_fast.training.protocols import Protocol, make_protocol
@@ -61,10 +62,11 @@ def train(
     Raises:
         Interrupted: after `stop` said so.
         FloatingPointError: where the loss is not finite; checkpoints are from before.
+        MemoryError: where there is not enough memory for a step.
         OSError: where a checkpoint cannot be written; the one before stays. Where another process trains the run.
         ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
     """
-    with run.lock():
+    with run.lock(), enough_memory("a step of training"):
         remove_leftovers(run.folder)
         remove_leftovers(run.checkpoints)
         return _Training(run, dataset, observer or Observer(), stop).run_to_end()
@@ -87,7 +89,8 @@ class _Training:
         for method in ("loss", "losses"):
             fabric_model.mark_forward_method(method)
         kind = ResidentSteps if can_be_resident(device) else Steps
-        self.steps = kind(self.fabric, fabric_model, fabric_optimizer, self.protocol.train, options.batch_size)
+        sizes = options.batch_size, options.max_clicks_per_batch
+        self.steps = kind(self.fabric, fabric_model, fabric_optimizer, self.protocol.train, *sizes)
         self.progress = self._stand()
 
     def _stand(self) -> Progress:

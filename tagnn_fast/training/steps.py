@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import _library
-from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
+from tagnn_fast.data.examples import PrefixExamples, parts
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -28,11 +28,21 @@ class Steps:
         optimizer: from ``fabric.setup``.
         examples: what is trained on.
         batch_size: examples per step; an epoch's last may have fewer.
+        most_clicks: that are computed at once; a batch with more is computed in parts, see :func:`parts`.
     """
 
-    def __init__(self, fabric: Fabric, model: Any, optimizer: Any, examples: PrefixExamples, batch_size: int) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: Any,
+        optimizer: Any,
+        examples: PrefixExamples,
+        batch_size: int,
+        most_clicks: int | None = None,
+    ) -> None:
         self.fabric, self.model, self.optimizer = fabric, model, optimizer
-        self.examples, self.batch_size = examples, batch_size
+        self.examples, self.batch_size, self.most_clicks = examples, batch_size, most_clicks
+        self.lengths = examples.prefix_lengths()
 
     def begin_epoch(self, order: Tensor) -> None:
         """Set the order of the epoch's examples, int64 (examples,) on the CPU."""
@@ -40,20 +50,39 @@ class Steps:
 
     def take(self, number: int) -> Tensor:
         """Take step `number` of the epoch; the mean loss of its examples, a scalar that lasts until the next step."""
-        places = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        return self._step(places)
+        places = self._places(number)
+        sizes = parts(self.lengths[places], self.most_clicks)
+        return self._step(places) if len(sizes) == 1 else self._step_in_parts(places.split(sizes))
+
+    def _places(self, number: int) -> Tensor:
+        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
 
     def _step(self, places: Tensor) -> Tensor:
-        batch = self.fabric.to_device(self.examples.cut(places))
-        return self._learn(self.model.loss, batch)
-
-    def _learn(self, mean_loss: Callable[..., Tensor], batch: ExampleBatch) -> Tensor:
-        with self.fabric.autocast():
-            loss = mean_loss(*batch)
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
+        loss = self._gradient(places)
         self.optimizer.step()
+        return loss
+
+    def _step_in_parts(self, places: Sequence[Tensor]) -> Tensor:
+        """The same step but for rounding: the mean over all examples is that of the parts, weighted."""
+        total = sum(part.shape[0] for part in places)
+        self.optimizer.zero_grad()
+        losses = [self._gradient(part, part.shape[0] / total) for part in places]
+        self.optimizer.step()
+        return torch.stack(losses).sum()
+
+    def _gradient(self, places: Tensor, share: float | None = None) -> Tensor:
+        """Add the gradient of the mean loss of these examples, times their share of the batch; that loss."""
+        with self.fabric.autocast():
+            loss = self._mean_loss(places)
+        if share is not None:
+            loss = loss * share
+        self.fabric.backward(loss)
         return loss.detach()
+
+    def _mean_loss(self, places: Tensor) -> Tensor:
+        loss: Tensor = self.model.loss(*self.fabric.to_device(self.examples.cut(places)))
+        return loss
 
 
 class ResidentSteps(Steps):
@@ -61,19 +90,37 @@ class ResidentSteps(Steps):
 
     Every batch of an epoch has as many clicks as its largest, so that no size depends on values; the clicks that are
     not there belong to no session. On a GPU a whole step is replayed as one CUDA graph, but for an epoch's last batch
-    if it is smaller. Values are not checked: those of a data set were when it was made.
+    if it is smaller, and for batches that are computed in parts. Values are not checked: those of a data set were when
+    it was made.
     """
 
-    def __init__(self, fabric: Fabric, model: Any, optimizer: Any, examples: PrefixExamples, batch_size: int) -> None:
-        super().__init__(fabric, model, optimizer, examples.to(fabric.device), batch_size)
-        self.on_host = examples
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: Any,
+        optimizer: Any,
+        examples: PrefixExamples,
+        batch_size: int,
+        most_clicks: int | None = None,
+    ) -> None:
+        super().__init__(fabric, model, optimizer, examples, batch_size, most_clicks)
+        self.examples = examples.to(fabric.device)
         self.clicks = -1
         self.whole_step: Callable[[Tensor], Tensor] = self._step
 
     def begin_epoch(self, order: Tensor) -> None:
         """See the base class."""
         self.order = order.to(self.fabric.device)
-        largest = self.on_host.largest_batch(self.batch_size, order)
+        self.parts: dict[int, list[int]] = {}  # of the batches that have more than one
+        largest = longest = 0
+        for number, lengths in enumerate(self.lengths[order].split(self.batch_size)):
+            sizes = parts(lengths, self.most_clicks)
+            if len(sizes) > 1:
+                self.parts[number] = sizes
+                longest = max(longest, *(int(part.sum()) for part in lengths.split(sizes)))
+            else:
+                largest = max(largest, int(lengths.sum()))
+        self.clicks_of_parts = -(-longest // CLICKS_UNIT) * CLICKS_UNIT
         clicks = -(-largest // CLICKS_UNIT) * CLICKS_UNIT
         if clicks != self.clicks:
             self.clicks = clicks
@@ -81,14 +128,20 @@ class ResidentSteps(Steps):
 
     def take(self, number: int) -> Tensor:
         """See the base class."""
-        places = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        places = self._places(number)
+        if number in self.parts:
+            return self._step_in_parts(places.split(self.parts[number]))
         return self.whole_step(places) if places.shape[0] == self.batch_size else self._step(places)
 
-    def _step(self, places: Tensor) -> Tensor:
-        return self._learn(self._mean_loss, self.examples.cut(places, self.clicks))
+    def _step_in_parts(self, places: Sequence[Tensor]) -> Tensor:
+        of_whole_batches, self.clicks = self.clicks, self.clicks_of_parts
+        try:
+            return super()._step_in_parts(places)
+        finally:
+            self.clicks = of_whole_batches
 
-    def _mean_loss(self, *batch: Tensor) -> Tensor:
-        losses: Tensor = self.model.losses(*batch)
+    def _mean_loss(self, places: Tensor) -> Tensor:
+        losses: Tensor = self.model.losses(*self.examples.cut(places, self.clicks))
         return losses.mean()
 
 

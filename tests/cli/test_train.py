@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, temporary_files, words
@@ -343,3 +344,16 @@ def test_without_the_training_extra(package: str, data: Path, tmp_path: Path, mo
     printed = refused("train", data, "--run", tmp_path / "run", *TINY)
     assert printed == f"this command needs {package}: pip install 'tagnn_fast[train]'"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that names what needs less."""
+
+    def fail(steps: object, number: int) -> torch.Tensor:
+        return torch.empty(1 << 60)  # what the allocator says is PyTorch's own
+
+    monkeypatch.setattr("tagnn_fast.training.steps.Steps.take", fail)
+    printed = refused("train", data, "--run", tmp_path / "run", *TINY)
+    assert printed.startswith("not enough memory: expected enough for a step of training; a lower ")
+    assert "--max-clicks-per-batch" in printed
+    assert "--max-session-clicks" in printed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support import DEVICES
 from tagnn_fast.data import ExampleBatch, PrefixExamples, Sessions, synthetic_dataset
-from tagnn_fast.data.examples import shuffled
+from tagnn_fast.data.examples import parts, shuffled
 
 LISTS = [[3, 9, 3, 4], [5], [7, 0, 7], [1, 2]]
 Examples = list[tuple[list[int], int]]
@@ -132,15 +132,6 @@ def test_capacity() -> None:
     assert torch.equal(padded.targets, exact.targets)
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 100])
-def test_largest_batch(size: int) -> None:
-    for lists in (LISTS, [[1, 2, 3]] * 5, []):
-        examples = PrefixExamples(Sessions.from_lists(lists))
-        order = shuffled(len(examples), 0, 0)
-        sizes = [batch.items.numel() for batch in examples.batches(size, order)]
-        assert examples.largest_batch(size, order) == max(sizes, default=0)
-
-
 @pytest.mark.parametrize("device", DEVICES)
 def test_to(device: str) -> None:
     for subset in (None, torch.tensor([4, 1])):
@@ -152,3 +143,32 @@ def test_to(device: str) -> None:
         for value, expected in zip(moved.cut(places.to(device), 20), examples.cut(places, 20), strict=True):
             assert value.device.type == device
             assert torch.equal(value.cpu(), expected)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "expected"),
+    [
+        ([3, 4, 5], None, [3]),
+        ([3, 4, 5], 12, [3]),
+        ([3, 4, 5], 11, [2, 1]),
+        ([3, 4, 5], 6, [1, 1, 1]),
+        ([9, 1, 1, 9, 9, 2], 3, [1, 2, 1, 1, 1]),
+        ([1, 9], 3, [1, 1]),
+        ([], 3, [0]),
+    ],
+)
+def test_parts(lengths: list[int], most: int | None, expected: list[int]) -> None:
+    """None has more clicks than allowed, but for an example that has more by itself."""
+    assert parts(torch.tensor(lengths, dtype=torch.int64), most) == expected
+
+
+def test_batches_in_parts() -> None:
+    examples = PrefixExamples(Sessions.from_lists([[1] * 9, [2, 3], [4] * 5, [5, 6, 7]]))
+    whole = list(examples.batches(6))
+    batches = list(examples.batches(6, most_clicks=10))
+    assert [tuple(torch.cat([b.targets for b in group]).tolist()) for group in (whole, batches)] == [
+        tuple(torch.cat([b.targets for b in whole]).tolist())
+    ] * 2
+    assert torch.equal(torch.cat([b.items for b in batches]), torch.cat([b.items for b in whole]))
+    assert max(b.items.numel() for b in batches) <= 10
+    assert sum(len(b.targets) < 6 for b in batches) > 2

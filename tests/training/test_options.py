@@ -48,6 +48,7 @@ def test_every_field_can_be_overridden(preset: str) -> None:
         "protocol": "all",
         "epochs": 4,
         "batch_size": 13,
+        "max_clicks_per_batch": 77,
         "learning_rate": 0.5,
         "weight_decay": 0.25,
         "first_decay": 1,

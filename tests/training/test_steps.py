@@ -82,14 +82,21 @@ def test_stops_and_goes_on_to_the_bit(device: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in losses_and_weights(whole)[1].items())
 
 
-def make_steps(kind: type[Steps], device: str, precision: str = "32-true", dropout: float = 0.0) -> Steps:
+def make_steps(
+    kind: type[Steps],
+    device: str,
+    precision: str = "32-true",
+    dropout: float = 0.0,
+    most_clicks: int | None = None,
+) -> Steps:
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     overrides = {**SMALL, "attention_dropout": dropout}
     config, training = resolve("clean", overrides, len(DATASET.vocabulary), 0)
     model = make_model(config, training)
     optimizer = make_optimizer(model, 1e-5, fabric.device)
     fabric_model, fabric_optimizer = fabric.setup(model, optimizer)
-    return kind(fabric, fabric_model, fabric_optimizer, PrefixExamples(DATASET.train), training.batch_size)
+    examples = PrefixExamples(DATASET.train)
+    return kind(fabric, fabric_model, fabric_optimizer, examples, training.batch_size, most_clicks)
 
 
 def test_each_step(device: str) -> None:
@@ -110,6 +117,37 @@ def test_each_step(device: str) -> None:
             assert loss == pytest.approx(float(host.take(number)), rel=2e-5)
 
 
+@pytest.mark.parametrize("kind", [Steps, ResidentSteps])
+@pytest.mark.parametrize("most_clicks", [1, 40, 260])
+def test_steps_in_parts(kind: type[Steps], most_clicks: int, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same losses and parameters but for rounding, and never more clicks at once than allowed."""
+    apart, whole = (make_steps(kind, device, "64-true", most_clicks=most) for most in (most_clicks, None))
+    order = shuffled(len(whole.examples), 0, 0)
+    clicks = []
+    losses = SessionRecommender.losses
+    longest = int(whole.lengths.max())
+    for group in (apart, whole):
+        group.begin_epoch(order)
+    for number in range(-(-len(order) // whole.batch_size)):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                SessionRecommender,
+                "losses",
+                lambda model, items, offsets, *more: (
+                    clicks.append((int(offsets[-1]), len(offsets) - 1)) or losses(model, items, offsets, *more)
+                ),
+            )
+            loss = float(apart.take(number))
+        assert loss == pytest.approx(float(whole.take(number)), rel=1e-9)
+    for value, expected in zip(apart.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-8)
+    if device == "cpu":  # recorded steps count nothing
+        assert sum(examples for _, examples in clicks) == len(order)
+        assert max(number for number, _ in clicks) <= max(most_clicks, longest)
+        assert all(examples == 1 for number, examples in clicks if number > most_clicks)
+        assert most_clicks > 200 or len(clicks) > len(order) / whole.batch_size
+
+
 def test_other_sizes(device: str) -> None:
     """An epoch whose largest batch is larger is cut to another size."""
     resident = make_steps(ResidentSteps, device)
@@ -117,7 +155,7 @@ def test_other_sizes(device: str) -> None:
     order = shuffled(len(resident.examples), 0, 0)
     resident.begin_epoch(order)
     clicks = resident.clicks
-    longest_first = resident.on_host.prefix_lengths().argsort(descending=True)
+    longest_first = resident.lengths.argsort(descending=True)
     resident.begin_epoch(longest_first)
     assert resident.clicks > clicks
     assert bool(resident.take(0).isfinite())
