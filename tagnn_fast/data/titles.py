@@ -34,6 +34,8 @@ def read_titles(path: Path) -> dict[str, str]:
     names = _values(lines[first], separator)
     if len(names) < 2:
         raise ValueError(f"{path}: expected an item id and a title in each row, got the columns {', '.join(names)}")
+    if re.fullmatch(r"-?\d+", names[0]):
+        raise ValueError(f"{path}: expected the names of the columns in line {first}, got the item id {names[0]!r}")
     titles: dict[str, str] = {}
     line_of: dict[str, int] = {}
     for number in others:

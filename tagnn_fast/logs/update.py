@@ -93,7 +93,7 @@ def update_dataset(
     news["steps"].extend(splits.steps)
     news["item_ids"] = "integer" if dataset.vocabulary.integers else "string"
     after = assemble(splits, prepared.codes, prepared.raw_ids, options, dataset.name, news, dataset.vocabulary)
-    added = {key: news[key] for key in ("engine", "files", "test_from_microseconds", "steps", "bad_rows")}
+    added = {key: value for key, value in news.items() if key not in ("kind", "format", "options", "item_ids")}
     added.update(clicks=union.counts, sessions=counts)
     updates = [*dataset.source.get("updates", []), added]
     source = {**dataset.source, "options": options.as_json(), "updates": updates}

@@ -40,6 +40,7 @@ def test_what_is_read(content: str, expected: dict[str, str], tmp_path: Path) ->
         (b"\n\n", "expected titles, got an empty file"),
         (b"id,title\n", "expected titles, got only the columns id, title"),
         (b"id\n1\n", "expected an item id and a title in each row, got the columns id"),
+        (b"1,One\n2,Two\n", "expected the names of the columns in line 1, got the item id '1'"),
         (b"id,title\n1,One\n2\n", "expected 2 columns, got 1 in line 3"),
         (b"id,title\n1,One\n\n2,Two, or more\n", "expected 2 columns, got 3 in line 4"),
         (b'id,title\n1,"One\nand more"\n', "expected 2 columns, got 1 in line 3"),

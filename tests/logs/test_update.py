@@ -127,6 +127,11 @@ def test_ids_that_do_not_fit(tmp_path: Path) -> None:
     assert after.source["updates"][0]["bad_rows"] == {"item is no integer": {"count": 5, "some": others}}
     assert raw(after.test, after) == [["1", "2"]]
 
+    # Those that the first log had are not kept, and stay bad rows in an update.
+    junk = tmp_path / "junk.csv"
+    junk.write_text((tmp_path / "first.csv").read_text() + "c,N/A,2024-03-03 13:00:00\n")
+    assert updated(prepared(str(junk), FORM, OPTIONS), str(log), FORM, bad=5).fingerprint() == after.fingerprint()
+
     dataset = prepared(write_log(tmp_path / "first.csv", FIRST), FORM, OPTIONS)
     after = updated(dataset, write_log(tmp_path / "second.csv", [("f", 4, "71"), ("g", 5, "71"), ("h", 7, "ab")]), FORM)
     assert after.vocabulary.raw_ids.to_pylist()[-2:] == ["7", "1"]
