@@ -22,6 +22,7 @@ from tagnn_fast.logs.content import Record
 from tagnn_fast.logs.formats import LogFormat
 
 _JSON_NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|zstd))?$", re.IGNORECASE)
+_TABLES = {"_delta_log", ".hoodie"}  # of Delta Lake and Hudi
 _IDOMAAR = re.compile(r"\w+\.\w+\t[^\t]*\t-?\d+\t\{")
 
 
@@ -135,6 +136,8 @@ def find_files(patterns: Sequence[str], form: LogFormat) -> LogFiles:
     for path in filled:
         if kinds[path] != kinds[first]:
             raise ValueError(f"{path}: expected files of one kind, {kinds[first]} as {first}, got {kinds[path]}")
+    if kinds[first] == "parquet" and form.encoding != "utf-8":
+        raise ValueError(f"{first}: expected text, which may have an encoding (--encoding), got Parquet")
     return LogFiles(list(kinds), kinds[first], _columns(filled, kinds[first], form), form)
 
 
@@ -180,6 +183,11 @@ def _of_folder(folder: str) -> Iterator[str]:
 
     seen = {os.path.realpath(folder)}  # links may go round
     for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if table := _TABLES.intersection(folders):
+            raise ValueError(
+                f"{place}: expected a folder of parts, got a table with a {table.pop()}, whose parts hold deleted rows "
+                "too; export its rows"
+            )
         real = {name: os.path.realpath(os.path.join(place, name)) for name in folders}
         folders[:] = [name for name in folders if name[0] not in "._" and real[name] not in seen]
         seen.update(real[name] for name in folders)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
+import json
 import os
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
 from logs.running import prepared
-from tagnn_fast.logs import DuckDB, LogFormat, PrepareOptions, find_files
+from tagnn_fast.data import Dataset, Sessions, Vocabulary
+from tagnn_fast.logs import FORMATS, DuckDB, LogFormat, PrepareOptions, find_files
 from tagnn_fast.logs import content as reader
+from tagnn_fast.logs.update import recorded
 
 EVERYTHING = PrepareOptions(minimum_length=1, minimum_support=1)
 
@@ -331,3 +336,30 @@ def test_lines_of_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             assert not bad
             assert raw.removesuffix(b"\n") == found.removesuffix(b"\n")
     assert plain > 50
+
+
+@pytest.mark.parametrize("mark", ["_delta_log", ".hoodie"])
+def test_tables_that_are_more_than_their_parts(mark: str, tmp_path: Path) -> None:
+    """Rows that were deleted are still in some part."""
+    (tmp_path / "table" / mark).mkdir(parents=True)
+    (tmp_path / "table" / "part-0.csv").write_text(text())
+    with pytest.raises(ValueError, match=rf"table: expected a folder of parts, got a table with a {mark}"):
+        find_files([str(tmp_path)], FORM)
+
+
+def test_encoding_of_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"session": [1], "item": [1], "time": ["2024-05-01"]}), tmp_path / "log")
+    form = LogFormat("log", owner="session", item="item", time="time", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"log: expected text, which may have an encoding \(--encoding\), got Parquet"):
+        find_files([str(tmp_path / "log")], form)
+
+
+def test_formats_are_recorded_whole() -> None:
+    """So that an update reads new logs as the old ones were read."""
+    strange = LogFormat("odd", owner="a", item="b", time="c", encoding="Latin1", separator="::", aliases={"d": "a"})
+    for form in (*FORMATS.values(), strange):
+        described = {name: value for name, value in dataclasses.asdict(form).items() if name != "paper"}
+        source = {"kind": "logs", "format": json.loads(json.dumps(described)), "options": PrepareOptions().as_json()}
+        nothing = Sessions.from_lists([])
+        dataset = Dataset("d", nothing, nothing, Vocabulary(pa.array([1]), np.zeros(1)), source, pa.array([[1]]))
+        assert recorded(dataset)[0] == dataclasses.replace(form, paper={})
