@@ -13,12 +13,13 @@ import typer
 
 from tagnn_fast.cli.console import console, say, stage_bar
 from tagnn_fast.cli.info import dataset_table, steps_table
+from tagnn_fast.cli.log_options import check_files, log_format, prepare_options
 from tagnn_fast.data import Dataset, read_dataset, read_titles, write_dataset
 from tagnn_fast.data.dataset import check_dataset_folder
 from tagnn_fast.files import exclusive, workspace
 
 if TYPE_CHECKING:
-    from tagnn_fast.logs import Engine, LogFormat, PrepareOptions
+    from tagnn_fast.logs import Engine, PrepareOptions
 
 _FORMAT, _OPTIONS, _ENGINE = "Format", "Sessions, filters, split", "Engine"
 
@@ -40,7 +41,9 @@ Logs = Annotated[
 EngineName = Annotated[
     str, typer.Option("--engine", help="duckdb, on this machine; or spark.", rich_help_panel=_ENGINE)
 ]
-SparkMaster = Annotated[str, typer.Option(help="Such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)]
+SparkMaster = Annotated[
+    Optional[str], typer.Option(help="local[*], or such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)
+]
 Memory = Annotated[
     Optional[int],
     typer.Option(
@@ -68,10 +71,16 @@ def logs(
         ),
     ] = None,
     session_column: Annotated[Optional[str], _of_format("Column with the session's id.")] = None,
-    user_column: Annotated[Optional[str], _of_format("Column with the user's id, where there are no sessions.")] = None,
+    user_column: Annotated[
+        Optional[str],
+        _of_format("Column with the user's id, where there are no sessions or their ids are unique only with it."),
+    ] = None,
     item_column: Annotated[Optional[str], _of_format("Column with the item's id.")] = None,
     time_column: Annotated[Optional[str], _of_format("Column with the click's time.")] = None,
-    time_unit: Annotated[Optional[str], _of_format("iso; or seconds or milliseconds since 1970.")] = None,
+    time_unit: Annotated[
+        Optional[str], _of_format("iso; or seconds, milliseconds, microseconds or nanoseconds since 1970.")
+    ] = None,
+    time_format: Annotated[Optional[str], _of_format("Of other times, like %d/%m/%Y %H:%M:%S.")] = None,
     event_column: Annotated[Optional[str], _of_format("Column with the kind of event.")] = None,
     events: Annotated[Optional[str], _of_format("Kinds that count as clicks, with commas between.")] = None,
     separator: Annotated[Optional[str], _of_format("Between columns, such as :: or \\t, a tab.")] = None,
@@ -84,15 +93,24 @@ def logs(
     sessions: Annotated[Optional[str], _of_options("given; or, of a user's clicks, gap or day.")] = None,
     gap: Annotated[Optional[str], _of_options("Pause that ends a session, like 30m.")] = None,
     time_zone: Annotated[Optional[str], _of_options("Of times that state none, and of days; UTC.")] = None,
+    from_time: Annotated[
+        Optional[str], typer.Option("--from", help="Leave out clicks before this.", rich_help_panel=_OPTIONS)
+    ] = None,
+    until_time: Annotated[
+        Optional[str], typer.Option("--until", help="Leave out clicks from this on.", rich_help_panel=_OPTIONS)
+    ] = None,
     order: Annotated[Optional[str], _of_options("Of a session's clicks: time or file.")] = None,
     collapse_repeats: Annotated[Optional[bool], _of_options("Drop clicks on the item clicked just before.")] = None,
+    max_session_clicks: Annotated[
+        Optional[int], _of_options("Last clicks of longer sessions that are kept before any is counted: for robots.")
+    ] = None,
     minimum_length: Annotated[Optional[int], _of_options("Clicks that a session must have; 2.")] = None,
     minimum_support: Annotated[Optional[int], _of_options("Clicks that an item must have; 5.")] = None,
     until_stable: Annotated[Optional[bool], _of_options("Repeat both until nothing changes.")] = None,
     support_from: Annotated[Optional[str], _of_options("train or all: whose clicks count.")] = None,
     test: Annotated[Optional[str], _of_options("Length of the test period at the end, like 1d.")] = None,
     test_from: Annotated[Optional[str], _of_options("First date of the test set instead.")] = None,
-    maximum_length: Annotated[Optional[int], _of_options("Last clicks of longer sessions that are kept.")] = None,
+    maximum_length: Annotated[Optional[int], _of_options("Last clicks of sessions that are kept in the end.")] = None,
     fraction: Annotated[Optional[int], _of_options("Keep the last 1/this of the training examples.")] = None,
     cold_items: Annotated[Optional[str], _of_options("drop or keep test clicks on items not trained on.")] = None,
     item_ids: Annotated[Optional[str], _of_options("integer, string or auto: integers if all are that remain.")] = None,
@@ -101,7 +119,7 @@ def logs(
     max_bad_rows: MaxBadRows = 0,
     force: Force = False,
     engine: EngineName = "duckdb",
-    spark_master: SparkMaster = "local[*]",
+    spark_master: SparkMaster = None,
     memory: Memory = None,
 ) -> None:
     """From raw click logs.
@@ -111,13 +129,14 @@ def logs(
     does: support is counted in all sessions, and those exactly at the split are lost.
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    with _engine_errors(), exclusive(output):
+    with _engine_errors(), _steps_of_nothing(), exclusive(output):
         from tagnn_fast.logs import find_files, prepare_logs
 
-        form = _format(given)
-        options = _options(form, preset, given)
+        form = log_format(given)
+        options = prepare_options(form, preset, given)
         check_dataset_folder(output, force)
         files = find_files(logs, form)
+        check_files(files, given)
         read = read_titles(titles) if titles is not None else None
         with _running(engine, output, options, spark_master, memory) as (running, advance):
             dataset = prepare_logs(running, files, form, options, name or output.name, max_bad_rows, advance)
@@ -131,7 +150,7 @@ def update(
     titles: Titles = None,
     max_bad_rows: MaxBadRows = 0,
     engine: EngineName = "duckdb",
-    spark_master: SparkMaster = "local[*]",
+    spark_master: SparkMaster = None,
     memory: Memory = None,
 ) -> None:
     """Add a new day's logs to a data set.
@@ -179,66 +198,19 @@ def _say_what_came(dataset: Dataset, before: PrepareOptions) -> None:
         say(f"test set: the last {before.test} from now on; {before.test_from} (--test-from) was for the first logs")
 
 
-def _format(given: dict[str, Any]) -> LogFormat:
-    """The named format, or the one that columns describe; other options change it."""
-    from tagnn_fast.logs import FORMATS, LogFormat
-
-    changes: dict[str, Any] = {}
-    for field, option in (("item", "item_column"), ("time", "time_column"), ("event", "event_column")):
-        if option in given:
-            changes[field] = given[option]
-    if "session_column" in given and "user_column" in given:
-        raise ValueError("expected --session-column or --user-column, got both")
-    for option in ("session_column", "user_column"):
-        if option in given:
-            changes.update(owner=given[option], owner_is_user=option == "user_column")
-    changes.update({key: given[key] for key in ("time_unit", "quote", "encoding") if key in given})
-    changes.update({key: tuple(given[key].split(",")) for key in ("events", "columns") if key in given})
-    if "separator" in given:
-        changes["separator"] = given["separator"].replace("\\t", "\t")
-    if "format" in given:
-        if given["format"] not in FORMATS:
-            raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {given['format']!r}")
-        form = dataclasses.replace(FORMATS[given["format"]], **changes)
-    else:
-        missing = [f"--{name}-column" for name in ("item", "time") if f"{name}_column" not in given]
-        if "owner" not in changes:
-            missing.insert(0, "--session-column or --user-column")
-        if missing:
-            raise ValueError(f"expected --format, or the columns: {', '.join(missing)} not given")
-        form = LogFormat("generic", **changes)
-    if (form.event is None) != (not form.events):
-        raise ValueError("expected --event-column and --events together")
-    return form
-
-
-def _options(form: LogFormat, preset: str, given: dict[str, Any]) -> PrepareOptions:
-    """The preset's options, with those that are given."""
-    from tagnn_fast.logs import PAPER, PrepareOptions
-
-    if preset not in ("clean", "paper"):
-        raise ValueError(f"preset: expected clean or paper, got {preset!r}")
-    fields = {field.name for field in dataclasses.fields(PrepareOptions)}
-    values = {key: value for key, value in given.items() if key in fields}
-    values.setdefault("sessions", "gap" if form.owner_is_user else "given")
-    if form.owner_is_user == (values["sessions"] == "given"):
-        expected = "gap or day, since the log has users" if form.owner_is_user else "given, since the log has sessions"
-        raise ValueError(f"sessions: expected {expected}, got {values['sessions']!r}")
-    base = {**PAPER, **form.paper} if preset == "paper" else {}
-    return PrepareOptions(**{**base, **values})
-
-
 @contextmanager
 def _running(
-    name: str, output: Path, options: PrepareOptions, master: str, memory: int | None
+    name: str, output: Path, options: PrepareOptions, master: str | None, memory: int | None
 ) -> Iterator[tuple[Engine, Callable[[str], None]]]:
     """The engine, in a folder beside the output, and what shows its progress."""
     from tagnn_fast.logs import DuckDB, Spark
 
     if name not in ("duckdb", "spark"):
         raise ValueError(f"engine: expected duckdb or spark, got {name!r}")
+    if name == "duckdb" and master is not None:
+        raise ValueError(f"spark_master: expected none with --engine duckdb, got {master!r}")
     with workspace(output) as folder:
-        start = DuckDB if name == "duckdb" else partial(Spark, master=master)
+        start = DuckDB if name == "duckdb" else partial(Spark, master=master or "local[*]")
         with start(folder, options.time_zone, memory) as engine, stage_bar() as advance:
             yield engine, advance
 
@@ -259,19 +231,38 @@ def _engine_errors() -> Iterator[None]:
         raise OSError(f"prepare: {line}") from error
 
 
+@contextmanager
+def _steps_of_nothing() -> Iterator[None]:
+    """Where nothing is left, the table says after which step."""
+    try:
+        yield
+    except ValueError as error:
+        if (report := getattr(error, "report", None)) is not None:
+            console.print(steps_table(dataclasses.asdict(report)))
+        raise
+
+
 def _write(dataset: Dataset, output: Path, replace: bool) -> None:
     write_dataset(dataset, output, replace)
     source = dataset.source["updates"][-1] if "updates" in dataset.source else dataset.source
     console.print(steps_table(source))
-    if "item_ids" in source:
-        say(_item_ids(source))
+    for line in _findings(source):
+        say(line)
     console.print(dataset_table(dataset.name, dataset.statistics()))
     say(f"wrote {output}")
 
 
-def _item_ids(source: Mapping[str, Any]) -> str:
-    """What type the ids of items have, and what made it so."""
-    line = f"item ids: {source['item_ids']}"
-    if others := source.get("ids_that_are_no_integers"):
-        line += f", since {others['count']:,} of {others['of']:,} are no integers, such as {others['some'][0]!r}"
-    return line
+def _findings(source: Mapping[str, Any]) -> Iterator[str]:
+    """What is known about a log beside the steps."""
+    for step in source["steps"]:
+        if "clicks_cut" in step:
+            yield f"{step['step']}: {step['clicks_cut']:,} clicks cut off {step['sessions_cut']:,} sessions"
+    if times := source.get("times"):
+        yield "times of clicks: " + ", ".join(f"{name} {time}" for name, time in times.items())
+    if "item_ids" in source:
+        line = f"item ids: {source['item_ids']}"
+        if others := source.get("ids_that_are_no_integers"):
+            line += f", since {others['count']:,} of {others['of']:,} are no integers, such as {others['some'][0]!r}"
+        yield line
+    for warning in source.get("warnings", ()):
+        yield f"warning: {warning}"

@@ -153,6 +153,8 @@ def shorten(
     catalogue = train
     if options.fraction > 1:
         train, cut = last_examples(train, options.fraction)
+        if options.catalogue == "kept":
+            catalogue = train
         cut_off = raw_ids.take(pc.index_in(pa.array(cut), value_set=codes)).to_pylist()
         step = step_of(f"last 1/{options.fraction} of the training examples", train)
         steps.append({**step, "cut_off_the_first_session": cut_off})

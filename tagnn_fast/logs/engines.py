@@ -8,18 +8,17 @@ import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import ibis
-import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
-from ibis.expr.types import IntegerColumn, Table, TimestampColumn
+from ibis.expr.types import Table
 
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.json_lines import json_rows
@@ -28,7 +27,6 @@ from tagnn_fast.memory import usable_memory
 
 _BATCH = 1 << 20  # rows that come to Python at once
 COLUMNS = "wrong number of columns"
-_INSTANT = dt.Timestamp(timezone="UTC")
 
 
 class Engine(ABC):
@@ -36,8 +34,6 @@ class Engine(ABC):
 
     Attributes:
         name: what it is called.
-        instant: the time so many microseconds after 1970 began in UTC, of int64 columns.
-        microseconds: the inverse.
 
     Args:
         folder: for what does not fit into memory; emptied by who made it.
@@ -45,8 +41,6 @@ class Engine(ABC):
     """
 
     name: str
-    instant: Callable[[IntegerColumn], TimestampColumn]
-    microseconds: Callable[[TimestampColumn], IntegerColumn]
 
     def __init__(self, folder: Path, time_zone: str) -> None:
         self.folder, self.time_zone = folder, time_zone
@@ -111,16 +105,6 @@ class Engine(ABC):
     connection: Any
 
 
-@ibis.udf.scalar.builtin(name="make_timestamptz")
-def _duckdb_instant(microseconds: int) -> _INSTANT:  # type: ignore[valid-type]
-    """DuckDB's own."""
-
-
-@ibis.udf.scalar.builtin(name="epoch_us")
-def _duckdb_microseconds(instant: _INSTANT) -> int:  # type: ignore[valid-type,empty-body]
-    """DuckDB's own."""
-
-
 class DuckDB(Engine):
     """DuckDB in this process, out of core.
 
@@ -131,8 +115,6 @@ class DuckDB(Engine):
     """
 
     name = "duckdb"
-    instant = staticmethod(_duckdb_instant)
-    microseconds = staticmethod(_duckdb_microseconds)
 
     def __init__(self, folder: Path, time_zone: str, memory: int | None = None) -> None:
         super().__init__(folder, time_zone)
@@ -239,16 +221,6 @@ class DuckDB(Engine):
         self.connection.disconnect()
 
 
-@ibis.udf.scalar.builtin(name="timestamp_micros")
-def _spark_instant(microseconds: int) -> _INSTANT:  # type: ignore[valid-type]
-    """Spark's own."""
-
-
-@ibis.udf.scalar.builtin(name="unix_micros")
-def _spark_microseconds(instant: _INSTANT) -> int:  # type: ignore[valid-type,empty-body]
-    """Spark's own."""
-
-
 class Spark(Engine):
     """Apache Spark, on this machine or on a cluster.
 
@@ -260,8 +232,6 @@ class Spark(Engine):
     """
 
     name = "spark"
-    instant = staticmethod(_spark_instant)
-    microseconds = staticmethod(_spark_microseconds)
 
     def __init__(self, folder: Path, time_zone: str, memory: int | None = None, master: str = "local[*]") -> None:
         from pyspark.sql import SparkSession

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-TIMES = ("iso", "seconds", "milliseconds")
+from tagnn_fast.logs.time_formats import TimeFormat
+
+TIMES = ("iso", "seconds", "milliseconds", "microseconds", "nanoseconds")
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,21 @@ class LogFormat:
     Attributes:
         name: what it is called.
         owner: column with what a session belongs to: its own id, or a user.
+        user: column with the user, where the ids in `owner` tell sessions apart only together with it.
         owner_is_user: whether it is a user, whose clicks are yet to be cut into sessions.
         item: column with the item's id.
         time: column with the click's time.
-        time_unit: "iso", a date or a date and a time; or "seconds" or "milliseconds" since 1970, in UTC.
+        time_unit: "iso", a date or a date and a time; or "seconds", "milliseconds", "microseconds" or "nanoseconds"
+            since 1970, in UTC. A date is YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD; behind a T or blanks may come HH:MM,
+            HH:MM:SS or HH:MM:SS and a fraction of up to nine digits, of 24 hours or of 12 with AM or PM; behind that,
+            Z, UTC, GMT, +HH, +HHMM or +HH:MM, up to 17:59, or the same with a minus. Seconds are 0 to 59, hours 0 to
+            23. A number may have a sign and a fraction, but no exponent. Times are from 1900 to 2199; blanks around
+            them are ignored, and what is below a microsecond is dropped.
+        time_format: of times in `strftime`'s letters instead, see :class:`TimeFormat`.
         since_start: column with the milliseconds since the session began, where `time` does not say in which order its
             clicks were.
         event: column with the kind of event, where rows are not all clicks.
-        events: kinds that count as clicks.
+        events: kinds that count as clicks; blanks around them are ignored.
         separator: between the columns of a text file; 1 to 4 bytes, such as "::".
         encoding: of text files, such as "utf-8", "latin-1", "cp1252" or "utf-16".
         aliases: other names that columns go by, and those that they are known by here.
@@ -39,7 +48,9 @@ class LogFormat:
     item: str
     time: str
     owner_is_user: bool = False
+    user: str | None = None
     time_unit: str = "iso"
+    time_format: str | None = None
     since_start: str | None = None
     event: str | None = None
     events: tuple[str, ...] = ()
@@ -53,6 +64,14 @@ class LogFormat:
     def __post_init__(self) -> None:
         if self.time_unit not in TIMES:
             raise ValueError(f"time_unit: expected one of {', '.join(TIMES)}, got {self.time_unit!r}")
+        if self.time_format is not None:
+            if self.time_unit != "iso":
+                raise ValueError(f"time_format: expected no time_unit beside it, got {self.time_unit!r}")
+            TimeFormat(self.time_format)
+        if self.since_start is not None and self.owner_is_user:
+            raise ValueError(f"since_start: expected none where the owner is a user, got {self.since_start!r}")
+        if self.user is not None and self.owner_is_user:
+            raise ValueError(f"user: expected none where the owner is a user, got {self.user!r}")
         if not 1 <= len(self.separator.encode(errors="replace")) <= 4 or set(self.separator) & {"\r", "\n", "\0"}:
             raise ValueError(f"separator: expected a character or up to 4 bytes of some, got {self.separator!r}")
         if len(self.quote) > 1 or not self.quote.isascii() or (self.quote and self.quote in self.separator + "\r\n"):
@@ -68,7 +87,7 @@ class LogFormat:
 
     def used_columns(self) -> tuple[str, ...]:
         """Names of the columns that are read, each once."""
-        named = (self.owner, self.item, self.time, self.since_start, self.event)
+        named = (self.owner, self.user, self.item, self.time, self.since_start, self.event)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 

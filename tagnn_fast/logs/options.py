@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +16,7 @@ _CHOICES = {
     "support_from": ("train", "all"),
     "boundary": ("test", "lost"),
     "cold_items": ("drop", "keep"),
+    "catalogue": ("kept", "all"),
     "item_ids": ("auto", "integer", "string"),
 }
 
@@ -40,13 +41,18 @@ class PrepareOptions:
         sessions: "given", the log says which session a click is of; "gap", a user's session ends where the next click
             is more than `gap` later; "day", a user's clicks of a calendar day in `time_zone`.
         gap: such a duration.
-        time_zone: of times that do not state one, and of days. Of the two times that a clock shows when it is put
-            back, DuckDB takes the later, Spark the earlier.
+        time_zone: of times that do not state one, of days, and of the times that are reported. What a clock shows
+            twice, when it is put back, is the earlier of the two; what it leaves out, when it is put forward, counts on
+            from before.
+        from_time: clicks before this are left out, an ISO date or time, in `time_zone` if it states none.
+        until_time: clicks at this or later are left out.
         order: of a session's clicks: by "time", clicks at the same time as in the file; or as in the "file".
         date: of a session, by which sessions are put in order and split: the "latest" time of its clicks, or that of
             its "last row" in the log. Sessions of the same date are in the order of their first rows.
         date_unit: dates are cut down to this.
         collapse_repeats: a click on the same item as the one before is dropped.
+        max_session_clicks: of longer sessions, only the last clicks are kept, in both splits, before anything is
+            counted: what robots click is not what an item's support should come from. After `collapse_repeats`.
         minimum_length: sessions of fewer clicks are dropped.
         minimum_support: items of fewer clicks are dropped.
         until_stable: whether both are repeated until nothing changes.
@@ -54,8 +60,10 @@ class PrepareOptions:
         test: how much time before the latest session's date is the test set's.
         test_from: the test set's first date instead, ISO.
         boundary: a session exactly at the split goes to the "test" set, or is "lost" as in the published code.
-        maximum_length: only the last clicks of longer sessions are kept.
+        maximum_length: only the last clicks of longer sessions are kept, in both splits, after all has been counted.
         fraction: only the last 1/fraction of the training examples is kept.
+        catalogue: the items that get a row are those of the training clicks that are "kept" by `fraction`, or "all"
+            that were there before, as in the published code.
         cold_items: test clicks on items that no training session has: "drop" them, and test sessions that are then
             too short; or "keep" them, as misses.
         item_ids: what items' ids are: "integer", "string", or "auto", integers where those of all items that are left
@@ -68,10 +76,13 @@ class PrepareOptions:
     sessions: str = "given"
     gap: str = "30m"
     time_zone: str = "UTC"
+    from_time: str | None = None
+    until_time: str | None = None
     order: str = "time"
     date: str = "latest"
     date_unit: str = "0s"
     collapse_repeats: bool = False
+    max_session_clicks: int | None = None
     minimum_length: int = 2
     minimum_support: int = 5
     until_stable: bool = False
@@ -81,6 +92,7 @@ class PrepareOptions:
     boundary: str = "test"
     maximum_length: int | None = None
     fraction: int = 1
+    catalogue: str = "kept"
     cold_items: str = "drop"
     item_ids: str = "auto"
 
@@ -93,28 +105,58 @@ class PrepareOptions:
                 duration(getattr(self, name))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-        for name, lowest in (("minimum_length", 1), ("minimum_support", 1), ("fraction", 1), ("maximum_length", 2)):
+        lowest = {
+            "minimum_length": 1,
+            "minimum_support": 1,
+            "fraction": 1,
+            "maximum_length": 2,
+            "max_session_clicks": 2,
+        }
+        for name, least in lowest.items():
             value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise ValueError(f"{name}: expected {lowest} or more, got {value}")
+            if value is not None and value < least:
+                raise ValueError(f"{name}: expected {least} or more, got {value}")
+        for name in ("maximum_length", "max_session_clicks"):
+            value = getattr(self, name)
+            if value is not None and value < self.minimum_length:
+                raise ValueError(f"{name}: expected minimum_length, {self.minimum_length}, or more, got {value}")
+        most, last = self.max_session_clicks, self.maximum_length
+        if most is not None and last is not None and last >= most:
+            raise ValueError(f"maximum_length: expected less than max_session_clicks, {most}, got {last}")
         try:
-            zone = ZoneInfo(self.time_zone)
+            ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"time_zone: expected a name like UTC or Europe/Vienna, got {self.time_zone!r}") from None
-        if self.test_from is not None:
-            self._split_date(zone)
+        first, end = self.window()
+        if first is not None and end is not None and first >= end:
+            raise ValueError(f"until_time: expected later than {self.from_time!r}, got {self.until_time!r}")
+        split = self.split_date()
+        if split is not None and not (first is None or split > first) & (end is None or split < end):
+            raise ValueError(f"test_from: expected between from_time and until_time, got {self.test_from!r}")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone that `time_zone` names."""
+        return ZoneInfo(self.time_zone)
 
     def split_date(self) -> int | None:
         """The test set's first date in microseconds since 1970, where it was given."""
-        return None if self.test_from is None else self._split_date(ZoneInfo(self.time_zone))
+        return self._time("test_from")
 
-    def _split_date(self, zone: ZoneInfo) -> int:
+    def window(self) -> tuple[int | None, int | None]:
+        """From when on, and until when not, clicks are used, in microseconds since 1970."""
+        return self._time("from_time"), self._time("until_time")
+
+    def _time(self, name: str) -> int | None:
+        text = getattr(self, name)
+        if text is None:
+            return None
         try:
-            date = datetime.fromisoformat(str(self.test_from))
+            date = datetime.fromisoformat(str(text))
         except ValueError:
-            raise ValueError(f"test_from: expected an ISO date or time, got {self.test_from!r}") from None
-        date = date if date.tzinfo is not None else date.replace(tzinfo=zone)
-        return round(date.timestamp() * 10**6)
+            raise ValueError(f"{name}: expected an ISO date or time, got {text!r}") from None
+        date = date if date.tzinfo is not None else date.replace(tzinfo=self.zone)
+        return (date - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
     def as_json(self) -> dict[str, Any]:
         """All options by name."""
@@ -122,4 +164,4 @@ class PrepareOptions:
 
 
 # What the published preprocessing does with every log.
-PAPER: dict[str, Any] = {"support_from": "all", "boundary": "lost", "cold_items": "drop"}
+PAPER: dict[str, Any] = {"support_from": "all", "boundary": "lost", "cold_items": "drop", "catalogue": "all"}

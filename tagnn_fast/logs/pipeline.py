@@ -11,18 +11,17 @@ from typing import Any
 
 import ibis
 from ibis import _
-from ibis.expr.types import BooleanColumn, IntegerColumn, StringColumn, Table
+from ibis.expr.types import BooleanColumn, StringColumn, Table
 
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.options import PrepareOptions, duration
+from tagnn_fast.logs.time_formats import TimeFormat
+from tagnn_fast.logs.times import DAY, read_times, to_local, to_utc
 
-_CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
-_ZONE = r"(Z|[+-](0\d|1[0-7])(:[0-5]\d)?)"
-_ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}([T ]{_CLOCK}(:\d{{2}}(\.\d{{1,9}})?{_ZONE}?)?)?$"
 _INTEGER = r"^-?\d{1,18}$"
-_SECONDS, _MILLISECONDS = r"^-?\d{1,12}(\.\d{1,6})?$", r"^-?\d{1,15}(\.\d{1,6})?$"
-OTHER_EVENT = "another event"
+OTHER_EVENT, BEFORE, AFTER = "another event", "before --from", "at --until or later"
+LEFT_OUT = (OTHER_EVENT, BEFORE, AFTER)  # reasons of rows that are not bad
 _SAMPLES = 10  # bad rows of each kind that are reported
 
 
@@ -33,71 +32,118 @@ class Report:
     Attributes:
         steps: name of each step, and the clicks, sessions and items that there were after it.
         bad_rows: of each reason, how many rows and some of them.
+        warnings: what may be wrong with the log or with what is done, a sentence each.
+        unreadable: some times that could not be read.
+        nothing: what was expected of the step after which nothing was left to train on, if there is one.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    nothing: str | None = None
 
 
-def parse(engine: Engine, rows: Table, form: LogFormat) -> Table:
+def parse(rows: Table, form: LogFormat) -> Table:
     """owner, item, row, and why a row is bad, with its text, or null.
 
-    And time, int64, microseconds since 1970; place, by which clicks of a session are in order.
+    And time, int64, microseconds since 1970, which is a clock's in an unnamed zone where `local`; place, by which
+    clicks of a session are in order, null where it is by time; and `unreadable`, the text of a time.
     """
+    rows = read_times(rows.mutate(text=rows[f"field_{form.used_columns().index(form.time)}"].nullif("")), form)
     column = {name: rows[f"field_{number}"] for number, name in enumerate(form.used_columns())}
-    owner, item, text = (column[name].nullif("") for name in (form.owner, form.item, form.time))
-    time = place = _time(engine, text, form.time_unit)
+    owner, item = (column[name].nullif("") for name in (form.owner, form.item))
+    place: Any = ibis.null("int64")
     reasons: list[tuple[Any, Any]] = [
         (rows.fault.notnull(), rows.fault),
         (owner.isnull(), f"no {form.owner}"),
         (item.isnull(), f"no {form.item}"),
-        (text.isnull(), f"no {form.time}"),
-        (time.isnull(), f"{form.time} cannot be read"),
+        (rows.text.isnull(), f"no {form.time}"),
+        (rows.time.isnull(), f"{form.time} cannot be read"),
     ]
     if form.since_start is not None:
         place = _matching(column[form.since_start], _INTEGER).try_cast("int64")
         reasons.append((place.isnull(), f"{form.since_start} cannot be read"))
+    if form.user is not None:
+        user = column[form.user].nullif("")
+        reasons.insert(2, (user.isnull(), f"no {form.user}"))
+        owner = user.length().cast("string") + ":" + user + owner  # no two pairs give the same
     if form.event is not None:
         # Before the others: rows of other events may lack anything.
-        reasons.insert(1, (~column[form.event].fill_null("").isin(form.events), OTHER_EVENT))
+        reasons.insert(1, (~_event(rows, form).isin([event.strip() for event in form.events]), OTHER_EVENT))
     reason = ibis.cases(*reasons, else_=ibis.null("string"))
     texts = [values.fill_null("") for values in column.values()]
     whole = rows.line.fill_null(ibis.literal(form.separator).join(texts))
+    nothing = ibis.null("string")
     return rows.select(
         "row",
+        "local",
+        "time",
         owner=owner,
         item=item,
-        time=time,
         place=place,
         reason=reason,
-        text=ibis.ifelse(reason.isnull(), ibis.null("string"), whole),
+        text=ibis.ifelse(reason.isnull(), nothing, whole),
+        unreadable=ibis.ifelse(rows.time.isnull(), rows.text, nothing),
     )
 
 
-def _time(engine: Engine, text: StringColumn, unit: str) -> IntegerColumn:
-    """Microseconds since 1970, null where they cannot be read."""
-    if unit == "iso":
-        # Engines read different things as times beyond what this pattern takes.
-        return engine.microseconds(_matching(text, _ISO).try_cast("timestamp('UTC')"))
-    pattern, scale = (_SECONDS, 10**6) if unit == "seconds" else (_MILLISECONDS, 1000)
-    number = _matching(text, pattern).try_cast("decimal(21, 6)")
-    return (number * scale).cast("int64")
+def _event(rows: Table, form: LogFormat) -> StringColumn:
+    assert form.event is not None
+    return rows[f"field_{form.used_columns().index(form.event)}"].fill_null("").strip()
+
+
+def count_events(rows: Table, form: LogFormat) -> Table:
+    """Event and count, of rows that :func:`parse` takes."""
+    events = rows.filter(_.fault.isnull()).select(event=_event(rows, form))
+    return events.group_by("event").agg(count=_.count())
+
+
+def has_local_times(form: LogFormat) -> bool:
+    """Whether times may be a clock's in an unnamed zone."""
+    return form.time_unit == "iso" and (form.time_format is None or not TimeFormat(form.time_format).has_zone)
+
+
+def in_utc(parsed: Table, options: PrepareOptions) -> Table:
+    """The same with times of clocks as those of the time zone."""
+    return parsed.mutate(time=ibis.ifelse(_.local, to_utc(parsed.time, options.zone), _.time))
+
+
+def in_window(parsed: Table, options: PrepareOptions) -> Table:
+    """The same, where rows outside of the options' times have a reason too, but no text."""
+    first, end = options.window()
+    reasons = [(_.reason.notnull(), _.reason)]
+    if first is not None:
+        reasons.append((_.time < first, ibis.literal(BEFORE)))
+    if end is not None:
+        reasons.append((_.time >= end, ibis.literal(AFTER)))
+    return parsed.mutate(reason=ibis.cases(*reasons, else_=ibis.null("string")))
+
+
+def placed(parsed: Table) -> Table:
+    """The same with a place for every click."""
+    return parsed.mutate(place=_.place.fill_null(_.time)).drop("local")
 
 
 def _matching(text: StringColumn, pattern: str) -> StringColumn:
     return ibis.ifelse(text.re_search(pattern), text, ibis.null("string"))
 
 
-def report_bad_rows(engine: Engine, parsed: Table, report: Report) -> None:
-    """Count bad rows and take some of each kind."""
+def report_bad_rows(engine: Engine, parsed: Table, report: Report) -> int:
+    """Count bad rows and take some of each kind; gives how many others there are."""
     bad = parsed.filter(_.reason.notnull())
     place = ibis.row_number().over(group_by="reason", order_by=[_.row.abs(), _.row])
-    some = bad.mutate(place=place).filter(_.place < _SAMPLES).select("reason", "place", "text")
-    counts = bad.group_by("reason").agg(count=_.count())
-    for row in sorted(engine.rows(counts), key=lambda row: str(row["reason"])):
-        report.bad_rows[row["reason"]] = {"count": row["count"], "some": []}
+    some = bad.mutate(place=place).filter((_.place < _SAMPLES) & _.text.notnull()).select("reason", "place", "text")
+    counts = {row["reason"]: row["count"] for row in engine.rows(parsed.group_by("reason").agg(count=_.count()))}
+    good: int = counts.pop(None, 0)
+    for reason, count in sorted(counts.items()):
+        report.bad_rows[reason] = {"count": count, "some": []}
     for row in sorted(engine.rows(some), key=lambda row: (row["reason"], row["place"])):
         report.bad_rows[row["reason"]]["some"].append(row["text"][:200])
+    if "unreadable" in parsed.columns:
+        times = bad.filter(_.unreadable.notnull() & ~_.reason.isin(LEFT_OUT)).order_by("row").limit(_SAMPLES)
+        report.unreadable = [row["unreadable"] for row in engine.rows(times.select("unreadable"))]
+    return good
 
 
 def refuse_other_ids(parsed: Table, form: LogFormat) -> Table:
@@ -115,7 +161,7 @@ def _is_integer(text: StringColumn) -> BooleanColumn:
 
 def good_rows(parsed: Table) -> Table:
     """Clicks: what :func:`parse` gives of rows that are not bad."""
-    return parsed.filter(_.reason.isnull()).drop("reason", "text")
+    return parsed.filter(_.reason.isnull()).drop("reason", "text", "unreadable")
 
 
 def name_items(clicks: Table) -> Table:
@@ -131,25 +177,57 @@ def count_ids(items: Table) -> Table:
     )
 
 
-def make_sessions(engine: Engine, clicks: Table, items: Table, options: PrepareOptions) -> Table:
-    """Clicks: session and item by number, date of the session, place and row of the click in it."""
+def cut_sessions(clicks: Table, options: PrepareOptions) -> Table:
+    """Clicks with `part` besides: with their owner, it says which session they are of."""
     kind = options.sessions
     if kind == "given":
         clicks = clicks.mutate(part=ibis.literal(0, "int64"))
     elif kind == "day":
-        clicks = clicks.mutate(part=engine.instant(_.time).date().epoch_days().cast("int64"))
+        clicks = clicks.mutate(part=_floor(to_local(clicks.time, options.zone), DAY))
     else:
         order = {"group_by": "owner", "order_by": ["time", "row"]}
         clicks = clicks.mutate(pause=_.time - _.time.lag().over(**order))
         starts = ibis.ifelse(_.pause > duration(options.gap), 1, 0)
         clicks = clicks.mutate(part=starts.sum().over(ibis.window(**order, preceding=None, following=0)))
+    return clicks
+
+
+def make_sessions(clicks: Table, items: Table, options: PrepareOptions) -> Table:
+    """Clicks: session and item by number, date of the session, place and row of the click in it."""
     date = _.time.max() if options.date == "latest" else _.time.argmax(_.row)
     sessions = clicks.group_by("owner", "part").agg(session=_.row.min(), date=date)
     unit = duration(options.date_unit) or 1
-    sessions = sessions.mutate(date=_.date - _.date % unit)
+    sessions = sessions.mutate(date=_floor(_.date, unit))
     place = _.place if options.order == "time" else ibis.literal(0, "int64")
     joined = clicks.join(sessions, ["owner", "part"]).join(items, "item")
     return joined.select("session", "date", "row", item=_.code, place=place)
+
+
+def _floor(value: Any, unit: int) -> Any:
+    return value - (value % unit + unit) % unit  # engines' remainders have the sign of the value
+
+
+def session_sizes(clicks: Table) -> Table:
+    """One row: sessions, those that are over a day long, and the most clicks and the longest time that one has."""
+    sessions = clicks.group_by("owner", "part").agg(clicks=_.count(), span=_.time.max() - _.time.min())
+    return sessions.agg(
+        sessions=_.count(), long=(_.span > DAY).cast("int64").sum(), clicks=_.clicks.max(), span=_.span.max()
+    )
+
+
+def longer_sessions(clicks: Table, most: int) -> Table:
+    """One row: how many sessions have more clicks."""
+    return clicks.group_by("session").agg(clicks=_.count()).filter(_.clicks > most).agg(sessions=_.count())
+
+
+def last_clicks(clicks: Table, most: int) -> Table:
+    """The last clicks of each session."""
+    order = [ibis.desc("place"), ibis.desc("row")]
+    return (
+        clicks.mutate(to_end=ibis.row_number().over(group_by="session", order_by=order))
+        .filter(_.to_end < most)
+        .drop("to_end")
+    )
 
 
 def collapse_repeats(clicks: Table) -> Table:

@@ -13,6 +13,17 @@ from ibis.expr.types import Table
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.logs import pipeline
 from tagnn_fast.logs.assemble import RawSessions, Splits, are_integers, assemble, shorten
+from tagnn_fast.logs.checks import (
+    NothingLeftError,
+    refuse_bad_rows,
+    refuse_missing_events,
+    refuse_wrong_unit,
+    show_time,
+    time_hint,
+    time_spread,
+    warn_of_merged_sessions,
+    warn_of_split,
+)
 from tagnn_fast.logs.clicks import store_clicks
 from tagnn_fast.logs.engines import Engine
 from tagnn_fast.logs.files import LogFiles
@@ -33,6 +44,7 @@ class Prepared:
     codes: pa.Array
     raw_ids: pa.Array
     split: int
+    times: dict[str, int]
     report: Report
 
 
@@ -59,26 +71,26 @@ def prepare_logs(
     Raises:
         ValueError: on too many bad rows, or where nothing is left to train on.
     """
-    _check_most_bad_rows(max_bad_rows)
+    if max_bad_rows < 0:
+        raise ValueError(f"max_bad_rows: expected 0 or more, got {max_bad_rows}")
     report = Report()
     integers: bool | None = {"integer": True, "string": False}.get(options.item_ids)
-    parsed = read_clicks(engine, files, form, report, max_bad_rows, bool(integers), advance)
+    parsed = read_clicks(engine, files, form, options, report, max_bad_rows, bool(integers), advance, first=True)
     clicks = pipeline.good_rows(parsed)
     stored = store_clicks(engine, clicks)
-    prepared = run_pipeline(engine, clicks, files, options, report, advance, parsed if integers is None else None)
+    prepared = run_pipeline(engine, clicks, form, options, report, advance, parsed if integers is None else None)
     splits = shortened(prepared, options, name)
     if integers is None:
         integers = splits.is_of_integers()
-        if integers and not pc.all(are_integers(prepared.raw_ids)).as_py():
+        if integers and not pc.all(are_integers(prepared.raw_ids), min_count=0).as_py():
             report = Report()
             parsed = engine.keep(pipeline.refuse_other_ids(parsed, form))
             pipeline.report_bad_rows(engine, parsed, report)
             clicks = pipeline.good_rows(parsed)
             stored = store_clicks(engine, clicks)
-            prepared = run_pipeline(engine, clicks, files, options, report, advance)
+            prepared = run_pipeline(engine, clicks, form, options, report, advance)
             splits = shortened(prepared, options, name)
     source = describe(engine, files, form, options, prepared)
-    source["steps"].extend(splits.steps)
     source["item_ids"] = "integer" if integers else "string"
     if options.item_ids == "auto" and not integers:
         others = splits.raw_ids.filter(pc.invert(are_integers(splits.raw_ids)))
@@ -92,16 +104,17 @@ def prepare_logs(
     return dataclasses.replace(dataset, clicks=stored)
 
 
-def _check_most_bad_rows(most: int) -> None:
-    if most < 0:
-        raise ValueError(f"max_bad_rows: expected 0 or more, got {most}")
-
-
 def shortened(prepared: Prepared, options: PrepareOptions, name: str) -> Splits:
-    """Both splits by :func:`shorten`; raises ValueError where there is nothing to train on."""
+    """Both splits by :func:`shorten`; raises NothingLeftError where there is nothing to train on."""
+    if prepared.report.nothing is not None:
+        raise NothingLeftError(f"{name}: expected {prepared.report.nothing}", prepared.report)
     splits = shorten(prepared.train, prepared.test, prepared.codes, prepared.raw_ids, options)
-    if len(splits.catalogue) == 0:
-        raise ValueError(f"{name}: expected training sessions before the split, got none; see --test and --test-from")
+    prepared.report.steps.extend(splits.steps)
+    if len(splits.train.items) == 0:
+        raise NothingLeftError(
+            f"{name}: expected training examples in the last 1/{options.fraction} of them, got none; see --fraction",
+            prepared.report,
+        )
     return splits
 
 
@@ -109,10 +122,12 @@ def read_clicks(
     engine: Engine,
     files: LogFiles,
     form: LogFormat,
+    options: PrepareOptions,
     report: Report,
     max_bad_rows: int,
     integers: bool,
     advance: Advance,
+    first: bool = False,
 ) -> Table:
     """What :func:`pipeline.parse` makes of a log, kept, and bad rows reported.
 
@@ -120,26 +135,41 @@ def read_clicks(
         engine: what reads.
         files: of the log.
         form: what they look like.
+        options: the time zone, and from when to when clicks are used.
         report: gets the bad rows.
         max_bad_rows: so many may be dropped.
         integers: whether rows with item ids that are no integers are bad rows.
         advance: called with the name of the stage.
+        first: whether it is a log of its own, that must have all events, and not one more day's.
 
     Raises:
-        ValueError: on too many bad rows.
+        ValueError: on too many bad rows, or events that are not there.
     """
     advance("reading")
-    parsed = pipeline.parse(engine, engine.read(files, form.used_columns()), form)
-    parsed = engine.keep(pipeline.refuse_other_ids(parsed, form) if integers else parsed)
-    pipeline.report_bad_rows(engine, parsed, report)
-    _refuse_bad_rows(report, files, max_bad_rows)
+    rows = engine.read(files, form.used_columns())
+    if first and form.event is not None:
+        refuse_missing_events(engine, rows, form)
+    parsed = pipeline.parse(rows, form)
+    if pipeline.has_local_times(form) and options.time_zone != "UTC":
+        # In two steps: what an expression refers to is computed for each time that it does.
+        parsed = pipeline.in_utc(engine.keep(parsed), options)
+    if options.window() != (None, None):
+        parsed = pipeline.in_window(engine.keep(parsed), options)
+    parsed = pipeline.refuse_other_ids(parsed, form) if integers else parsed
+    parsed = engine.keep(pipeline.placed(parsed))
+    good = pipeline.report_bad_rows(engine, parsed, report)
+    refuse_bad_rows(report, files, form, max_bad_rows)
+    if good == 0 and first:
+        message = f"{files.paths[0]}: expected clicks, got none that can be used{time_hint(report, form)}"
+        raise NothingLeftError(message, report)
+    refuse_wrong_unit(engine, pipeline.good_rows(parsed), form, options)
     return parsed
 
 
 def run_pipeline(
     engine: Engine,
     parsed_clicks: Table,
-    files: LogFiles,
+    form: LogFormat,
     options: PrepareOptions,
     report: Report,
     advance: Advance,
@@ -151,16 +181,20 @@ def run_pipeline(
     Args:
         engine: what filters and splits.
         parsed_clicks: by :func:`pipeline.good_rows`.
-        files: of the log.
+        form: what they look like.
         options: what is done.
-        report: gets the steps.
+        report: gets the steps and warnings.
         advance: called with the name of each stage.
         keep: a table that stays if item ids are of both kinds, to be gone through again.
         look: gets the clicks of all sessions, before any is dropped.
     """
 
-    def step(what: str, clicks: Table) -> None:
+    def step(what: str, clicks: Table, expected: str | None = None) -> int:
         report.steps.append({"step": what, **engine.rows(pipeline.counts(clicks))[0]})
+        count: int = report.steps[-1]["clicks"]
+        if count == 0 and report.nothing is None:
+            report.nothing = expected
+        return count
 
     items = engine.keep(pipeline.name_items(parsed_clicks))
     stay = [items]
@@ -168,20 +202,31 @@ def run_pipeline(
         stay.append(keep)
 
     advance("cutting sessions")
-    clicks = engine.keep(pipeline.make_sessions(engine, parsed_clicks, items, options))
+    clicks = pipeline.cut_sessions(parsed_clicks, options)
+    if options.sessions != "given":
+        clicks = engine.keep(clicks)
+    elif form.user is None:
+        warn_of_merged_sessions(engine, clicks, report)
+    times = time_spread(engine, clicks)
+    clicks = engine.keep(pipeline.make_sessions(clicks, items, options))
     look(clicks)
     engine.forget_all_but(*stay, clicks)
     step("clicks of the log", clicks)
-    if report.steps[-1]["clicks"] == 0:
-        raise ValueError(f"{files.paths[0]}: expected clicks, got none that can be used")
 
     advance("filtering")
     if options.collapse_repeats:
         clicks = engine.keep(pipeline.collapse_repeats(clicks))
         step("without repeats", clicks)
+    if options.max_session_clicks is not None:
+        before = report.steps[-1]["clicks"]
+        sessions = engine.rows(pipeline.longer_sessions(clicks, options.max_session_clicks))[0]["sessions"]
+        clicks = engine.keep(pipeline.last_clicks(clicks, options.max_session_clicks))
+        cut = before - step(f"last {options.max_session_clicks} clicks of sessions", clicks)
+        report.steps[-1].update(sessions_cut=sessions, clicks_cut=cut)
     clicks = engine.keep(pipeline.long_sessions(clicks, options.minimum_length))
     engine.forget_all_but(*stay, clicks)
-    step(f"sessions of {options.minimum_length} clicks or more", clicks)
+    long = f"sessions of {options.minimum_length} clicks or more"
+    step(long, clicks, f"{long}, got none; see --minimum-length")
     if options.support_from == "all":
         clicks = _supported(engine, clicks, options, report, step)
 
@@ -193,7 +238,8 @@ def run_pipeline(
     train = clicks.filter(clicks.date < split)
     test = clicks.filter(clicks.date > split if options.boundary == "lost" else clicks.date >= split)
     step("test sessions", test)
-    step("training sessions", train)
+    step("training sessions", train, "training sessions before the split, got none; see --test and --test-from")
+    warn_of_split(report, times, options)
     if options.support_from == "train":
         train = _supported(engine, train, options, report, step)
 
@@ -205,6 +251,7 @@ def run_pipeline(
         named["code"].combine_chunks(),
         named["item"].combine_chunks().cast(pa.string()),
         split,
+        times,
         report,
     )
     engine.forget_all_but(*stay[1:])  # the rest needs the memory
@@ -212,29 +259,22 @@ def run_pipeline(
 
 
 def _supported(
-    engine: Engine, clicks: Table, options: PrepareOptions, report: Report, step: Callable[[str, Table], None]
+    engine: Engine, clicks: Table, options: PrepareOptions, report: Report, step: Callable[[str, Table, str], int]
 ) -> Table:
     """Items with support, in sessions that are still long enough; once, or until nothing changes."""
     while True:
         before = report.steps[-1]["clicks"]
         supported = pipeline.supported_items(clicks, options.minimum_support)
         clicks = engine.keep(pipeline.long_sessions(supported, options.minimum_length))
-        step(f"items of {options.minimum_support} clicks or more", clicks)
+        popular = f"items of {options.minimum_support} clicks or more"
+        whose = "training sessions" if options.support_from == "train" else "sessions"
+        step(
+            popular,
+            clicks,
+            f"{popular} in {whose} of {options.minimum_length} of them, got none; see --minimum-support",
+        )
         if not options.until_stable or report.steps[-1]["clicks"] == before:
             return clicks
-
-
-def _refuse_bad_rows(report: Report, files: LogFiles, most: int) -> None:
-    bad = {reason: found for reason, found in report.bad_rows.items() if reason != pipeline.OTHER_EVENT}
-    total = sum(found["count"] for found in bad.values())
-    if total <= most:
-        return
-    described = ", ".join(f"{found['count']:,} × {reason}" for reason, found in bad.items())
-    example = next(iter(bad.values()))["some"][0]
-    raise ValueError(
-        f"{files.paths[0]}: expected at most {most:,} bad rows (--max-bad-rows), got {total:,}: {described}; "
-        f"such as {example!r}"
-    )
 
 
 def describe(
@@ -248,6 +288,8 @@ def describe(
         "format": {key: value for key, value in dataclasses.asdict(form).items() if key != "paper"},
         "options": options.as_json(),
         "test_from_microseconds": prepared.split,
+        "times": {name: show_time(time, options.zone) for name, time in prepared.times.items()},
         "steps": prepared.report.steps,
         "bad_rows": prepared.report.bad_rows,
+        "warnings": prepared.report.warnings,
     }

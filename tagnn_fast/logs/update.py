@@ -74,7 +74,8 @@ def update_dataset(
         )
     options = dataclasses.replace(options, test_from=None)
     report, counts = Report(), dict[str, Any]()
-    parsed = read_clicks(engine, files, form, report, max_bad_rows, dataset.vocabulary.integers, advance)
+    integers = dataset.vocabulary.integers
+    parsed = read_clicks(engine, files, form, options, report, max_bad_rows, integers, advance)
     union = unite(engine, dataset.clicks, pipeline.good_rows(parsed))
     if union.counts["new"] == 0:
         return dataset
@@ -82,7 +83,7 @@ def update_dataset(
     prepared = run_pipeline(
         engine,
         union.clicks,
-        files,
+        form,
         options,
         report,
         advance,
@@ -90,7 +91,6 @@ def update_dataset(
     )
     splits = shortened(prepared, options, dataset.name)
     news = describe(engine, files, form, options, prepared)
-    news["steps"].extend(splits.steps)
     news["item_ids"] = "integer" if dataset.vocabulary.integers else "string"
     after = assemble(splits, prepared.codes, prepared.raw_ids, options, dataset.name, news, dataset.vocabulary)
     added = {key: value for key, value in news.items() if key not in ("kind", "format", "options", "item_ids")}

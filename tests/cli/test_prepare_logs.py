@@ -24,6 +24,7 @@ COLUMNS = ("--session-column", "session", "--item-column", "item", "--time-colum
 PHRASES = {
     "not": "not given",
     "formats": "yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm",
+    "units": "seconds, milliseconds, microseconds, nanoseconds",
     "zone": "name like UTC or Europe/Vienna",
     "from": "and --test-from",
 }
@@ -94,7 +95,7 @@ def test_users(tmp_path: Path) -> None:
         "item",
         "--time-column",
         "time",
-        *LOOSE,
+        *LOOSE[:4],
         "--test-from",
         "2025-01-01",
     )
@@ -113,16 +114,19 @@ def test_users(tmp_path: Path) -> None:
             (),
             "expected --format, or the columns: --session-column or --user-column, --item-column, --time-column {not}",
         ),
-        ((*COLUMNS, "--user-column", "u"), "expected --session-column or --user-column, got both"),
+        ((*COLUMNS, "--user-column", "u"), "{log}: expected one column 'u', got session, item, time"),
         (("--format", "csv"), "format: expected one of {formats}, got 'csv'"),
         ((*COLUMNS, "--events", "view"), "expected --event-column and --events together"),
         ((*COLUMNS, "--preset", "best"), "preset: expected clean or paper, got 'best'"),
         ((*COLUMNS, "--time-zone", "Mars/Olympus"), "time_zone: expected a {zone}, got 'Mars/Olympus'"),
         ((*COLUMNS, "--time-zone", "../etc/passwd"), "time_zone: expected a {zone}, got '../etc/passwd'"),
-        ((*COLUMNS, "--gap", "30"), "gap: expected a duration like 90s, 30m, 8h or 7d, got '30'"),
+        (
+            (*COLUMNS, "--sessions", "given", "--gap", "30"),
+            "gap: expected a duration like 90s, 30m, 8h or 7d, got '30'",
+        ),
         ((*COLUMNS, "--test-from", "soon"), "test_from: expected an ISO date or time, got 'soon'"),
         ((*COLUMNS, "--fraction", 0), "fraction: expected 1 or more, got 0"),
-        ((*COLUMNS, "--time-unit", "years"), "time_unit: expected one of iso, seconds, milliseconds, got 'years'"),
+        ((*COLUMNS, "--time-unit", "years"), "time_unit: expected one of iso, {units}, got 'years'"),
         ((*COLUMNS, "--separator", "::"), "separator: expected one ASCII character, got '::'"),
         ((*COLUMNS, "--quote", ","), "quote: expected one ASCII character other than the separator, got ','"),
         ((*COLUMNS, "--test", "99999999d"), "test: expected a duration like 90s, 30m, 8h or 7d, got '99999999d'"),
@@ -180,7 +184,9 @@ def test_bad_rows(tmp_path: Path) -> None:
     message = refused("prepare", "logs", log, tmp_path / "data", *COLUMNS, "--max-bad-rows", 4)
     assert message == (
         f"{log}: expected at most 4 bad rows (--max-bad-rows), got 5: 1 × no item, 2 × time cannot be read, "
-        "2 × wrong number of columns; such as 's1,,2024-05-01'"
+        "2 × wrong number of columns; such as 's1,,2024-05-01'. time: got 'yesterday', expected 2024-05-31, 2024/05/31 "
+        "or 20240531, from 1900 to 2199, alone or with 23:59, 23:59:59.123 or 11:59:59 PM, which Z, UTC or +02:00 may "
+        "follow; others by --time-format, like '%d/%m/%Y %H:%M:%S', and --time-unit"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     printed = words(succeed("prepare", "logs", log, tmp_path / "data", *COLUMNS, "--max-bad-rows", 5))

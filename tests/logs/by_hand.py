@@ -8,19 +8,28 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tagnn_fast.logs import LogFormat, PrepareOptions
 from tagnn_fast.logs.options import duration
 
-TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?( ?(Z|[+-]\d{2}(:\d{2})?))?")
+TIME = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d|\d{4}/\d\d/\d\d|\d{8})"
+    r"((T| +)(?P<hour>\d\d?):(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<fraction>\d{1,9}))?)?"
+    r"( ?(?P<half>[AaPp][Mm]))?( ?(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<hours>\d\d)(:?(?P<minutes>\d\d))?))?)?",
+    re.ASCII,
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, END = -2208988800 * 10**6, 7258118400 * 10**6  # 1900 and 2200
+UNITS = {"seconds": 10**6, "milliseconds": 1000, "microseconds": 1, "nanoseconds": Fraction(1, 1000)}
 
 
 @dataclass
 class Click:
-    owner: str
+    owner: tuple[str, str]
     item: str
     time: int
     place: int
@@ -44,7 +53,8 @@ class ByHand:
     bad: Counter[str]
 
 
-def read_clicks(paths: Sequence[Path], form: LogFormat, zone: ZoneInfo) -> tuple[list[Click], Counter[str]]:
+def read_clicks(paths: Sequence[Path], form: LogFormat, options: PrepareOptions) -> tuple[list[Click], Counter[str]]:
+    zone = ZoneInfo(options.time_zone)
     clicks, bad, number = [], Counter[str](), 0
     for path in sorted(paths):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -56,32 +66,84 @@ def read_clicks(paths: Sequence[Path], form: LogFormat, zone: ZoneInfo) -> tuple
                 bad["wrong number of columns"] += 1
                 continue
             value = dict(zip(columns, row, strict=True))
-            if form.event is not None and value[form.event] not in form.events:
+            if form.event is not None and value[form.event].strip() not in [event.strip() for event in form.events]:
                 continue
-            missing = next((name for name in (form.owner, form.item, form.time) if not value[name]), None)
-            time = microseconds(value[form.time], zone)
+            needed = [form.owner, *([form.user] if form.user is not None else []), form.item, form.time]
+            missing = next((name for name in needed if not value[name]), None)
+            time = microseconds(value[form.time], zone, form)
             if missing is not None or time is None:
                 bad[f"no {missing}" if missing is not None else f"{form.time} cannot be read"] += 1
                 continue
+            first, end = (at(when, zone) for when in (options.from_time, options.until_time))
+            if (first is not None and time < first) or (end is not None and time >= end):
+                bad["before --from" if first is not None and time < first else "at --until or later"] += 1
+                continue
             place = int(value[form.since_start]) if form.since_start is not None else time
-            clicks.append(Click(value[form.owner], value[form.item], time, place, number))
+            owner = (value[form.user] if form.user is not None else "", value[form.owner])
+            clicks.append(Click(owner, value[form.item], time, place, number))
     return clicks, bad
 
 
-def microseconds(text: str, zone: ZoneInfo) -> int | None:
-    if not TIME.fullmatch(text):
-        return None
+def at(date: str | None, zone: ZoneInfo) -> int | None:
+    return None if date is None else in_microseconds(datetime.fromisoformat(date), zone)
+
+
+def microseconds(text: str, zone: ZoneInfo, form: LogFormat | None = None) -> int | None:
+    text = text.strip(" \t\n\r\v\f")
     try:
-        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        if form is not None and form.time_unit in UNITS:
+            if not re.fullmatch(r"-?\d{1,19}(\.\d*)?", text, re.ASCII) or abs(int(text.split(".")[0])) >= 2**63:
+                return None
+            found = int(Fraction(text.rstrip(".")) * UNITS[form.time_unit])  # towards zero
+            return found if FIRST <= found < END else None
+        read = iso(text) if form is None or form.time_format is None else datetime.strptime(text, form.time_format)
+        if read is not None and form is not None and form.time_format == "%Y-%j":
+            read = read if text.startswith(str(read.year)) else None  # Python takes the 366th day of any year
     except ValueError:
         return None
-    time = time if time.tzinfo is not None else time.replace(tzinfo=zone)
-    return round(time.timestamp() * 10**6)
+    if read is None or not FIRST <= in_microseconds(read, UTC) < END:
+        return None
+    return in_microseconds(read, zone)
+
+
+def in_microseconds(time: datetime, zone: tzinfo) -> int:
+    time = time if time.tzinfo is not None else time.replace(tzinfo=zone)  # of two the earlier
+    return (time - EPOCH) // timedelta(microseconds=1)
+
+
+def iso(text: str) -> datetime | None:
+    found = TIME.fullmatch(text)
+    if found is None:
+        return None
+    part = found.groupdict()
+    digits = re.sub(r"\D", "", part["date"])
+    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:])
+    if not 1900 <= year < 2200:
+        return None
+    if part["hour"] is None:
+        return datetime(year, month, day)
+    hour = int(part["hour"])
+    if part["half"] is not None:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if part["half"].lower() == "pm" else 0)
+    elif len(part["hour"]) != 2:
+        return None
+    ahead: timezone | None = None
+    if part["zone"] is not None:
+        hours, minutes = int(part["hours"] or 0), int(part["minutes"] or 0)
+        if hours > 17 or minutes > 59:
+            return None
+        offset = timedelta(hours=hours, minutes=minutes)
+        ahead = timezone(-offset if part["sign"] == "-" else offset)
+    fraction = int(((part["fraction"] or "") + "000000")[:6])
+    second = int(part["second"] or 0)
+    return datetime(year, month, day, hour, int(part["minute"]), second, fraction, ahead)
 
 
 def sessions_of(clicks: list[Click], options: PrepareOptions) -> list[Session]:
     zone = ZoneInfo(options.time_zone)
-    owners: dict[str, list[Click]] = {}
+    owners: dict[tuple[str, str], list[Click]] = {}
     for click in clicks:
         owners.setdefault(click.owner, []).append(click)
     groups: list[list[Click]] = []
@@ -146,7 +208,7 @@ def with_new_clicks(old: list[Click], new: list[Click]) -> list[Click]:
 
 
 def prepare_by_hand(paths: Sequence[Path], form: LogFormat, options: PrepareOptions) -> ByHand:
-    clicks, bad = read_clicks(paths, form, ZoneInfo(options.time_zone))
+    clicks, bad = read_clicks(paths, form, options)
     others = [click for click in clicks if not is_integer(click.item)]
     if others and options.item_ids != "string":
         fitting = [click for click in clicks if is_integer(click.item)]
@@ -173,6 +235,9 @@ def split_by_hand(clicks: list[Click], bad: Counter[str], options: PrepareOption
                 for place, click in enumerate(session.clicks)
                 if place == 0 or session.clicks[place - 1].item != click.item
             ]
+    if options.max_session_clicks is not None:
+        for session in sessions:
+            session.clicks = session.clicks[-options.max_session_clicks :]
     sessions = long(sessions, options)
     if options.support_from == "all":
         sessions = filtered(sessions, options)
@@ -187,6 +252,17 @@ def split_by_hand(clicks: list[Click], bad: Counter[str], options: PrepareOption
     train_items = [[click.item for click in session.clicks][-most:] for session in train]
     raw_test = [[click.item for click in session.clicks][-most:] for session in test]
     known = {item for items in train_items for item in items}
+    if options.fraction > 1:
+        wanted = sum(len(items) - 1 for items in train_items) // options.fraction
+        kept: list[list[str]] = []
+        for items in reversed(train_items):
+            examples = min(wanted, len(items) - 1)  # the shortest prefixes
+            if wanted > 0:
+                kept.insert(0, items[: examples + 1])
+            wanted -= examples
+        train_items = kept
+        if options.catalogue == "kept":
+            known = {item for items in train_items for item in items}
     test_items = raw_test
     if options.cold_items == "drop":
         test_items = [[item for item in items if item in known] for items in raw_test]

@@ -37,6 +37,13 @@ CASES: dict[str, dict[str, Any]] = {
     "until stable": {"sessions": "gap", "minimum_length": 3, "minimum_support": 20, "until_stable": True},
     "everything kept": {"sessions": "day", "minimum_length": 1, "minimum_support": 1, "cold_items": "keep"},
     "last clicks": {"sessions": "day", "maximum_length": 3, "date": "last row", "test_from": "2024-03-05"},
+    "window": {
+        "sessions": "gap",
+        "from_time": "2024-02-25",
+        "until_time": "2024-03-08",
+        "time_zone": "Asia/Tokyo",
+    },
+    "fraction": {"sessions": "day", "fraction": 4, "max_session_clicks": 5, "minimum_support": 2},
 }
 GOLDENS = {
     "diginetica_sample": ("diginetica", "sample_train-item-views.csv", 1),

@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -129,7 +128,6 @@ def assert_equals(dataset: Dataset, expected: ByHand) -> None:
 )
 @given(logs())
 def test_any_split_gives_the_whole(log: Log) -> None:
-    zone = ZoneInfo(log.options.time_zone)
     titles = {f"i{item}": f"Item {item}" for item in range(1, 7)}
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -139,7 +137,7 @@ def test_any_split_gives_the_whole(log: Log) -> None:
             part = [row for row in log.rows if any(begin <= row[2] < end for begin, end in pending)]
             path = folder / f"{number}.csv"
             write(path, part)
-            new, bad = read_clicks([path], log.form, zone)
+            new, bad = read_clicks([path], log.form, log.options)
             before, clicks = clicks, with_new_clicks(clicks, new)
             expected = split_by_hand(clicks, bad, log.options) if clicks else None
             if expected is None or not expected.train:
@@ -168,7 +166,7 @@ def test_any_split_gives_the_whole(log: Log) -> None:
                 titles[item] for item in dataset.vocabulary.raw_ids.to_pylist()
             ]
         if dataset is not None and log.all_times_differ and len(clicks) == len(log.rows):
-            whole, _ = read_clicks([Path(write(folder / "whole.csv", log.rows))], log.form, zone)
+            whole, _ = read_clicks([Path(write(folder / "whole.csv", log.rows))], log.form, log.options)
             if log.options.date == "latest" and log.options.order == "time":
                 assert_equals(dataset, split_by_hand(whole, Counter(), log.options))
 

@@ -1,0 +1,95 @@
+"""The options of ``prepare logs`` to a format and to what is done: each is obeyed, or refused beside another."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tagnn_fast.logs import LogFiles, LogFormat, PrepareOptions
+
+_COLUMNS = {"item_column": "item", "time_column": "time", "event_column": "event"}
+_OF_TEXT = ("separator", "quote", "columns", "encoding")
+
+
+def log_format(given: dict[str, Any]) -> LogFormat:
+    """The named format, or the one that columns describe; other options change it.
+
+    Raises:
+        ValueError: on options that say nothing together, or not enough.
+    """
+    from tagnn_fast.logs import FORMATS, LogFormat
+
+    changes: dict[str, Any] = {field: given[name].strip() for name, field in _COLUMNS.items() if name in given}
+    changes.update(_owner(given))
+    if "time_unit" in given and "time_format" in given:
+        raise ValueError("expected --time-unit or --time-format, got both")
+    if "time_format" in given:
+        changes.update(time_unit="iso", time_format=given["time_format"])
+    changes.update({key: given[key] for key in ("time_unit", "quote", "encoding") if key in given})
+    changes.update({key: _listed(given[key]) for key in ("events", "columns") if key in given})
+    if "" in changes.get("events", ()):
+        raise ValueError(f"events: expected kinds with commas between, got {given['events']!r}")
+    if "separator" in given:
+        changes["separator"] = given["separator"].replace("\\t", "\t")
+    if "format" in given:
+        if given["format"] not in FORMATS:
+            raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {given['format']!r}")
+        form = dataclasses.replace(FORMATS[given["format"]], **changes)
+    else:
+        missing = [f"--{name}-column" for name in ("item", "time") if f"{name}_column" not in given]
+        if "owner" not in changes:
+            missing.insert(0, "--session-column or --user-column")
+        if missing:
+            raise ValueError(f"expected --format, or the columns: {', '.join(missing)} not given")
+        form = LogFormat("generic", **changes)
+    if (form.event is None) != (not form.events):
+        raise ValueError("expected --event-column and --events together")
+    return form
+
+
+def _owner(given: dict[str, Any]) -> dict[str, Any]:
+    session, user = (given[name].strip() if name in given else None for name in ("session_column", "user_column"))
+    if session is not None:
+        return {"owner": session, "user": user, "owner_is_user": False}
+    if user is not None:
+        # Where a click is in a session that the log has says nothing about those that are yet to be made.
+        return {"owner": user, "user": None, "owner_is_user": True, "since_start": None}
+    return {}
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def prepare_options(form: LogFormat, preset: str, given: dict[str, Any]) -> PrepareOptions:
+    """The preset's options, with those that are given.
+
+    Raises:
+        ValueError: on an option that would do nothing, or another's opposite.
+    """
+    from tagnn_fast.logs import PAPER, PrepareOptions
+
+    if preset not in ("clean", "paper"):
+        raise ValueError(f"preset: expected clean or paper, got {preset!r}")
+    fields = {field.name for field in dataclasses.fields(PrepareOptions)}
+    values = {key: value for key, value in given.items() if key in fields}
+    values.setdefault("sessions", "gap" if form.owner_is_user else "given")
+    if form.owner_is_user == (values["sessions"] == "given"):
+        expected = "gap or day, since the log has users" if form.owner_is_user else "given, since the log has sessions"
+        raise ValueError(f"sessions: expected {expected}, got {values['sessions']!r}")
+    base = {**PAPER, **form.paper} if preset == "paper" else {}
+    options = PrepareOptions(**{**base, **values})
+    if "gap" in given and options.sessions != "gap":
+        why = "with --sessions day" if form.owner_is_user else "where the log has sessions"
+        raise ValueError(f"gap: expected none {why}, got {options.gap!r}")
+    if "test" in given and "test_from" in given:
+        raise ValueError("expected --test or --test-from, got both")
+    return options
+
+
+def check_files(files: LogFiles, given: dict[str, Any]) -> None:
+    """Refuse what says how text is read where there is none."""
+    for name in _OF_TEXT:
+        if name in given and files.kind != "text":
+            raise ValueError(f"{name}: expected none for {files.kind} files, got {given[name]!r}")
