@@ -19,6 +19,8 @@ from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import describe_file
 
+_HASHING = ("DICT", "EMPTY_DICT", "EMPTY_SET", "FROZENSET")
+
 
 class _ListUnpickler(pickle.Unpickler):
     """Builds lists, tuples and numbers. Everything that could run code needs a class or a function, and gets none."""
@@ -37,7 +39,8 @@ def read_exchange(folder: str | Path, name: str | None = None) -> Dataset:
     Raises:
         FileNotFoundError: where a file is missing.
         ValueError: on a truncated file, one that holds anything but lists, tuples and integers (no code in it is run),
-            an empty session, or ids below 1.
+            more ids than bytes (which refer to each other: a few bytes may name millions), an empty session, or ids
+            below 1.
     """
     folder = Path(folder)
     train_path = folder / "all_train_seq.txt"
@@ -70,6 +73,7 @@ _Raw = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _whole_sessions(path: Path) -> _Raw:
     sessions = _load(path)
+    _check_size(path, sessions)
     ids, lengths = _flatten(path, sessions)
     return ids, lengths, np.maximum(lengths - 1, 0)
 
@@ -79,12 +83,13 @@ def _example_sessions(path: Path) -> _Raw:
     sizes = [len(part) if isinstance(part, (list, tuple)) else -1 for part in value]
     if len(value) != 2 or sizes[0] != sizes[1] or sizes[0] < 0:
         raise ValueError(f"{path}: expected (prefixes, targets) of the same length")
+    _check_size(path, value[0])
     sessions: list[list[int]] = []
     examples: list[int] = []
     previous: list[int] | None = None
     for number, (prefix, target) in enumerate(zip(*value, strict=True)):
         if not isinstance(prefix, (list, tuple)) or len(prefix) == 0:
-            found = reprlib.repr(prefix)
+            found = _short(prefix)
             raise ValueError(f"{path}: expected a prefix of one click or more, got {found} at example {number}")
         _check_integers(path, chain(prefix, (target,)))  # 1.0 and True equal 1
         clicks = [*prefix, target]
@@ -101,7 +106,7 @@ def _example_sessions(path: Path) -> _Raw:
 def _load(path: Path) -> Sequence[object]:
     try:
         content = path.read_bytes()
-        _check_memo(content)
+        _check_opcodes(content)
         value = _ListUnpickler(io.BytesIO(content)).load()
     except OSError:
         raise
@@ -114,11 +119,20 @@ def _load(path: Path) -> Sequence[object]:
     return value
 
 
-def _check_memo(content: bytes) -> None:
-    """Refuse a memo index that no pickle of this size needs: the unpickler would allocate up to it."""
+def _check_opcodes(content: bytes) -> None:
+    """Refuse what makes the unpickler take memory out of proportion to the file, or call itself without end."""
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
             raise pickle.UnpicklingError(f"memo index {argument} in a file of {len(content)} bytes")
+        if opcode.name in _HASHING:  # hashing a tuple in a tuple in a tuple … ends the process
+            raise pickle.UnpicklingError("a dictionary or a set")
+
+
+def _check_size(path: Path, sessions: Iterable[object]) -> None:
+    """Refuse sessions that say more than the file can: lists in it may be named again and again."""
+    ids = sum(len(session) for session in sessions if isinstance(session, (list, tuple)))
+    if ids > (size := path.stat().st_size):
+        raise ValueError(f"{path}: expected at most as many item ids as bytes, got {ids:,} in {size:,}")
 
 
 def _check_integers(path: Path, values: Iterable[object]) -> None:
@@ -128,11 +142,18 @@ def _check_integers(path: Path, values: Iterable[object]) -> None:
         raise ValueError(f"{path}: expected integer item ids, got {names}")
 
 
+def _short(value: object) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
+
+
 def _flatten(path: Path, sessions: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.empty(len(sessions), np.int64)
     for number, session in enumerate(sessions):
         if not isinstance(session, (list, tuple)) or len(session) == 0:
-            found = reprlib.repr(session)
+            found = _short(session)
             raise ValueError(f"{path}: expected lists of at least one click, got {found} at session {number}")
         lengths[number] = len(session)
     _check_integers(path, chain.from_iterable(sessions))  # type: ignore[arg-type]

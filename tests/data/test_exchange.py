@@ -219,6 +219,44 @@ def test_memory_of_a_damaged_file(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def shared_lists(clicks: int, sessions: int) -> bytes:
+    """One list of so many clicks, named by so many sessions in two bytes each."""
+    return b"\x80\x02](](" + b"K\x07" * clicks + b"eq\x05" + b"h\x05" * (sessions - 1) + b"e."
+
+
+BOMBS = {
+    "references": shared_lists(3000, 3000),
+    "prefixes": b"\x80\x02" + shared_lists(3000, 3000)[2:-1] + b"](" + b"K\x07" * 3000 + b"e\x86.",
+    "hash of nested tuples": b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"K\x01s.",
+    "set of nested tuples": b"\x80\x04\x8f(" + b")" + b"\x85" * 300_000 + b"\x90.",
+    "nested tuples": b"\x80\x02)" + b"\x85" * 300_000 + b".",
+    "nested lists": b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
+    "long integer": b"\x80\x02]\x8b" + (2**21).to_bytes(4, "little") + b"\x7f" * 2**21 + b"a.",
+    "long text of an integer": b"(I" + b"9" * 2**21 + b"\nl.",
+    "list in itself": b"\x80\x02]q\x00h\x00a.",
+    "length of a text that is not there": b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"a.",
+    "long integer that is not there": b"\x80\x02\x8b" + (2**31 - 1).to_bytes(4, "little") + b"a.",
+}
+
+
+@pytest.mark.parametrize("file", ["all_train_seq.txt", "train.txt"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_small_file_that_asks_for_much(name: str, file: str, tmp_path: Path) -> None:
+    """Its memory is that of a file of its size, and it ends nothing but itself."""
+    write(tmp_path, BOMBS[name], name=file)
+    with limited_memory(), pytest.raises(ValueError) as error:
+        read_exchange(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / file}: expected ")
+    assert len(str(error.value)) < 1000
+    assert "\n" not in str(error.value)
+
+
+def test_sessions_named_twice(tmp_path: Path) -> None:
+    """Lists that occur more than once are named again; that alone is no reason to refuse them."""
+    dataset = read_exchange(write(tmp_path, TRAIN * 2))
+    assert raw_sessions(dataset, dataset.train) == TRAIN * 2
+
+
 def test_errors_without_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(unpickler: object) -> object:
         raise MemoryError
@@ -266,15 +304,15 @@ DEEP = b"\x80\x02]}K\x01" + b"]" * 100_000 + b"a" * 99_999 + b"sa."
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ({1: [2]}, "expected a list, got dict"),
+        ({1: [2]}, "expected a pickle of lists of integers, got a dictionary or a set"),
         (7, "expected a list, got int"),
         ([[1, 2.0]], "expected integer item ids, got float"),
         ([["1", 2]], "expected integer item ids, got str"),
         ([[1, True]], "expected integer item ids, got bool"),
         ([[1, None], [2, "x"]], "expected integer item ids, got NoneType, str"),
         ([[1, [2]]], "expected integer item ids, got list"),
-        ([[1, {}]], "expected integer item ids, got dict"),
-        ([[1, 2], {1: 2}], "expected lists of at least one click, got {1: 2} at session 1"),
+        ([[1, {}]], "expected a pickle of lists of integers, got a dictionary or a set"),
+        ([[1, 2], {1: 2}], "expected a pickle of lists of integers, got a dictionary or a set"),
         ([[1, 2], []], "expected lists of at least one click, got [] at session 1"),
         ([[1, 2], "12"], "expected lists of at least one click, got '12' at session 1"),
         ([1, 2], "expected lists of at least one click, got 1 at session 0"),
@@ -284,7 +322,8 @@ DEEP = b"\x80\x02]}K\x01" + b"]" * 100_000 + b"a" * 99_999 + b"sa."
         ([[1, -(2**70)]], "expected "),
         ([[np.int64(1), 2]], "expected a pickle of lists of integers, got it asks for numpy"),
         ([np.array([1, 2])], "expected a pickle of lists of integers, got it asks for numpy"),
-        (DEEP, "expected lists of at least one click, got "),
+        (DEEP, "expected a pickle of lists of integers, got a dictionary or a set"),
+        (pickle.dumps([10**5000, [1]]), "expected lists of at least one click, got int at session 0"),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -301,7 +340,7 @@ def test_whole_session_errors(tmp_path: Path, train: object, message: str) -> No
         ([[[1]]], "expected (prefixes, targets) of the same length"),
         (([[1]], [2], [3]), "expected (prefixes, targets) of the same length"),
         (([[1]], [2, 3]), "expected (prefixes, targets) of the same length"),
-        (([[1]], {1: 2}), "expected (prefixes, targets) of the same length"),
+        (([[1]], {1: 2}), "expected a pickle of lists of integers, got a dictionary or a set"),
         ((1, 2), "expected (prefixes, targets) of the same length"),
         (([[1], []], [2, 3]), "expected a prefix of one click or more, got [] at example 1"),
         (([1], [2]), "expected a prefix of one click or more, got 1 at example 0"),
