@@ -83,7 +83,7 @@ def _example_sessions(path: Path) -> _Raw:
     sizes = [len(part) if isinstance(part, (list, tuple)) else -1 for part in value]
     if len(value) != 2 or sizes[0] != sizes[1] or sizes[0] < 0:
         raise ValueError(f"{path}: expected (prefixes, targets) of the same length")
-    _check_size(path, value[0])
+    _check_size(path, value[0])  # type: ignore[arg-type]
     sessions: list[list[int]] = []
     examples: list[int] = []
     previous: list[int] | None = None
