@@ -235,6 +235,7 @@ def _parquet_parts(path: Path, rows: int) -> Iterator[SessionPart]:
             number = 0
             columns = ["session", "items"] if named else ["items"]
             for batch in file.iter_batches(rows, columns=columns):
+                batch.validate(full=True)  # so that strings are UTF-8, for one
                 names = batch.column("session") if named else pa.array(range(number, number + len(batch)), pa.int64())
                 yield _part(names, batch.column("items").to_pylist(), number)
                 number += len(batch)

@@ -293,6 +293,17 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     assert all(message.startswith(f"{path}: expected ") for message in messages)
 
 
+@pytest.mark.parametrize("column", ["session", "items"])
+def test_parquet_with_text_that_is_no_utf8(tmp_path: Path, column: str) -> None:
+    """Parquet's readers do not look."""
+    text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    columns = {"session": pa.array(["a"]), "items": pa.array([["a"]])}
+    columns[column] = text if column == "session" else pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), text)
+    path = parquet(tmp_path, **columns)
+    with pytest.raises(ValueError, match=": expected sessions, got a damaged file: .*Invalid UTF8"):
+        read(path)
+
+
 def test_flipped_bits_under_a_checksum(tmp_path: Path) -> None:
     """Each is found."""
     path = tmp_path / "sessions.parquet"
