@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import fcntl
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -37,6 +39,10 @@ class Disk:
         return self.stop_at is not None and self.calls >= self.stop_at
 
     def _count(self) -> None:
+        if threading.current_thread() is not threading.main_thread():  # those of others come at any time
+            if self.stopped and self.error is None:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return
         self.calls += 1
         if self.stop_at is None or self.calls < self.stop_at:
             return
