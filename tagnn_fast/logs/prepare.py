@@ -71,8 +71,6 @@ def prepare_logs(
     Raises:
         ValueError: on too many bad rows, or where nothing is left to train on.
     """
-    if max_bad_rows < 0:
-        raise ValueError(f"max_bad_rows: expected 0 or more, got {max_bad_rows}")
     report = Report()
     integers: bool | None = {"integer": True, "string": False}.get(options.item_ids)
     parsed = read_clicks(engine, files, form, options, report, max_bad_rows, bool(integers), advance, first=True)
@@ -145,6 +143,8 @@ def read_clicks(
     Raises:
         ValueError: on too many bad rows, or events that are not there.
     """
+    if max_bad_rows < 0:
+        raise ValueError(f"max_bad_rows: expected 0 or more, got {max_bad_rows}")
     advance("reading")
     rows = engine.read(files, form.used_columns())
     if first and form.event is not None:

@@ -63,8 +63,8 @@ def update_dataset(
         or repeated, and how many ``sessions`` new, continued or repeated. `dataset` itself where no click is new.
 
     Raises:
-        ValueError: on a data set that was not made of logs, or by a version that did not keep clicks; on damage, and
-            on too many bad rows.
+        ValueError: on a data set that was not made of logs, or by a version that did not keep clicks; on damage, on too
+            many bad rows, and on logs without a click that can be used.
     """
     form, options = recorded(dataset)
     if dataset.clicks is None:
@@ -77,6 +77,9 @@ def update_dataset(
     integers = dataset.vocabulary.integers
     parsed = read_clicks(engine, files, form, options, report, max_bad_rows, integers, advance)
     union = unite(engine, dataset.clicks, pipeline.good_rows(parsed))
+    if not any(union.counts.values()):
+        left_out = ", ".join(f"{found['count']:,} × {reason}" for reason, found in report.bad_rows.items())
+        raise ValueError(f"{files.paths[0]}: expected clicks, got none that can be used: {left_out or 'no rows'}")
     if union.counts["new"] == 0:
         return dataset
     stored = store_clicks(engine, union.clicks)

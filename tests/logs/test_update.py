@@ -112,6 +112,25 @@ def test_the_same_file_twice(first: Dataset, tmp_path: Path) -> None:
     assert updated(after, write_log(tmp_path / "once.csv", SECOND), FORM) is after
 
 
+def test_log_without_a_click_that_can_be_used(tmp_path: Path) -> None:
+    """As where the kinds of events have got other names: not the same as a log of which all is there already."""
+    log, more = tmp_path / "log.csv", tmp_path / "more.csv"
+    log.write_text("user,item,time,event\n" + "".join(f"u,a,2024-03-0{day},view\n" for day in (1, 1, 2)))
+    options = PrepareOptions(sessions="day", minimum_support=1, minimum_length=1, until_time="2024-03-03", test="12h")
+    dataset = prepared(str(log), USER_LOG, options)
+    more.write_text("user,item,time,event\nu,a,2024-03-02,page view\nu,a,2024-03-04,view\n")
+    with pytest.raises(ValueError) as error:
+        updated(dataset, str(more), USER_LOG)
+    assert str(error.value) == (
+        f"{more}: expected clicks, got none that can be used: 1 × another event, 1 × at --until or later"
+    )
+    more.write_text("user,item,time,event\n")
+    with pytest.raises(ValueError, match="expected clicks, got none that can be used: no rows"):
+        updated(dataset, str(more), USER_LOG)
+    with pytest.raises(ValueError, match="max_bad_rows: expected 0 or more, got -1"):
+        updated(dataset, str(log), USER_LOG, bad=-1)
+
+
 def test_ids_that_do_not_fit(tmp_path: Path) -> None:
     """They are bad rows where the data set's are integers: 007 is not 7. Where they are strings, all are strings."""
     numbers = [("a", 1, "123"), ("b", 1, "213"), ("c", 3, "12")]
