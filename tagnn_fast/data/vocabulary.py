@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import reprlib
 from collections.abc import Iterable
@@ -45,6 +46,10 @@ class Vocabulary:
     def equals(self, other: Vocabulary) -> bool:
         """Whether both give the same row to the same raw id."""
         return bool(self.raw_ids.equals(other.raw_ids))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the raw ids in their order."""
+        return hashlib.sha256("\n".join(map(str, self.raw_ids.to_pylist())).encode()).hexdigest()
 
     @property
     def integers(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tagnn_fast.checks import check_count
 from tagnn_fast.config import ModelConfig
 from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.recommender import SessionRecommender
@@ -65,11 +66,7 @@ class TrainingConfig:
             ("seed", 0),
             ("max_clicks_per_batch", 1),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name}: expected an int, got {value!r}")
-            if value < lowest:
-                raise ValueError(f"{name}: expected {lowest} or more, got {value}")
+            object.__setattr__(self, name, check_count(getattr(self, name), name, lowest))
         if self.seed >= 1 << 32:
             raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
         for name in ("learning_rate", "weight_decay", "decay_factor"):

@@ -160,6 +160,7 @@ def create_run(
         "name": dataset.name,
         "path": str(source.resolve()),
         "fingerprint": dataset.fingerprint(),
+        "items": dataset.vocabulary.fingerprint(),
         "statistics": dataset.statistics(),
     }
     if start_from is not None:
@@ -224,6 +225,8 @@ def open_run(folder: str | Path) -> Run:
         raise ValueError(
             f"{folder / 'items.parquet'}: expected the {model.num_items} items of config.json, got {len(vocabulary)}"
         )
+    if dataset.get("items", vocabulary.fingerprint()) != vocabulary.fingerprint():  # runs of before have none
+        raise ValueError(f"{folder / 'items.parquet'}: expected the items of config.json, got others")
     return Run(folder, model, training, dataset, vocabulary)
 
 

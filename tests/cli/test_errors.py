@@ -97,6 +97,17 @@ def test_items_of_another_run(tmp_path: Path) -> None:
         assert refused(*command) == f"{one / 'items.parquet'}: expected the 5 items of config.json, got 6"
 
 
+def test_as_many_items_of_another_run(tmp_path: Path) -> None:
+    """Also named; a run of before items had a fingerprint is taken as it is."""
+    one, other = (write_run(tmp_path / str(first), range(first, first + 5)) for first in (0, 1))
+    (other / "items.parquet").rename(one / "items.parquet")
+    assert refused("recommend", one, 1) == f"{one / 'items.parquet'}: expected the items of config.json, got others"
+    config = json.loads((one / "config.json").read_text())
+    del config["dataset"]["items"]
+    (one / "config.json").write_text(json.dumps(config))
+    assert "after 1" in succeed("recommend", one, 1)
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:50], lambda data: b"", lambda data: b"PAR1" + data[4:-9]])
 def test_damaged_items(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = write_run(tmp_path, range(5)) / "items.parquet"

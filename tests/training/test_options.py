@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tagnn_fast import ModelConfig
@@ -105,3 +106,10 @@ def test_model_depends_on_the_seed_alone() -> None:
     first, again, other = (make_model(config, TrainingConfig(seed=seed)).state_dict() for seed in (1, 1, 2))
     assert all(first[name].equal(again[name]) for name in first)
     assert not any(first[name].equal(other[name]) for name in first)
+
+
+def test_numpy_integers() -> None:
+    """They are integers, and become Python's own, which JSON can hold."""
+    training = TrainingConfig(epochs=np.int64(3), seed=np.uint8(4))  # type: ignore[arg-type]
+    assert training == TrainingConfig(epochs=3, seed=4)
+    assert {type(training.epochs), type(training.seed)} == {int}
