@@ -161,7 +161,8 @@ class DuckDB(Engine):
             compression="none",
             auto_detect=False,  # it takes beginnings of files for other things
             hive_partitioning=False,
-            strict_mode=bool(files.form.quote),
+            strict_mode=True,
+            nullstr="\x01\x02",  # or a column too many is none where it is empty
             store_rejects=True,
             rejects_limit=0,
         )

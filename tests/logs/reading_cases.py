@@ -315,6 +315,22 @@ def diginetica(folder: Path) -> Case:
     return Case([str(folder)], FORMATS["diginetica"], rows)
 
 
+def numbers_of_columns(quote: str) -> Callable[[Path], Case]:
+    """One too few, one too many, which may be empty, at the beginning, in the middle and at the end."""
+
+    def write(folder: Path) -> Case:
+        lines = ["s,1", "s,1,2024-05-01,", "s,1,,", "s,1,2024-05-01,x", ",,,", "s"]
+        lines += ['s,1,2024-05-01,""', 's,1,"",""'] if quote else []
+        good = [",".join(row) for row in ROWS]
+        columns = ("session", "item", "time")
+        form = LogFormat("log", owner="session", item="item", time="time", quote=quote, columns=columns)
+        (folder / "log").write_text("\n".join([*lines, *good[:20], *lines, *good[20:], *lines]) + "\n,,\n,1,\n")
+        rows = [*ROWS, (None, None, None), (None, "1", None)]
+        return Case([str(folder)], form, rows, {"wrong number of columns": 3 * len(lines)})
+
+    return write
+
+
 CASES: dict[str, Callable[[Path], Case]] = {
     "gzip members and zstd frames": members,
     "line ends": line_ends,
@@ -326,6 +342,8 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "UTF-16 with a mark": encodings("utf-16-le", "ключ ", b"\xff\xfe"),
     "two characters between": separators("::"),
     "two bytes between": separators("§"),
+    "numbers of columns": numbers_of_columns('"'),
+    "numbers of columns without quotes": numbers_of_columns(""),
     "MovieLens": movielens,
     "parts": parts,
     "Parquet parts": parquet_parts,

@@ -363,3 +363,60 @@ def test_formats_are_recorded_whole() -> None:
         nothing = Sessions.from_lists([])
         dataset = Dataset("d", nothing, nothing, Vocabulary(pa.array([1]), np.zeros(1)), source, pa.array([[1]]))
         assert recorded(dataset)[0] == dataclasses.replace(form, paper={})
+
+
+VALUES = [
+    "a",
+    "007",
+    " x",
+    "y ",
+    "é",
+    "日本",
+    "#c",
+    "//",
+    "\\",
+    "\\N",
+    "NULL",
+    "''",
+    "a'b",
+    "",
+    "\t",
+    "nan",
+    "\x0b",
+    "\x1f",
+]
+
+
+def test_rows_of_any_text(tmp_path: Path) -> None:
+    """Well-formed lines, quoted or not, of the right number of columns or another, against plain Python."""
+    for seed in range(40):
+        generator = random.Random(seed)
+        separator, quote = generator.choice([",", ";", "\t", "::", "§"]), generator.choice(['"', "'", ""])
+        values = [value for value in VALUES if separator not in value and (not quote or quote not in value)]
+        lines, good, bad = list[str](), list[tuple[str | None, ...]](), 0
+        for _ in range(generator.randrange(1, 60)):
+            count = generator.choice((3, 3, 3, 3, 3, 3, 1, 2, 4))
+            row = generator.choices(values, k=count)
+            written = []
+            for place, value in enumerate(row):
+                quoted = bool(quote) and generator.random() < 0.2
+                row[place] = value + generator.choice(("", separator, quote)) if quoted else value
+                written.append(quote + row[place].replace(quote, quote * 2) + quote if quoted else value)
+            lines.append(separator.join(written))
+            good += [tuple(value or None for value in row)] if count == 3 else []
+            bad += count != 3 and bool(lines[-1].strip(" \t"))
+        header = (("session", "item", "time"), ())[seed % 2]
+        end = generator.choice(("\n", "\r\n", "\r"))
+        log = tmp_path / f"{seed}"
+        log.mkdir()
+        (log / "log").write_bytes(end.join([*([separator.join(header)] if header else []), *lines, ""]).encode())
+        columns = () if header else ("session", "item", "time")
+        form = dataclasses.replace(FORM, separator=separator, quote=quote, columns=columns)
+        with DuckDB(log, "UTC") as engine:
+            if not "".join([*lines, *header]).strip(" "):
+                continue
+            table = engine.read(find_files([str(log / "log")], form), form.used_columns())
+            found = sorted(engine.rows(table), key=lambda row: int(row["row"]))
+        read = [tuple(row[f"field_{place}"] or None for place in range(3)) for row in found if row["fault"] is None]
+        assert read == good, seed
+        assert len(found) - len(read) == bad, seed
