@@ -57,7 +57,7 @@ def damaged(kind: str) -> list[bytes]:
     contents += [begin + end[:cut] for cut in (1, 4, 11, len(end) // 2, len(end) - 1)]
     contents += [whole + b"more", begin + b"\0\0\0\0" + end]
     generator = random.Random(0)
-    for _ in range(40):
+    for _ in range(20):
         turned = bytearray(whole)
         turned[generator.randrange(10, len(whole))] ^= 1 << generator.randrange(8)
         contents.append(bytes(turned))
@@ -389,7 +389,7 @@ VALUES = [
 
 def test_rows_of_any_text(tmp_path: Path) -> None:
     """Well-formed lines, quoted or not, of the right number of columns or another, against plain Python."""
-    for seed in range(40):
+    for seed in range(20):
         generator = random.Random(seed)
         separator, quote = generator.choice([",", ";", "\t", "::", "§"]), generator.choice(['"', "'", ""])
         values = [value for value in VALUES if separator not in value and (not quote or quote not in value)]
