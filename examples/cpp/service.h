@@ -1,4 +1,4 @@
-// What both programs share: the ops library, JSON lines in and out, and the benchmark.
+// What both programs share: the ops library, the manifest, JSON lines in and out, and the benchmark.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -8,25 +8,38 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
-using nlohmann::json;
-
-// Scores, raw item ids and status of sessions: items, offsets, k.
-using Recommend = std::function<std::vector<torch::Tensor>(const torch::Tensor&, const torch::Tensor&, int64_t)>;
+#include "request.h"
 
 struct Options {
   std::string folder, library;
   int64_t k = 20, threads = 1, clicks = 4;
   double benchmark = 0;  // seconds; 0 answers standard input
 };
+
+inline int64_t positive_integer(const std::string& name, const std::string& text) {
+  const bool digits = !text.empty() && text.size() < 19 && text.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits || std::stoll(text) < 1) throw std::invalid_argument(name + ": expected an integer from 1, got " + text);
+  return std::stoll(text);
+}
+
+inline double positive_seconds(const std::string& name, const std::string& text) {
+  char* end = nullptr;
+  const double seconds = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !std::isfinite(seconds) || seconds <= 0) {
+    throw std::invalid_argument(name + ": expected seconds above 0, got " + text);
+  }
+  return seconds;
+}
 
 inline Options parse(int argc, char** argv) {
   Options options;
@@ -37,11 +50,11 @@ inline Options parse(int argc, char** argv) {
       if (++i == arguments.size()) throw std::invalid_argument(name + ": expected a value");
       return arguments[i];
     };
-    if (name == "--k") options.k = std::stoll(value());
+    if (name == "--k") options.k = positive_integer(name, value());
     else if (name == "--library") options.library = value();
-    else if (name == "--benchmark") options.benchmark = std::stod(value());
-    else if (name == "--threads") options.threads = std::stoll(value());
-    else if (name == "--clicks") options.clicks = std::stoll(value());
+    else if (name == "--benchmark") options.benchmark = positive_seconds(name, value());
+    else if (name == "--threads") options.threads = positive_integer(name, value());
+    else if (name == "--clicks") options.clicks = positive_integer(name, value());
     else if (options.folder.empty() && name.rfind("--", 0) != 0) options.folder = name;
     else throw std::invalid_argument(name + ": expected a folder and --k, --library, --benchmark, --threads, --clicks");
   }
@@ -55,51 +68,101 @@ inline void load_ops(const Options& options) {
   if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) throw std::runtime_error(dlerror());
 }
 
+// What of manifest.json the programs need.
+struct Manifest {
+  int64_t version, items, k_max;
+  bool strings;
+  std::string torch;
+};
+
+inline Manifest read_manifest(const std::string& folder) {
+  constexpr int64_t kNewest = 2;
+  const std::string path = folder + "/manifest.json";
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error(path + ": expected what tagnn-fast export wrote, got none");
+  try {
+    const json content = json::parse(file);
+    if (content.at("format") != "tagnn_fast.export") throw std::runtime_error("expected format tagnn_fast.export");
+    const Manifest manifest = {
+        content.at("version"), content.at("items"), content.at("k_max"), content.at("item_ids") == "strings",
+        content.at("versions").at("torch")};
+    if (manifest.version > kNewest) throw std::runtime_error("expected version 2, got a newer one");
+    return manifest;
+  } catch (const std::exception& error) {
+    throw std::runtime_error(path + ": " + error.what());
+  }
+}
+
+// Scores, raw item ids (item indices, where those are strings) and status of sessions, lists of min(k, items) items.
+using Recommend = std::function<std::vector<torch::Tensor>(
+    const torch::Tensor& items, const torch::Tensor& offsets, int64_t k, bool exclude_clicked)>;
+
+// A model, and its items' ids where they are strings, the first of index 1.
+struct Service {
+  Manifest manifest;
+  Recommend recommend;
+  std::vector<std::string> names;
+  std::unordered_map<std::string, int64_t> items;
+
+  Service(const Manifest& manifest_in, Recommend recommend_in, std::vector<std::string> names_in)
+      : manifest(manifest_in), recommend(std::move(recommend_in)), names(std::move(names_in)) {
+    for (size_t i = 0; i < names.size(); ++i) items.emplace(names[i], static_cast<int64_t>(i + 1));
+    if (manifest.strings && static_cast<int64_t>(items.size()) != manifest.items) {
+      throw std::runtime_error("item ids: expected as many as items, got " + std::to_string(items.size()));
+    }
+  }
+};
+
 inline torch::Tensor tensor_of(const std::vector<int64_t>& values) { return torch::tensor(values, torch::kInt64); }
 
-// {"items": [raw ids], "k": 20} -> {"items": [...], "scores": [...], "status": 0}
-inline json answer(const Recommend& recommend, const json& request, int64_t k) {
-  const auto items = request.at("items").get<std::vector<int64_t>>();
-  const auto best = recommend(tensor_of(items), tensor_of({0, static_cast<int64_t>(items.size())}), k);
+// {"items": [...], "scores": [...], "status": 0}
+inline json answer(const Service& service, const Request& request) {
+  std::vector<int64_t> items = request.integers;
+  for (const std::string& name : request.strings) {
+    const auto found = service.items.find(name);
+    items.push_back(found == service.items.end() ? 0 : found->second);
+  }
+  const torch::Tensor offsets = tensor_of({0, static_cast<int64_t>(items.size())});
+  const int64_t k = std::min(request.k, service.manifest.items);
+  const auto best = service.recommend(tensor_of(items), offsets, k, request.exclude_clicked);
   const torch::Tensor scores = best[0][0].to(torch::kDouble).contiguous(), ids = best[1][0].contiguous();
   json result = {{"items", json::array()}, {"scores", json::array()}, {"status", best[2][0].item<int64_t>()}};
   for (int64_t i = 0; i < ids.size(0); ++i) {
-    if (scores.data_ptr<double>()[i] == -std::numeric_limits<double>::infinity()) break;
-    result["items"].push_back(ids.data_ptr<int64_t>()[i]);
-    result["scores"].push_back(scores.data_ptr<double>()[i]);
+    const double score = scores.data_ptr<double>()[i];
+    const int64_t id = ids.data_ptr<int64_t>()[i];
+    if (score == -std::numeric_limits<double>::infinity() && id == -1) break;
+    if (!std::isfinite(score)) throw std::runtime_error("scores: expected finite numbers, got NaN or infinity");
+    if (service.manifest.strings) result["items"].push_back(service.names.at(static_cast<size_t>(id - 1)));
+    else result["items"].push_back(id);
+    result["scores"].push_back(score);
   }
   return result;
 }
 
-// What a program can do with a model; recommend_strings is set where item ids are strings and its format takes them.
-struct Service {
-  Recommend recommend;
-  std::function<json(const std::vector<std::string>&, int64_t)> recommend_strings;
-};
-
-inline json answer(const Service& service, const json& request, int64_t default_k) {
-  const int64_t k = request.value("k", default_k);
-  const json& items = request.at("items");
-  if (service.recommend_strings) return service.recommend_strings(items.get<std::vector<std::string>>(), k);
-  return answer(service.recommend, request, k);
-}
-
-inline void answer_lines(const Service& service, int64_t k) {
+// One line for each line, an empty one and what follows the last line's end among them.
+inline void answer_lines(const Service& service, int64_t default_k) {
   const c10::InferenceMode inference;
-  for (std::string line; std::getline(std::cin, line);) {
-    if (line.empty()) continue;
-    json result;
+  for (std::string line; next_line(std::cin, line);) {
+    std::string result;
     try {
-      result = answer(service, json::parse(line), k);
+      result = write_line(answer(service, read_request(line, service.manifest.strings, default_k)));
+    } catch (const c10::Error& error) {
+      result = error_line(error.what_without_backtrace());
     } catch (const std::exception& error) {
-      result = {{"error", std::string(error.what()).substr(0, 500)}};
+      result = error_line(error.what());
+    } catch (...) {
+      result = error_line("request: failed");
     }
-    std::cout << result.dump() << std::endl;
+    std::cout << result << std::endl;
   }
 }
 
 // Threads that ask for random sessions for a while; every answer must be that of one thread alone.
-inline void benchmark(const Recommend& recommend, const Options& options, double load_seconds) {
+inline void benchmark(const Service& service, const Options& options, double load_seconds) {
+  const int64_t k = std::min(options.k, service.manifest.items);
+  const auto recommend = [&](const torch::Tensor& items, const torch::Tensor& offsets) {
+    return service.recommend(items, offsets, k, false);
+  };
   constexpr int64_t kSessions = 64;
   std::vector<torch::Tensor> items, expected;
   const torch::Tensor offsets = tensor_of({0, options.clicks});
@@ -107,10 +170,10 @@ inline void benchmark(const Recommend& recommend, const Options& options, double
   {
     const c10::InferenceMode inference;
     // Raw ids that the model knows: popular ones, as an empty session gets them.
-    const auto popular = recommend(tensor_of({}), tensor_of({0, 0}), options.k)[1][0];
+    const auto popular = recommend(tensor_of({}), tensor_of({0, 0}))[1][0];
     for (int64_t i = 0; i < kSessions; ++i) {
       items.push_back(popular.index_select(0, torch::randint(popular.size(0), {options.clicks}, torch::kInt64)));
-      expected.push_back(recommend(items.back(), offsets, options.k)[1].clone());
+      expected.push_back(recommend(items.back(), offsets)[1].clone());
     }
   }
   std::atomic<int64_t> wrong{0};
@@ -121,7 +184,7 @@ inline void benchmark(const Recommend& recommend, const Options& options, double
     for (size_t i = 0;; i = (i + 1) % kSessions) {
       const auto start = std::chrono::steady_clock::now();
       if (start > end) break;
-      const torch::Tensor ids = recommend(items[i], offsets, options.k)[1];
+      const torch::Tensor ids = recommend(items[i], offsets)[1];
       times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
       if (!torch::equal(ids, expected[i])) ++wrong;
     }
@@ -147,14 +210,14 @@ inline void benchmark(const Recommend& recommend, const Options& options, double
   std::cout << result.dump() << std::endl;
 }
 
-inline int run(int argc, char** argv, const std::function<Service(const Options&)>& load) {
+inline int run(int argc, char** argv, const std::function<Service(const std::string& folder, const Manifest&)>& load) {
   try {
     const Options options = parse(argc, argv);
     load_ops(options);
     const auto start = std::chrono::steady_clock::now();
-    const Service service = load(options);
+    const Service service = load(options.folder, read_manifest(options.folder));
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (options.benchmark > 0) benchmark(service.recommend, options, seconds);
+    if (options.benchmark > 0) benchmark(service, options, seconds);
     else answer_lines(service, options.k);
     return 0;
   } catch (const std::exception& error) {

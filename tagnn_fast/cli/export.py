@@ -22,7 +22,7 @@ def export(
     """Write a run's model as TorchScript, as a torch.export program and as an AOTInductor package.
 
     The folder has all that a service needs: the ops library, the items, a manifest with a model card, and a model
-    repository for Triton Inference Server.
+    repository for Triton Inference Server. Without a C++ compiler, which AOTInductor needs, that package is left out.
     """
     from tagnn_fast.export.folder import export_run
 
@@ -32,4 +32,6 @@ def export(
     for name, entry in manifest["files"].items():
         table.add_row(name, f"{entry['bytes']:,}")
     console.print(table)
+    for name, reason in manifest["missing"].items():
+        say(f"without {name}: {reason}")
     say(f"wrote {output}: {manifest['items']:,} items, ids are {manifest['item_ids']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,11 +11,20 @@ from typing import Any
 
 import torch
 
-import tagnn_fast
 from tagnn_fast import _library
 from tagnn_fast.data.dataset import write_items
-from tagnn_fast.export.manifest import COMPILED, FORMAT, ITEMS, PROGRAM, TORCHSCRIPT, VERSION, sha256
-from tagnn_fast.export.programs import compile_program, export_program
+from tagnn_fast.export.manifest import (
+    COMPILED,
+    FORMAT,
+    ITEM_STRINGS,
+    ITEMS,
+    PROGRAM,
+    TORCHSCRIPT,
+    VERSION,
+    sha256,
+    versions,
+)
+from tagnn_fast.export.programs import NoCompilerError, compile_program, export_program
 from tagnn_fast.export.serving_model import ServingModel
 from tagnn_fast.export.triton import write_triton_repository
 from tagnn_fast.files import load_json, new_folder, write_json
@@ -31,12 +41,13 @@ def export_run(run: Run, folder: Path, k_max: int = 1000, bfloat16_table: bool =
         bfloat16_table: score with item vectors rounded to bfloat16.
 
     Returns:
-        The manifest.
+        The manifest; its "missing" names each file that could not be made, with the reason: a C++ compiler, which
+        ``model.aoti.pt2`` needs, was not there.
 
     Raises:
         FileExistsError: where the folder exists.
         FileNotFoundError: before the run's first epoch has ended.
-        ValueError: on a k_max under 1.
+        ValueError: on a k_max under 1, or weights that are not finite.
     """
     if k_max < 1:
         raise ValueError(f"k_max: expected 1 or more, got {k_max}")
@@ -47,11 +58,19 @@ def export_run(run: Run, folder: Path, k_max: int = 1000, bfloat16_table: bool =
         torch.jit.save(torch.jit.script(model), temporary / TORCHSCRIPT)
         program = export_program(model, k_max)
         torch.export.save(program, temporary / PROGRAM)
-        compile_program(program, temporary / COMPILED)
+        missing = {}
+        try:
+            compile_program(program, temporary / COMPILED)
+        except NoCompilerError as error:
+            missing[COMPILED] = str(error)
         write_items(run.vocabulary, temporary / ITEMS)
+        if model.has_strings:
+            lines = "".join(json.dumps(name) + "\n" for name in model.names[1:])
+            (temporary / ITEM_STRINGS).write_text(lines, encoding="utf-8")
         shutil.copy(_library.PATH, temporary / _library.PATH.name)
         write_triton_repository(model, temporary / "triton")
         manifest = {**_manifest(run, temporary), "k_max": k_max, "bfloat16_table": bfloat16_table}
+        manifest["missing"] = missing
         manifest["target_attention"] = model.target_attention
         write_json(temporary / "manifest.json", manifest)
     return manifest
@@ -63,11 +82,12 @@ def _manifest(run: Run, folder: Path) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"tagnn_fast": tagnn_fast.__version__, "torch": torch.__version__},
+        "versions": versions(),
         "model": run.configuration["model"],
         "architecture": run.training.architecture,
         "items": len(run.vocabulary),
         "item_ids": "integers" if run.vocabulary.integers else "strings",
+        "inputs": "item ids" if run.vocabulary.integers else "item indices",  # of the .pt2 programs
         "card": _card(run),
         "files": {
             str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from export.folders import ARCHITECTURES, SEMANTICS, eager, make_export, make_run, sample_sessions
-from support import ROOT, assert_near
+from cpp.programs import PROGRAMS, ask, run
+from export.folders import (
+    ARCHITECTURES,
+    SEMANTICS,
+    assert_same_lists,
+    eager,
+    make_export,
+    make_run,
+    sample_sessions,
+    without_own,
+)
 
-PROGRAMS = Path(os.environ.get("TAGNN_FAST_CPP", ROOT / "build" / "cpp"))
 CASES = [(architecture, semantics) for architecture in ARCHITECTURES for semantics in SEMANTICS]
 
 
-def run(program: str, folder: Path, *arguments: object, lines: Sequence[str] = ()) -> list[Any]:
-    command = [str(PROGRAMS / program), str(folder), *map(str, arguments)]
-    result = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def ask(program: str, folder: Path, sessions: Sequence[Sequence[object]], k: int) -> list[Any]:
-    return run(program, folder, lines=[json.dumps({"items": session, "k": k}) for session in sessions])
-
-
 def check(answers: list[Any], expected: tuple[Any, torch.Tensor, list[int]]) -> None:
-    for answer, ids, scores, status in zip(answers, *expected, strict=True):
-        assert answer["status"] == status
-        assert_near(torch.tensor(answer["scores"]), scores, 1e-5)
-        close = scores.diff().abs() < 1e-4 * scores.abs().max()
-        if not bool(close.any()):
-            assert answer["items"] == ids
+    columns = ([answer[name] for answer in answers] for name in ("items", "scores", "status"))
+    assert_same_lists(tuple(columns), expected)
 
 
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
@@ -48,18 +38,24 @@ def test_answers(architecture: str, semantics: str, program: str) -> None:
         check(ask(program, folder, sessions, k), eager(recommender, sessions, k))
 
 
-def test_strings() -> None:
+@pytest.mark.parametrize("program", ["serve", "serve_compiled"])
+def test_strings(program: str) -> None:
     sessions = sample_sessions(strings=True)
     expected = eager(make_run(strings=True).load_recommender(), sessions, 20)
-    check(ask("serve", make_export(strings=True), sessions, 20), expected)
+    check(ask(program, make_export(strings=True), sessions, 20), expected)
+    (refused,) = ask(program, make_export(strings=True), [[1, 2]], 20)
+    assert refused == {"error": "items: expected strings as the model's ids, got 1"}
 
 
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
-def test_bad_lines_are_answered(program: str) -> None:
-    lines = ["nonsense", "{}", '{"items": "x"}', '{"items": [13], "k": 2}']
-    *errors, answer = run(program, make_export(), lines=lines)
-    assert all(list(error) == ["error"] for error in errors)
-    assert len(answer["items"]) == 2
+@pytest.mark.parametrize("strings", [False, True])
+def test_exclude_clicked(program: str, strings: bool) -> None:
+    """The whole list without the session's own items, however long."""
+    sessions, folder = sample_sessions(strings), make_export(strings=strings)
+    full = eager(make_run(strings=strings).load_recommender(), sessions, len(make_run().vocabulary))
+    for k in (3, 20, 1000):
+        expected = without_own(full, sessions, k)
+        check(ask(program, folder, sessions, k, exclude_clicked=True), expected)
 
 
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
@@ -77,6 +73,10 @@ def test_threads(program: str) -> None:
         ((), "expected the folder that tagnn-fast export wrote"),
         (("folder", "--speed", "9"), "--speed: expected a folder and --k"),
         (("folder", "--k"), "--k: expected a value"),
+        (("folder", "--k", "1.7"), "--k: expected an integer from 1, got 1.7"),
+        (("folder", "--k", "0"), "--k: expected an integer from 1, got 0"),
+        (("folder", "--threads", "-1"), "--threads: expected an integer from 1, got -1"),
+        (("folder", "--benchmark", "nan"), "--benchmark: expected seconds above 0, got nan"),
         (("nowhere",), "nowhere/libtagnn_fast_ops.so: cannot open shared object file"),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pyarrow as pa
 import torch
 
+from support import assert_near
 from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
 from tagnn_fast.export.folder import export_run
 from tagnn_fast.recommender import Recommender
@@ -72,3 +75,29 @@ def eager(
     answers, skipped = table["answer"].to_pylist()[::k], table["skipped"].to_pylist()[::k]
     status = [2 if answer == "popularity" else int(skip > 0) for answer, skip in zip(answers, skipped, strict=True)]
     return ids, scores, status
+
+
+def without_own(
+    full: tuple[list[list[Any]], torch.Tensor, list[int]], sessions: Sequence[Sequence[Any]], k: int
+) -> tuple[list[list[Any]], list[torch.Tensor], list[int]]:
+    """The best k of whole lists without each session's own items."""
+    ids, values = [], []
+    for session, line, scores in zip(sessions, full[0], full[1], strict=True):
+        kept = [place for place, item in enumerate(line) if item not in session][:k]
+        ids.append([line[place] for place in kept])
+        values.append(scores[kept])
+    return ids, values, full[2]
+
+
+def assert_same_lists(
+    actual: tuple[list[list[object]], list[list[float]], list[int]],
+    expected: tuple[list[list[object]], torch.Tensor | list[torch.Tensor], list[int]],
+) -> None:
+    """Scores to 1e-5; items wherever scores are further apart than that."""
+    assert actual[2] == expected[2]
+    for ids, scores, wanted, wanted_scores in zip(actual[0], actual[1], expected[0], expected[1], strict=True):
+        assert_near(torch.tensor(scores), wanted_scores, 1e-5)
+        apart = (wanted_scores.diff().abs() > 1e-4 * wanted_scores.abs().max()).tolist()
+        for place, (item, other) in enumerate(zip(ids, wanted, strict=True)):
+            if all(apart[max(0, place - 1) : place + 1]):
+                assert item == other

@@ -8,25 +8,11 @@ import pytest
 import torch
 
 import tagnn_fast
-from export.folders import ARCHITECTURES, SEMANTICS, eager, make_export, make_run, sample_sessions
+from export.folders import ARCHITECTURES, SEMANTICS, assert_same_lists, eager, make_export, make_run, sample_sessions
 from support import assert_near, batch
 from tagnn_fast.serving import FORMATS, ServedModel
 
 CASES = [(architecture, semantics) for architecture in ARCHITECTURES for semantics in SEMANTICS]
-
-
-def assert_same_lists(
-    actual: tuple[list[list[object]], list[list[float]], list[int]],
-    expected: tuple[list[list[object]], torch.Tensor, list[int]],
-) -> None:
-    """Scores to 1e-5; items wherever scores are further apart than that."""
-    assert actual[2] == expected[2]
-    for ids, scores, wanted, wanted_scores in zip(actual[0], actual[1], expected[0], expected[1], strict=True):
-        assert_near(torch.tensor(scores), wanted_scores, 1e-5)
-        apart = (wanted_scores.diff().abs() > 1e-4 * wanted_scores.abs().max()).tolist()
-        for place, (item, other) in enumerate(zip(ids, wanted, strict=True)):
-            if all(apart[max(0, place - 1) : place + 1]):
-                assert item == other
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -52,10 +38,10 @@ def test_strings(format: str) -> None:
     served = tagnn_fast.load(make_export(strings=True), format)
     for k in (1, 20, 1000):
         assert_same_lists(served.recommend_strings(sessions, k), eager(run.load_recommender(), sessions, k))
-    # Tensors hold item indices.
-    by_index = served.recommend([[1, 5], [2]], 3)
-    by_name = served.recommend_strings([["item-13", "item-53"], ["item-23"]], 3)
-    assert [[f"item-{10 * item + 3}" for item in line] for line in by_index[0]] == by_name[0]
+    assert served.recommend(sessions, 20) == served.recommend_strings(sessions, 20)
+    by_index = served.forward_indices(torch.tensor([1, 5, 2]), torch.tensor([0, 2, 3]), 3)
+    by_name = served.recommend([["item-13", "item-53"], ["item-23"]], 3)
+    assert [[f"item-{10 * item + 3}" for item in line] for line in by_index[1].tolist()] == by_name[0]
 
 
 @pytest.mark.parametrize("semantics", SEMANTICS)

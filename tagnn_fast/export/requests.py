@@ -1,0 +1,107 @@
+"""What a served model is asked: each failure names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tagnn_fast.checks import check_integer_vector
+
+NO_ITEM = -1  # in answers, where there are fewer items than were asked for
+UNKNOWN_ID = -(2**63)  # stands for what no item's integer can be; no item may have it
+
+
+def integer_id(value: Any) -> int:
+    """An item id of a model whose ids are integers; :data:`UNKNOWN_ID` for what no 64-bit integer can be.
+
+    Integers are taken as they are, and texts that come out again when they are read as an integer and written; other
+    texts are unknown items.
+
+    Raises:
+        TypeError: on anything else, truth values among it.
+    """
+    value = _plain(value)
+    if isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            return UNKNOWN_ID
+        return number if str(number) == value and -(2**63) <= number < 2**63 else UNKNOWN_ID
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"item ids: expected integers as in the model, got {value!r} ({type(value).__name__})")
+    number = int(value)
+    return number if -(2**63) <= number < 2**63 else UNKNOWN_ID
+
+
+def string_id(value: Any) -> str:
+    """An item id of a model whose ids are strings.
+
+    Raises:
+        TypeError: on anything else.
+    """
+    value = _plain(value)
+    if not isinstance(value, str):
+        raise TypeError(f"item ids: expected strings as in the model, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """An Arrow scalar's value, anything else as it is."""
+    return value.as_py() if hasattr(value, "as_py") else value
+
+
+def plain_list(values: Any, name: str) -> list[Any]:
+    """The values of a list, an array (NumPy, Arrow) or a tensor.
+
+    Raises:
+        TypeError: on anything else, a text among it.
+    """
+    for method in ("tolist", "to_pylist"):
+        if hasattr(values, method):
+            values = getattr(values, method)()
+            break
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: expected a list, got {values!r}")
+    return list(values)
+
+
+def flat_sessions(sessions: Any, item_id: Callable[[Any], Any]) -> tuple[list[Any], Tensor]:
+    """Item ids of all clicks, and where each session begins and the last ends, int64 (sessions + 1,)."""
+    lists = [plain_list(session, "sessions: each session") for session in plain_list(sessions, "sessions")]
+    ends = torch.tensor([0, *map(len, lists)]).cumsum(0)
+    return [item_id(value) for session in lists for value in session], ends
+
+
+def list_length(k: Any, items: int, k_max: int) -> int:
+    """How many items to answer with: k, or all items where that is fewer.
+
+    Raises:
+        TypeError: on a k that is no integer.
+        ValueError: on a k under 1, or where that many are above `k_max`, the longest list of an export's programs.
+    """
+    if not isinstance(k, Integral) or isinstance(k, bool):
+        raise TypeError(f"k: expected an integer, got {k!r}")
+    if k < 1:
+        raise ValueError(f"k: expected 1 or more, got {k}")
+    length = min(int(k), items)
+    if length > k_max:
+        raise ValueError(f"k: expected 1..{k_max}, the longest list of this export's programs (k_max), got {k}")
+    return length
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raise TypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
+def check_offsets(offsets: Any, clicks: int) -> None:
+    """Raise TypeError or ValueError unless `offsets`, int64 (sessions + 1,), rise from 0 to the number of clicks."""
+    check_integer_vector(offsets, "offsets")
+    ends: Sequence[int] = offsets.tolist()
+    if not ends or ends[0] != 0 or ends[-1] != clicks or ends != sorted(ends):
+        raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {clicks}, got others")
