@@ -65,7 +65,13 @@ inline Options parse(int argc, char** argv) {
 // The ops must be there before a model is loaded; linking them needs --no-as-needed, so they are opened by hand.
 inline void load_ops(const Options& options) {
   const std::string path = options.library.empty() ? options.folder + "/libtagnn_fast_ops.so" : options.library;
-  if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) throw std::runtime_error(dlerror());
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) throw std::runtime_error(dlerror());
+  // Why it left its ops out, where the process has those of another version; null otherwise, and nothing in old ones.
+  using LoadError = const char* (*)();
+  const auto load_error = reinterpret_cast<LoadError>(dlsym(library, "tagnn_fast_load_error"));
+  const char* message = load_error == nullptr ? nullptr : load_error();
+  if (message != nullptr) throw std::runtime_error(path + ": " + message);
 }
 
 // What of manifest.json the programs need.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from tagnn_fast._C import build_information
 from tagnn_fast.version import __version__
 
 FORMAT, VERSION = "tagnn_fast.export", 2  # 1: no exclude_clicked; tensors of item indices under the names of raw ids
@@ -19,7 +20,7 @@ ITEMS, ITEM_STRINGS = "items.parquet", "items.jsonl"  # the second for C++, only
 
 def versions() -> dict[str, str]:
     """What an export was made with."""
-    return {"tagnn_fast": __version__, "torch": torch.__version__}
+    return {"tagnn_fast": __version__, "torch": torch.__version__, "ops": str(build_information()["ops"])}
 
 
 def check_versions(folder: Path, manifest: Mapping[str, Any], name: str) -> None:

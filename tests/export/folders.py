@@ -55,6 +55,19 @@ def _export(architecture: str, semantics: str, strings: bool) -> Path:
     return run.folder.parent / "exported"
 
 
+@cache
+def small_run() -> Run:
+    """A run folder with nine items, fewer than the usual list; raw ids from 11."""
+    made = synthetic_dataset(clicks=2000, items=9)
+    vocabulary = Vocabulary(pa.array(range(11, 11 + len(made.vocabulary))), made.vocabulary.counts)
+    dataset = Dataset("synthetic", made.train, made.test, vocabulary)
+    model, training = resolve("clean", {"hidden_size": 8}, len(vocabulary), longest_prefix=12)
+    folder = Path(mkdtemp(prefix="tagnn_fast_export_"))
+    run = create_run(folder / "run", model, training, dataset, folder)
+    run.keep_model(make_model(model, training).state_dict(), 1)
+    return run
+
+
 def sample_sessions(strings: bool = False) -> list[list[int]] | list[list[str]]:
     """Ragged sessions of raw ids: single clicks, repeats, unknown items, nothing, a long one."""
     generator = torch.Generator().manual_seed(0)

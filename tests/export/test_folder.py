@@ -33,7 +33,12 @@ def test_manifest() -> None:
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files - {"manifest.json"} == set(manifest["files"])
     assert {"model.ts", "model.pt2", "model.aoti.pt2", "items.parquet", _library.PATH.name} < files
-    assert manifest["versions"] == {"tagnn_fast": tagnn_fast.__version__, "torch": torch.__version__}
+    assert (manifest["versions"]["tagnn_fast"], manifest["versions"]["torch"]) == (
+        tagnn_fast.__version__,
+        torch.__version__,
+    )
+    assert manifest["versions"]["ops"] == tagnn_fast.build_information()["ops"]
+    assert (manifest["version"], manifest["inputs"], manifest["missing"]) == (2, "item ids", {})
     assert (manifest["items"], manifest["item_ids"], manifest["k_max"]) == (len(run.vocabulary), "integers", 1000)
     assert manifest["model"] == run.configuration["model"]
     assert str(run.folder) not in (folder / "manifest.json").read_text()
