@@ -159,7 +159,7 @@ def update(
     all is the test set, sessions go on, and clicks that are there already are not added. Items keep their rows, new
     ones get rows behind them. Logs may overlap, come late, or come twice.
     """
-    with _engine_errors(), exclusive(output or dataset):
+    with _engine_errors(), _steps_of_nothing(), exclusive(output or dataset):
         from tagnn_fast.logs import find_files, update_dataset
         from tagnn_fast.logs.update import recorded
 
