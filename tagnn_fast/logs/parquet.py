@@ -62,17 +62,16 @@ def _check(path: str, form: LogFormat, name: str, kind: pa.DataType) -> None:
     """Refuse a type that does not say what the column should."""
     single = _plain(kind)
     if _is_list(single):
-        if name == form.owner or not _is_list(_plain(_type_of_item(path, form))):
+        if name in (form.owner, form.user) or not _is_list(_plain(_type_of_item(path, form))):
             raise ValueError(f"{path}: expected a value in a row of {name!r}, got {kind}: only items may be lists")
         single = _plain(single.value_type)
     if name == form.time:
         number = pa.types.is_integer(single) or pa.types.is_decimal(single) or pa.types.is_floating(single)
         day = pa.types.is_timestamp(single) or pa.types.is_date(single)
-        if day and form.time_unit != "iso":
-            raise ValueError(
-                f"{path}: expected numbers in {name!r}, as --time-unit {form.time_unit} says, got {kind}; "
-                "leave the option away"
-            )
+        if day and (form.time_unit != "iso" or form.time_format is not None):
+            said = f"text in {name!r}, as --time-format says" if form.time_format is not None else None
+            said = said or f"numbers in {name!r}, as --time-unit {form.time_unit} says"
+            raise ValueError(f"{path}: expected {said}, got {kind}; leave the option away")
         good, expected = number or day, "times, text or numbers"
     elif name == form.since_start:
         good, expected = pa.types.is_integer(single) or pa.types.is_floating(single), "numbers or text"

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 from logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
 from logs.running import prepared
 from tagnn_fast.data import Dataset, Sessions, Vocabulary
-from tagnn_fast.logs import FORMATS, DuckDB, LogFormat, PrepareOptions, find_files
+from tagnn_fast.logs import FORMATS, DuckDB, LogFormat, PrepareOptions, find_files, pipeline
 from tagnn_fast.logs import content as reader
 from tagnn_fast.logs.update import recorded
 
@@ -181,11 +182,28 @@ def test_type_that_is_refused(name: str, place: int, tmp_path: Path) -> None:
 def test_unit_of_a_time_that_has_one(tmp_path: Path) -> None:
     table = {"session": [1], "item": [1], "time": pa.array([5], pa.timestamp("us"))}
     pq.write_table(pa.table(table), tmp_path / "log.parquet")
-    form = LogFormat("log", owner="session", item="item", time="time", time_unit="seconds")
-    with pytest.raises(
-        ValueError, match=r"expected numbers in 'time', as --time-unit seconds says, got timestamp\[us\]"
-    ):
-        prepared(str(tmp_path / "log.parquet"), form, EVERYTHING)
+    expected = {
+        "time_unit": ("seconds", r"numbers in 'time', as --time-unit seconds says, got timestamp\[us\]"),
+        "time_format": ("%Y-%m-%d", r"text in 'time', as --time-format says, got timestamp\[us\]"),
+    }
+    for option, (value, message) in expected.items():
+        form = dataclasses.replace(FORM, **{option: value})
+        with pytest.raises(ValueError, match=f"expected {message}"):
+            prepared(str(tmp_path / "log.parquet"), form, EVERYTHING)
+
+
+def test_times_of_every_type(tmp_path: Path) -> None:
+    """Instants from every type that has a zone, even in the hour that a clock shows twice; else a clock's time."""
+    time = datetime(2024, 10, 27, 0, 30, tzinfo=UTC)
+    kinds = [pa.timestamp(unit, zone) for unit in ("ms", "us", "ns") for zone in ("Europe/Vienna", "-03:00", None)]
+    for number, kind in enumerate(kinds):
+        value = pa.array([time if kind.tz else time.replace(tzinfo=None)], kind)
+        pq.write_table(pa.table({"session": ["a"], "item": [1], "time": value}), tmp_path / f"{number}.parquet")
+    with DuckDB(tmp_path, "UTC") as engine:
+        rows = engine.read(find_files([str(tmp_path / "*.parquet")], FORM), FORM.used_columns())
+        found = sorted(engine.rows(pipeline.parse(rows, FORM)), key=lambda row: int(row["row"]))
+    expected = [(round(time.timestamp() * 10**6), kind.tz is None) for kind in kinds]
+    assert [(row["time"], row["local"]) for row in found] == expected
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:
