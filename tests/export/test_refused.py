@@ -32,9 +32,9 @@ ITEMS = 9
 
 def small_model(kind: type[SessionRecommender] = TAGNNPP, semantics: str = "clean") -> SessionRecommender:
     torch.manual_seed(0)
-    return kind(
-        ModelConfig(ITEMS, hidden_size=8, semantics=semantics, padded_length=5 if semantics == "original" else None)
-    )
+    padded_length = 5 if semantics == "original" else None
+    config = ModelConfig(ITEMS, hidden_size=8, semantics=semantics, padded_length=padded_length)
+    return kind(config).eval()  # without dropout
 
 
 def vocabulary(first: int = 10) -> Vocabulary:
