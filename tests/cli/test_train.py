@@ -126,6 +126,7 @@ OPTIONS = {
     "protocol": "all",
     "epochs": 4,
     "batch_size": 200,
+    "max_clicks_per_batch": 5_000,
     "learning_rate": 0.01,
     "weight_decay": 0.001,
     "first_decay": 1,
