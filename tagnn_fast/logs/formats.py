@@ -41,6 +41,9 @@ class LogFormat:
         columns: names of the columns where the file has no header.
         paper: what the published preprocessing of this log does, beyond what it does with all: options that
             ``--preset paper`` sets.
+
+    Which files are read, what of them, and which of their rows are bad, is said at :func:`tagnn_fast.logs.find_files`.
+    In JSON lines columns are names that lead into objects, such as "user.id" or "events.aid".
     """
 
     name: str
