@@ -71,6 +71,8 @@ def new_folder(path: Path, replaces: Collection[str] | None = None) -> Iterator[
         new, before = own / _NEW, own / _BEFORE
         new.mkdir()
         yield new
+        for folder in (new, *(path for path in new.rglob("*") if path.is_dir())):
+            remove_leftovers(folder)  # of files in it that were written, and not cleared up after
         for file in (*new.rglob("*"), new):
             flush(file)
         if replaces is not None and path.exists():

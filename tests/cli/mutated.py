@@ -1,0 +1,79 @@
+"""Files with something changed in them: values and types of JSON, or bytes of anything."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 1.5, -0.5, 2**31, 2**63, -(2**63), 10**30, 1e308, float("nan"), float("inf"),
+    "", "x", "1", "\ud800", "\x00", "../../x", "a" * 1000, [], [1], [[]], [None], {}, {"a": 1}, [{}] * 3,
+]  # fmt: skip
+
+
+def mutate_json(content: bytes, generator: random.Random) -> bytes:
+    """One to three values changed, added, removed, doubled or swapped, anywhere in it."""
+    value = json.loads(content)
+    for _ in range(generator.randint(1, 3)):
+        holder, key = _anywhere(value, generator)
+        what = generator.randrange(6)
+        if what == 0:
+            del holder[key]
+        elif what == 1 and isinstance(holder, list):
+            holder.append(holder[key])
+        elif what == 1:
+            holder[generator.choice(["format", "version", "x", "", "epoch"])] = generator.choice(VALUES)
+        elif what == 2 and isinstance(holder[key], (int, float)):
+            holder[key] = generator.choice([holder[key] + 1, -holder[key], holder[key] * 1000, str(holder[key])])
+        else:
+            holder[key] = generator.choice(VALUES)
+        if not value:
+            break
+    return json.dumps(value, allow_nan=True).encode("utf-8", "surrogatepass")
+
+
+def _anywhere(value: Any, generator: random.Random) -> tuple[Any, Any]:
+    """A place in a value that holds something, and a key of it."""
+    while True:
+        key = generator.choice(list(value)) if isinstance(value, dict) else generator.randrange(len(value))
+        inner = value[key]
+        if not isinstance(inner, (dict, list)) or not inner or generator.random() < 0.3:
+            return value, key
+        value = inner
+
+
+def mutate_bytes(content: bytes, generator: random.Random) -> bytes:
+    """Bits turned, a stretch cut out, doubled or overwritten, or the end cut off; mostly near the beginning or end."""
+    changed = bytearray(content)
+    for _ in range(generator.randint(1, 3)):
+        near = generator.choice([64, 1000, max(len(changed), 1)])
+        place = generator.randrange(min(near, len(changed)) or 1)
+        place = place if generator.random() < 0.5 else max(len(changed) - 1 - place, 0)
+        what, size = generator.randrange(5), generator.choice([1, 2, 8, 100])
+        if what == 0 and changed:
+            changed[place] ^= 1 << generator.randrange(8)
+        elif what == 1:
+            del changed[place : place + size]
+        elif what == 2:
+            changed[place:place] = changed[place : place + size]
+        elif what == 3:
+            changed[place : place + size] = generator.randbytes(size)
+        else:
+            del changed[place:]
+    return bytes(changed)
+
+
+def mutate(path: Path, generator: random.Random) -> None:
+    """Change a file in its place; JSON by its values most of the time."""
+    content = path.read_bytes()
+    if path.suffix == ".json" and generator.random() < 0.8:
+        path.write_bytes(mutate_json(content, generator))
+    elif path.suffix == ".jsonl" and content.strip() and generator.random() < 0.7:
+        lines = content.splitlines()
+        number = generator.randrange(len(lines))
+        lines[number] = mutate_json(lines[number], generator)
+        path.write_bytes(b"\n".join(lines) + b"\n")
+    else:
+        path.write_bytes(mutate_bytes(content, generator))
