@@ -129,7 +129,7 @@ class Command:
     ("train", "test", "expected"),
     [
         ([[1, 2], Command()], TEST, "all_train_seq.txt: expected a pickle of lists of integers, got it asks for"),
-        ({1: 2}, TEST, "all_train_seq.txt: expected a list, got dict"),
+        ({1: 2}, TEST, "all_train_seq.txt: expected a pickle of lists of integers, got a dictionary"),
         ([[1, 2], []], TEST, "all_train_seq.txt: expected lists of at least one click, got [] at session 1"),
         ([[1, "2"]], TEST, "all_train_seq.txt: expected integer item ids, got str"),
         ([[1, 0]], TEST, "all_train_seq.txt: expected item ids of 1 and more, got 0"),
