@@ -271,7 +271,7 @@ def _supported(
         step(
             popular,
             clicks,
-            f"{popular} in {whose} of {options.minimum_length} of them, got none; see --minimum-support",
+            f"{popular} in {whose}, got none that leave one; see --minimum-support",
         )
         if not options.until_stable or report.steps[-1]["clicks"] == before:
             return clicks

@@ -23,7 +23,7 @@ YOOCHOOSE = SHARED / "data" / "yoochoose-clicks-100k.dat"
 COLUMNS = ("--session-column", "session", "--item-column", "item", "--time-column", "time")
 PHRASES = {
     "not": "not given",
-    "formats": "yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm",
+    "formats": "yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, otto, 30music",
     "units": "seconds, milliseconds, microseconds, nanoseconds",
     "zone": "name like UTC or Europe/Vienna",
     "from": "and --test-from",
@@ -127,7 +127,7 @@ def test_users(tmp_path: Path) -> None:
         ((*COLUMNS, "--test-from", "soon"), "test_from: expected an ISO date or time, got 'soon'"),
         ((*COLUMNS, "--fraction", 0), "fraction: expected 1 or more, got 0"),
         ((*COLUMNS, "--time-unit", "years"), "time_unit: expected one of iso, {units}, got 'years'"),
-        ((*COLUMNS, "--separator", "::"), "separator: expected one ASCII character, got '::'"),
+        ((*COLUMNS, "--separator", ""), "separator: expected a character or up to 4 bytes of some, got ''"),
         ((*COLUMNS, "--quote", ","), "quote: expected one ASCII character other than the separator, got ','"),
         ((*COLUMNS, "--test", "99999999d"), "test: expected a duration like 90s, 30m, 8h or 7d, got '99999999d'"),
         ((*COLUMNS, "--engine", "sqlite"), "engine: expected duckdb or spark, got 'sqlite'"),
@@ -152,20 +152,22 @@ def test_what_is_refused(options: tuple[object, ...], expected: str, log: Path, 
         (b"", "expected clicks, got an empty file"),
         (b"\n", "expected clicks, got an empty file"),
         (b"session,item,time\n", "expected clicks, got none that can be used"),
-        (b"session,item\xff,time\n", "expected text in UTF-8, got something else in its first line"),
+        (b"session,item\xff,time\n", "expected text in UTF-8, plain or compressed by gzip or zstd, {odd}"),
     ],
 )
 def test_files_without_clicks(content: bytes, expected: str, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_bytes(content)
-    assert refused("prepare", "logs", log, tmp_path / "data", *COLUMNS) == f"{log}: {expected}"
+    assert refused("prepare", "logs", log, tmp_path / "data", *COLUMNS) == (
+        f"{log}: {expected.format(odd='got something else in its first line; see --encoding')}"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     for name in ("nothing.csv", "*.csv"):
         assert refused("prepare", "logs", tmp_path / name, tmp_path / "data", *COLUMNS) == (
-            f"{tmp_path / name}: expected a file, or a pattern that files match, got none"
+            f"{str(tmp_path / name)!r}: expected a file, a folder or a pattern that files match, got none"
         )
 
 

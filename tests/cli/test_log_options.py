@@ -1,0 +1,200 @@
+"""Options of `prepare logs`: each changes the data set, or is refused beside another that leaves it nothing to do."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from cli.commands import read, refused, run, succeed, words
+from tagnn_fast.data import read_dataset
+from tagnn_fast.logs import PrepareOptions
+from tagnn_fast.logs.checks import warn_of_split
+from tagnn_fast.logs.pipeline import Report
+
+SESSIONS = ("--session-column", "session", "--item-column", "item", "--time-column", "time")
+USERS = ("--user-column", "user", *SESSIONS[2:])
+PAPER = (*SESSIONS, "--preset", "paper")
+EVENTS = (*SESSIONS, "--event-column", "event", "--events", "view")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six days of sessions of one to seven clicks, not all in order of time, with repeats and rare items."""
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    rows = ["session,user,item,other,time,seconds,event"]
+    start = datetime(2024, 5, 1, 20)
+    for session in range(90):
+        for click in range(1 + session % 7):
+            time = start + timedelta(hours=session * 1.5, minutes=(click * 7) % 40)
+            item = (session * 3 + click * click) % (11 if session % 5 else 37)
+            seconds = (time - datetime(1970, 1, 1)) // timedelta(seconds=1)
+            kind = "cart" if click % 3 == 1 else "view"
+            rows.append(f"{session % 45 + 100},u{session % 9},{item},{item % 5},{time},{seconds},{kind}")
+    path.write_text("\n".join([*rows, ""]))
+    return path
+
+
+def outcome(log: Path, folder: Path, *options: object) -> str:
+    """The data set's fingerprint, or the error."""
+    result = run("prepare", "logs", log, folder, *options)
+    assert result.returncode in (0, 1), result.stderr
+    return result.stderr or read_dataset(folder).fingerprint() + str(read_dataset(folder).vocabulary.integers)
+
+
+@pytest.mark.parametrize(
+    ("base", "option"),
+    [
+        (SESSIONS, ("--item-column", "other")),
+        (SESSIONS, ("--event-column", "event", "--events", "view")),
+        (SESSIONS, ("--from", "2024-05-03")),
+        (SESSIONS, ("--until", "2024-05-05T12:00")),
+        (SESSIONS, ("--time-zone", "Asia/Tokyo", "--from", "2024-05-03")),
+        (SESSIONS, ("--order", "file")),
+        (SESSIONS, ("--max-session-clicks", 4)),
+        (SESSIONS, ("--minimum-length", 4)),
+        (SESSIONS, ("--test", "2d")),
+        (SESSIONS, ("--maximum-length", 3)),
+        (SESSIONS, ("--fraction", 3)),
+        (SESSIONS, ("--minimum-support", 12, "--cold-items", "keep")),
+        (SESSIONS, ("--item-ids", "string")),
+        (PAPER, ("--test", "2d")),
+        (PAPER, ("--fraction", 3)),
+        (EVENTS, ("--events", "cart")),
+        (USERS, ("--sessions", "day")),
+    ],
+)
+def test_option_changes_the_data_set(
+    base: tuple[object, ...], option: tuple[object, ...], log: Path, tmp_path: Path
+) -> None:
+    """Beside every option of its own kind that the pair needs."""
+    without = option[:-2] if option[-2] in ("--support-from", "--cold-items", "--from") else option[:-1]
+    before = () if len(option) < 3 or option[0] == "--event-column" else without
+    before = () if option[0] in ("--preset", "--time-zone") else before
+    first, second = outcome(log, tmp_path / "a", *base, *before), outcome(log, tmp_path / "b", *base, *option)
+    assert not first.startswith("error")
+    assert not second.startswith("error")
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((*SESSIONS, "--gap", "1h"), "gap: expected none where the log has sessions, got '1h'"),
+        ((*SESSIONS, *USERS[:2], "--gap", "1h"), "gap: expected none where the log has sessions, got '1h'"),
+        ((*USERS, "--sessions", "day", "--gap", "1h"), "gap: expected none with --sessions day, got '1h'"),
+        ((*SESSIONS, "--sessions", "gap"), "sessions: expected given, since the log has sessions, got 'gap'"),
+        ((*USERS, "--sessions", "given"), "sessions: expected gap or day, since the log has users, got 'given'"),
+        ((*SESSIONS, "--test", "1d", "--test-from", "2024-05-04"), "expected --test or --test-from, got both"),
+        ((*SESSIONS, "--time-unit", "iso", "--time-format", "%Y"), "expected --time-unit or --time-format, got both"),
+        ((*SESSIONS, "--event-column", "event"), "expected --event-column and --events together"),
+        ((*SESSIONS, "--events", "view"), "expected --event-column and --events together"),
+        ((*EVENTS[:-1], "view,,cart"), "events: expected kinds with commas between, got 'view,,cart'"),
+        ((*SESSIONS, "--spark-master", "local[2]"), "spark_master: expected none with --engine duckdb, got 'local[2]'"),
+        (
+            (*SESSIONS, "--max-session-clicks", 3, "--maximum-length", 3),
+            "maximum_length: expected less than max_session_clicks, 3, got 3",
+        ),
+        (
+            (*SESSIONS, "--maximum-length", 3, "--minimum-length", 4),
+            "maximum_length: expected minimum_length, 4, or more, got 3",
+        ),
+        (
+            (*SESSIONS, "--max-session-clicks", 3, "--minimum-length", 4),
+            "max_session_clicks: expected minimum_length, 4, or more, got 3",
+        ),
+        (
+            (*SESSIONS, "--from", "2024-05-04", "--until", "2024-05-04"),
+            "until_time: expected later than '2024-05-04', got '2024-05-04'",
+        ),
+        (
+            (*SESSIONS, "--until", "2024-05-04", "--test-from", "2024-05-05"),
+            "test_from: expected between from_time and until_time, got '2024-05-05'",
+        ),
+        ((*SESSIONS, "--from", "May"), "from_time: expected an ISO date or time, got 'May'"),
+    ],
+)
+def test_options_that_are_refused_together(
+    options: tuple[object, ...], expected: str, log: Path, tmp_path: Path
+) -> None:
+    assert refused("prepare", "logs", log, tmp_path / "data", *options) == expected
+
+
+@pytest.mark.parametrize(
+    "option", [("--separator", ";"), ("--quote", "'"), ("--columns", "a,b"), ("--encoding", "latin-1")]
+)
+def test_options_of_text_files(option: tuple[str, str], log: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.csv.read_csv(log), tmp_path / "log.parquet")
+    message = refused("prepare", "logs", tmp_path / "log.parquet", tmp_path / "data", *SESSIONS, *option)
+    assert option[0].removeprefix("--") in message or option[1] in message
+
+
+def test_lists_with_blanks(log: Path, tmp_path: Path) -> None:
+    """Around names of columns and kinds of events."""
+    lines = log.read_text().splitlines()
+    (tmp_path / "bare.csv").write_text("\n".join([*lines[1:], ""]))
+    named = ("--columns", " , ".join(lines[0].split(",")), *EVENTS[:-1], " view , cart ")
+    succeed("prepare", "logs", tmp_path / "bare.csv", tmp_path / "bare", *named)
+    succeed("prepare", "logs", log, tmp_path / "whole", *SESSIONS)
+    assert read_dataset(tmp_path / "bare").fingerprint() == read_dataset(tmp_path / "whole").fingerprint()
+
+
+def test_where_nothing_is_left(log: Path, tmp_path: Path) -> None:
+    """The error names the option, and the table shows where it went."""
+    for options, expected in (
+        (("--minimum-support", 900), "items of 900 clicks or more in training sessions, got none that leave one; see "
+         "--minimum-support"),
+        (("--minimum-length", 50), "sessions of 50 clicks or more, got none; see --minimum-length"),
+        (("--fraction", 10**6), "training examples in the last 1/1000000 of them, got none; see --fraction"),
+        (("--test", "900d"), "training sessions before the split, got none; see --test and --test-from"),
+    ):  # fmt: skip
+        result = run("prepare", "logs", log, tmp_path / "data", *SESSIONS, *options)
+        assert (result.returncode, result.stderr) == (1, f"error: data: expected {expected}\n")
+        assert "clicks of the log 357 45" in words(result.stdout)
+
+
+def test_a_click_in_the_future(log: Path, tmp_path: Path) -> None:
+    """Its test set of one session is pointed out, with the times; an end of the time mends it."""
+    lines = (
+        log.read_text()
+        + "200,u1,0,0,2093-01-01 00:00:00,3881606400,view\n200,u1,1,1,2093-01-01 00:01:00,3881606460,view\n"
+    )
+    (tmp_path / "log.csv").write_text(lines)
+    more = ("--test-from", "2090-01-01")
+    printed = words(
+        succeed("prepare", "logs", tmp_path / "log.csv", tmp_path / "data", *SESSIONS, *more, "--minimum-support", 1)
+    )
+    assert "times of clicks: first 2024-05-01 20:00:00, 1% 2024-05-01" in printed
+    assert "last 2093-01-01 00:01:00" in printed
+    assert "warning: the last click is at 2093-01-01 00:01:00, but 99% of all are before 2024-05-" in printed
+    assert len(read(tmp_path / "data" / "dataset.json")["source"]["warnings"]) >= 1
+    succeed("prepare", "logs", tmp_path / "log.csv", tmp_path / "mended", *SESSIONS, "--until", "2030-01-01")
+    succeed("prepare", "logs", log, tmp_path / "whole", *SESSIONS)
+    assert read_dataset(tmp_path / "mended").fingerprint() == read_dataset(tmp_path / "whole").fingerprint()
+    source = read(tmp_path / "mended" / "dataset.json")["source"]
+    assert source["bad_rows"]["at --until or later"] == {"count": 2, "some": []}
+    assert source["options"]["until_time"] == "2030-01-01"
+
+
+@pytest.mark.parametrize(("test", "train", "warned"), [(1, 200, True), (1, 99, False), (5, 5, False), (6, 5, True)])
+def test_small_and_large_test_sets(test: int, train: int, warned: bool) -> None:
+    steps = [{"step": "test sessions", "sessions": test}, {"step": "training sessions", "sessions": train}]
+    report = Report(steps=steps)
+    warn_of_split(report, {"first": 0, "99%": 5, "last": 6}, PrepareOptions())
+    assert [f"the test set has {test} of {test + train} sessions" in warning for warning in report.warnings] == (
+        [True] if warned else []
+    )
+
+
+def test_catalogue_of_a_fraction(log: Path, tmp_path: Path) -> None:
+    """Items have training clicks, and test items are among them; the published way keeps all."""
+    succeed("prepare", "logs", log, tmp_path / "clean", *SESSIONS, "--fraction", 20)
+    clean = read_dataset(tmp_path / "clean")
+    assert clean.vocabulary.counts.min() > 0
+    assert set(clean.train.clicks.tolist()) == set(range(1, len(clean.vocabulary) + 1))
+    succeed("prepare", "logs", log, tmp_path / "paper", *PAPER, "--fraction", 20)
+    assert read_dataset(tmp_path / "paper").vocabulary.counts.min() == 0
