@@ -111,9 +111,8 @@ def _load(path: Path) -> Sequence[object]:
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise ValueError(
-            f"{path}: expected a pickle of lists of integers, got {str(error) or type(error).__name__}"
-        ) from None
+        found = " ".join(str(error).split()) or type(error).__name__  # in one line
+        raise ValueError(f"{path}: expected a pickle of lists of integers, got {found}") from None
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{path}: expected a list, got {type(value).__name__}")
     return value

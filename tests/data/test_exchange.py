@@ -225,6 +225,7 @@ def shared_lists(clicks: int, sessions: int) -> bytes:
 
 
 BOMBS = {
+    "persistent id, whose error has two lines": b"\x80\x02]Px\na.",
     "references": shared_lists(3000, 3000),
     "prefixes": b"\x80\x02" + shared_lists(3000, 3000)[2:-1] + b"](" + b"K\x07" * 3000 + b"e\x86.",
     "hash of nested tuples": b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"K\x01s.",
