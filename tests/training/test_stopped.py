@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from cli.commands import assert_same_run, temporary_files
 from stopping import Disk, Killed
@@ -48,7 +49,11 @@ def make_and_train(folder: Path, protocol: str) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def quick_curves() -> Iterator[None]:
     """A picture takes longer than all the rest."""
-    with mock.patch.object(loop, "plot_curves", lambda history, name, path: write_text(path, name)):
+    with (
+        mock.patch.object(loop, "plot_curves", lambda history, name, path: write_text(path, name)),
+        # Files of one second are ordered by this number, as text.
+        mock.patch.object(event_file_writer, "_global_uid", 10_000),
+    ):
         yield
 
 
