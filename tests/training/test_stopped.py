@@ -52,7 +52,7 @@ def quick_curves() -> Iterator[None]:
     with (
         mock.patch.object(loop, "plot_curves", lambda history, name, path: write_text(path, name)),
         # Files of one second are ordered by this number, as text.
-        mock.patch.object(event_file_writer, "_global_uid", 10_000),
+        mock.patch.object(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(10_000)),
     ):
         yield
 
