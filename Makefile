@@ -63,7 +63,7 @@ test-install: .venv/installed
 cpp: .venv/installed
 	cmake -S examples/cpp -B build/cpp -DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
 	cmake --build build/cpp
-	$(BIN)/pytest tests/cpp
+	$(BIN)/pytest tests/cpp tests/field_cases/test_serving.py
 
 spark: .venv/installed
 	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,spark]'
