@@ -140,8 +140,8 @@ def test_any_split_gives_the_whole(log: Log) -> None:
             new, bad = read_clicks([path], log.form, log.options)
             before, clicks = clicks, with_new_clicks(clicks, new)
             expected = split_by_hand(clicks, bad, log.options) if clicks else None
-            if expected is None or not expected.train:
-                # Nothing to train on: said so, and sent again with the next part.
+            if expected is None or not expected.train or not part:
+                # Nothing to train on, or nothing at all: said so, and sent again with the next part.
                 with pytest.raises(ValueError, match="expected"):
                     prepared(str(path), log.form, log.options) if dataset is None else updated(
                         dataset, str(path), log.form
