@@ -227,5 +227,5 @@ def encode_test(
 
 def step_of(what: str, sessions: RawSessions) -> dict[str, Any]:
     """What there is after a step, for the record."""
-    distinct = len(np.unique(sessions.items[sessions.items > 0]))
+    distinct = len(np.unique(sessions.items))
     return {"step": what, "clicks": len(sessions.items), "sessions": len(sessions.lengths), "items": distinct}

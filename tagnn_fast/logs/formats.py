@@ -27,7 +27,7 @@ class LogFormat:
             since 1970, in UTC. A date is YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD; behind a T or blanks may come HH:MM,
             HH:MM:SS or HH:MM:SS and a fraction of up to nine digits, of 24 hours or of 12 with AM or PM; behind that,
             Z, UTC, GMT, +HH, +HHMM or +HH:MM, up to 17:59, or the same with a minus. Seconds are 0 to 59, hours 0 to
-            23. A number may have a sign and a fraction, but no exponent. Times are from 1900 to 2199; blanks around
+            23. A number may have a minus and a fraction, but no exponent. Times are from 1900 to 2199; blanks around
             them are ignored, and what is below a microsecond is dropped.
         time_format: of times in `strftime`'s letters instead, see :class:`TimeFormat`.
         since_start: column with the milliseconds since the session began, where `time` does not say in which order its
