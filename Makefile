@@ -65,9 +65,12 @@ cpp: .venv/installed
 	cmake --build build/cpp
 	$(BIN)/pytest tests/cpp tests/field_cases/test_serving.py
 
-spark: .venv/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,spark]'
+spark: .venv/spark
 	$(BIN)/pytest tests/spark
+
+.venv/spark: .venv/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,spark]'
+	touch $@
 
 benchmark: .venv/installed
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
