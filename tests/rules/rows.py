@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +233,9 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_timestamp(column.type):
-        whole = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        return [None if time is None else _shown(time.as_py(), column.type.tz) for time in whole]
+        zone, per_second = column.type.tz, {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
+        times = column.cast(pa.int64()).to_pylist()
+        return [None if time is None else _shown(time * 10**6 // per_second, zone) for time in times]
     if pa.types.is_list(column.type):
         return [None if cell is None else [_one(value) for value in cell] for cell in column.to_pylist()]
     return [_one(value) for value in column.to_pylist()]
@@ -243,10 +245,7 @@ def _one(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _shown(time: Any, zone: str | None) -> str:
+def _shown(microseconds: int, zone: str | None) -> str:
     """In the zone that the rules are given, or with Z."""
-    if zone is None:
-        return str(time.isoformat(" ", "microseconds"))
-    from datetime import UTC
-
-    return str(time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")) + "Z"
+    time = datetime(1970, 1, 1) + timedelta(microseconds=microseconds)
+    return time.isoformat(" ", "microseconds") + ("" if zone is None else "Z")

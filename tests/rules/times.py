@@ -23,15 +23,13 @@ def microseconds(text: str, log: Log, zone: ZoneInfo) -> int | None:
     """Since 1970, None for no time."""
     text = text.strip(" ")
     if log.time_format is not None:
-        time = _by_format(text, log.time_format, zone)
-    elif log.unit == "iso":
-        time = _iso(text, zone)
-    else:
-        time = _number(text, log.unit)
-    if time is None:
-        return None
-    first, end = (since_1970(datetime(year, 1, 1, tzinfo=UTC)) for year in (1900, 2200))
-    return time if first <= time < end else None
+        return _by_format(text, log.time_format, zone)
+    return _iso(text, zone) if log.unit == "iso" else _number(text, log.unit)
+
+
+def in_range(time: datetime) -> bool:
+    """As it is written, where that names no zone."""
+    return 1900 <= time.year < 2200
 
 
 def since_1970(time: datetime) -> int:
@@ -39,7 +37,11 @@ def since_1970(time: datetime) -> int:
 
 
 def _number(text: str, unit: str) -> int | None:
-    return int(Decimal(text) * UNITS[unit]) if re.fullmatch(r"-?\d{1,19}(\.\d*)?", text, re.ASCII) else None
+    if not re.fullmatch(r"-?\d{1,19}(\.\d*)?", text, re.ASCII):
+        return None
+    time = int(Decimal(text) * UNITS[unit])
+    first, end = (since_1970(datetime(year, 1, 1, tzinfo=UTC)) for year in (1900, 2200))
+    return time if first <= time < end else None
 
 
 def _iso(text: str, zone: ZoneInfo) -> int | None:
@@ -65,14 +67,18 @@ def _iso(text: str, zone: ZoneInfo) -> int | None:
             int(part["year"]), int(part["m1"] or part["m2"]), int(part["d1"] or part["d2"]),
             hour, minute, second, fraction, UTC if part["zone"] else zone,
         )  # fmt: skip
-    except ValueError:
+        if part["zone"]:
+            time -= ahead
+    except (ValueError, OverflowError):
         return None
-    return since_1970(time.astimezone(UTC) - ahead)
+    return since_1970(time.astimezone(UTC)) if in_range(time) else None
 
 
 def _by_format(text: str, form: str, zone: ZoneInfo) -> int | None:
     try:
         time = datetime.strptime(text, form)
     except ValueError:
+        return None
+    if not in_range(time.astimezone(UTC) if time.tzinfo else time):
         return None
     return since_1970((time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC))
