@@ -51,6 +51,10 @@ def log_format(given: dict[str, Any]) -> LogFormat:
 def _owner(given: dict[str, Any]) -> dict[str, Any]:
     session, user = (given[name].strip() if name in given else None for name in ("session_column", "user_column"))
     if session is not None:
+        if session == user:
+            raise ValueError(
+                f"expected different columns for --session-column and --user-column, got {user!r} for both"
+            )
         return {"owner": session, "user": user, "owner_is_user": False}
     if user is not None:
         # Where a click is in a session that the log has says nothing about those that are yet to be made.
@@ -85,7 +89,18 @@ def prepare_options(form: LogFormat, preset: str, given: dict[str, Any]) -> Prep
         raise ValueError(f"gap: expected none {why}, got {options.gap!r}")
     if "test" in given and "test_from" in given:
         raise ValueError("expected --test or --test-from, got both")
+    if options.minimum_support == 1:
+        _refuse(given, ("until_stable", "support_from"), "--minimum-support 1")
+    if options.minimum_length == 1:
+        _refuse(given, ("until_stable",), "--minimum-length 1")  # rare items go, and no session with them
     return options
+
+
+def _refuse(given: dict[str, Any], names: tuple[str, ...], beside: str) -> None:
+    """Options that another leaves nothing to do."""
+    for name in names:
+        if given.get(name):
+            raise ValueError(f"{name}: expected none with {beside}, got {given[name]!r}")
 
 
 def check_files(files: LogFiles, given: dict[str, Any]) -> None:

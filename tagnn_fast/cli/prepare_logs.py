@@ -21,34 +21,17 @@ from tagnn_fast.files import exclusive, workspace
 if TYPE_CHECKING:
     from tagnn_fast.logs import Engine, PrepareOptions
 
-_FORMAT, _OPTIONS, _ENGINE = "Format", "Sessions, filters, split", "Engine"
-
-
-def _of_format(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel=_FORMAT)
-
-
-def _of_options(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel=_OPTIONS)
-
-
 Logs = Annotated[
     list[str],
     typer.Argument(
         help="Log files, folders of parts, or patterns: text, plain or compressed by gzip or zstd, JSON lines, Parquet."
     ),
 ]
-EngineName = Annotated[
-    str, typer.Option("--engine", help="duckdb, on this machine; or spark.", rich_help_panel=_ENGINE)
-]
-SparkMaster = Annotated[
-    Optional[str], typer.Option(help="local[*], or such as local[*] or spark://host:7077.", rich_help_panel=_ENGINE)
-]
+EngineName = Annotated[str, typer.Option("--engine", help="duckdb, on this machine; or spark.")]
+SparkMaster = Annotated[Optional[str], typer.Option(help="local[*], or such as local[*] or spark://host:7077.")]
 Memory = Annotated[
     Optional[int],
-    typer.Option(
-        min=200, help="Megabytes that it may use here; 3000, or a third of the machine's.", rich_help_panel=_ENGINE
-    ),
+    typer.Option(min=200, help="Megabytes that it may use here; 3000, or a third of the machine's."),
 ]
 MaxBadRows = Annotated[
     int, typer.Option(min=0, help="Rows that cannot be read are dropped and reported; not more than these.")
@@ -66,54 +49,56 @@ def logs(
         Optional[str],
         typer.Option(
             help="yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, 30music or otto; or name the columns "
-            "below.",
-            rich_help_panel=_FORMAT,
+            "below."
         ),
     ] = None,
-    session_column: Annotated[Optional[str], _of_format("Column with the session's id.")] = None,
+    session_column: Annotated[Optional[str], typer.Option(help="Column with the session's id.")] = None,
     user_column: Annotated[
         Optional[str],
-        _of_format("Column with the user's id, where there are no sessions or their ids are unique only with it."),
+        typer.Option(
+            help="Column with the user's id, where there are no sessions or their ids are unique only with it."
+        ),
     ] = None,
-    item_column: Annotated[Optional[str], _of_format("Column with the item's id.")] = None,
-    time_column: Annotated[Optional[str], _of_format("Column with the click's time.")] = None,
+    item_column: Annotated[Optional[str], typer.Option(help="Column with the item's id.")] = None,
+    time_column: Annotated[Optional[str], typer.Option(help="Column with the click's time.")] = None,
     time_unit: Annotated[
-        Optional[str], _of_format("iso; or seconds, milliseconds, microseconds or nanoseconds since 1970.")
+        Optional[str], typer.Option(help="iso; or seconds, milliseconds, microseconds or nanoseconds since 1970.")
     ] = None,
-    time_format: Annotated[Optional[str], _of_format("Of other times, like %d/%m/%Y %H:%M:%S.")] = None,
-    event_column: Annotated[Optional[str], _of_format("Column with the kind of event.")] = None,
-    events: Annotated[Optional[str], _of_format("Kinds that count as clicks, with commas between.")] = None,
-    separator: Annotated[Optional[str], _of_format("Between columns, such as :: or \\t, a tab.")] = None,
-    quote: Annotated[Optional[str], _of_format("Around values; empty for none.")] = None,
-    columns: Annotated[Optional[str], _of_format("Names of all columns, for files without a header.")] = None,
-    encoding: Annotated[Optional[str], _of_format("Of text, such as latin-1, cp1252 or utf-16; utf-8.")] = None,
-    preset: Annotated[
-        str, typer.Option(help="clean, or paper: what the published code does.", rich_help_panel=_OPTIONS)
-    ] = "clean",
-    sessions: Annotated[Optional[str], _of_options("given; or, of a user's clicks, gap or day.")] = None,
-    gap: Annotated[Optional[str], _of_options("Pause that ends a session, like 30m.")] = None,
-    time_zone: Annotated[Optional[str], _of_options("Of times that state none, and of days; UTC.")] = None,
-    from_time: Annotated[
-        Optional[str], typer.Option("--from", help="Leave out clicks before this.", rich_help_panel=_OPTIONS)
+    time_format: Annotated[Optional[str], typer.Option(help="Of other times, like %d/%m/%Y %H:%M:%S.")] = None,
+    event_column: Annotated[Optional[str], typer.Option(help="Column with the kind of event.")] = None,
+    events: Annotated[Optional[str], typer.Option(help="Kinds that count as clicks, with commas between.")] = None,
+    separator: Annotated[Optional[str], typer.Option(help="Between columns, such as :: or \\t, a tab.")] = None,
+    quote: Annotated[Optional[str], typer.Option(help="Around values; empty for none.")] = None,
+    columns: Annotated[Optional[str], typer.Option(help="Names of all columns, for files without a header.")] = None,
+    encoding: Annotated[Optional[str], typer.Option(help="Of text, such as latin-1, cp1252 or utf-16; utf-8.")] = None,
+    preset: Annotated[str, typer.Option(help="clean, or paper: what the published code does.")] = "clean",
+    sessions: Annotated[Optional[str], typer.Option(help="given; or, of a user's clicks, gap or day.")] = None,
+    gap: Annotated[Optional[str], typer.Option(help="Pause that ends a session, like 30m.")] = None,
+    time_zone: Annotated[Optional[str], typer.Option(help="Of times that state none, and of days; UTC.")] = None,
+    from_time: Annotated[Optional[str], typer.Option("--from", help="Leave out clicks before this.")] = None,
+    until_time: Annotated[Optional[str], typer.Option("--until", help="Leave out clicks from this on.")] = None,
+    order: Annotated[Optional[str], typer.Option(help="Of a session's clicks: time or file.")] = None,
+    collapse_repeats: Annotated[
+        Optional[bool], typer.Option(help="Drop clicks on the item clicked just before.")
     ] = None,
-    until_time: Annotated[
-        Optional[str], typer.Option("--until", help="Leave out clicks from this on.", rich_help_panel=_OPTIONS)
-    ] = None,
-    order: Annotated[Optional[str], _of_options("Of a session's clicks: time or file.")] = None,
-    collapse_repeats: Annotated[Optional[bool], _of_options("Drop clicks on the item clicked just before.")] = None,
     max_session_clicks: Annotated[
-        Optional[int], _of_options("Last clicks of longer sessions that are kept before any is counted: for robots.")
+        Optional[int],
+        typer.Option(help="Last clicks of longer sessions that are kept before any is counted: for robots."),
     ] = None,
-    minimum_length: Annotated[Optional[int], _of_options("Clicks that a session must have; 2.")] = None,
-    minimum_support: Annotated[Optional[int], _of_options("Clicks that an item must have; 5.")] = None,
-    until_stable: Annotated[Optional[bool], _of_options("Repeat both until nothing changes.")] = None,
-    support_from: Annotated[Optional[str], _of_options("train or all: whose clicks count.")] = None,
-    test: Annotated[Optional[str], _of_options("Length of the test period at the end, like 1d.")] = None,
-    test_from: Annotated[Optional[str], _of_options("First date of the test set instead.")] = None,
-    maximum_length: Annotated[Optional[int], _of_options("Last clicks of sessions that are kept in the end.")] = None,
-    fraction: Annotated[Optional[int], _of_options("Keep the last 1/this of the training examples.")] = None,
-    cold_items: Annotated[Optional[str], _of_options("drop or keep test clicks on items not trained on.")] = None,
-    item_ids: Annotated[Optional[str], _of_options("integer, string or auto: integers if all are that remain.")] = None,
+    minimum_length: Annotated[Optional[int], typer.Option(help="Clicks that a session must have; 2.")] = None,
+    minimum_support: Annotated[Optional[int], typer.Option(help="Clicks that an item must have; 5.")] = None,
+    until_stable: Annotated[Optional[bool], typer.Option(help="Repeat both until nothing changes.")] = None,
+    support_from: Annotated[Optional[str], typer.Option(help="train or all: whose clicks count.")] = None,
+    test: Annotated[Optional[str], typer.Option(help="Length of the test period at the end, like 1d.")] = None,
+    test_from: Annotated[Optional[str], typer.Option(help="First date of the test set instead.")] = None,
+    maximum_length: Annotated[
+        Optional[int], typer.Option(help="Last clicks of sessions that are kept in the end.")
+    ] = None,
+    fraction: Annotated[Optional[int], typer.Option(help="Keep the last 1/this of the training examples.")] = None,
+    cold_items: Annotated[Optional[str], typer.Option(help="drop or keep test clicks on items not trained on.")] = None,
+    item_ids: Annotated[
+        Optional[str], typer.Option(help="integer, string or auto: integers if all are that remain.")
+    ] = None,
     titles: Titles = None,
     name: Annotated[Optional[str], typer.Option(help="What to call it; the folder's name if not given.")] = None,
     max_bad_rows: MaxBadRows = 0,

@@ -21,11 +21,9 @@ from tagnn_fast.training.options import TrainingConfig, make_model, resolve
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.run import Run, create_run, open_run
 
-_MODEL, _TRAINING = "Model", "Training"
 
-
-def _field(help: str, panel: str) -> Any:
-    return typer.Option(help=help, rich_help_panel=panel, show_default=False)
+def _field(help: str) -> Any:
+    return typer.Option(help=help, show_default=False)
 
 
 def train(
@@ -36,35 +34,34 @@ def train(
         Optional[Path], typer.Option(help="Run to take model and weights from, on the data set before an update.")
     ] = None,
     preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
-    architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn or sr_gnn.", _MODEL)] = None,
-    hidden_size: Annotated[Optional[int], _field("Width of item vectors and node states.", _MODEL)] = None,
-    steps: Annotated[Optional[int], _field("Rounds of propagation over the session graph.", _MODEL)] = None,
-    heads: Annotated[Optional[int], _field("Attention heads of the Transformer block.", _MODEL)] = None,
-    attention_dropout: Annotated[Optional[float], _field("Rate on its attention weights.", _MODEL)] = None,
-    hybrid: Annotated[Optional[bool], _field("Project [readout ; last click] to the session vector.", _MODEL)] = None,
-    semantics: Annotated[Optional[str], _field("clean (no padding) or original (as published).", _MODEL)] = None,
-    padded_length: Annotated[Optional[int], _field("Length padded to in original semantics.", _MODEL)] = None,
+    architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn or sr_gnn.")] = None,
+    hidden_size: Annotated[Optional[int], _field("Width of item vectors and node states.")] = None,
+    steps: Annotated[Optional[int], _field("Rounds of propagation over the session graph.")] = None,
+    heads: Annotated[Optional[int], _field("Attention heads of the Transformer block.")] = None,
+    attention_dropout: Annotated[Optional[float], _field("Rate on its attention weights.")] = None,
+    hybrid: Annotated[Optional[bool], _field("Project [readout ; last click] to the session vector.")] = None,
+    semantics: Annotated[Optional[str], _field("clean (no padding) or original (as published).")] = None,
+    padded_length: Annotated[Optional[int], _field("Length padded to in original semantics.")] = None,
     protocol: Annotated[
         Optional[str],
         _field(
             "held-out: choose the epoch on the last tenth of the sessions. all: no validation, epochs fixed. "
-            "published, published-test: as the published code does, for comparison.",
-            _TRAINING,
+            "published, published-test: as the published code does, for comparison."
         ),
     ] = None,
-    epochs: Annotated[Optional[int], _field("Passes over the examples.", _TRAINING)] = None,
-    batch_size: Annotated[Optional[int], _field("Examples per step.", _TRAINING)] = None,
+    epochs: Annotated[Optional[int], _field("Passes over the examples.")] = None,
+    batch_size: Annotated[Optional[int], _field("Examples per step.")] = None,
     max_clicks_per_batch: Annotated[
-        Optional[int], _field("Clicks computed at once; a step with more takes parts, and no more memory.", _TRAINING)
+        Optional[int], _field("Clicks computed at once; a step with more takes parts, and no more memory.")
     ] = None,
-    learning_rate: Annotated[Optional[float], _field("Adam's, in the first epochs.", _TRAINING)] = None,
-    weight_decay: Annotated[Optional[float], _field("L2 penalty.", _TRAINING)] = None,
-    first_decay: Annotated[Optional[int], _field("Epochs at the first learning rate.", _TRAINING)] = None,
-    decay_every: Annotated[Optional[int], _field("Epochs at each later one.", _TRAINING)] = None,
-    decay_factor: Annotated[Optional[float], _field("What each is of the one before.", _TRAINING)] = None,
-    seed: Annotated[Optional[int], _field("Of parameters, order and dropout.", _TRAINING)] = None,
-    precision: Annotated[Optional[str], _field("32-true, 64-true or bf16-mixed.", _TRAINING)] = None,
-    accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...", _TRAINING)] = None,
+    learning_rate: Annotated[Optional[float], _field("Adam's, in the first epochs.")] = None,
+    weight_decay: Annotated[Optional[float], _field("L2 penalty.")] = None,
+    first_decay: Annotated[Optional[int], _field("Epochs at the first learning rate.")] = None,
+    decay_every: Annotated[Optional[int], _field("Epochs at each later one.")] = None,
+    decay_factor: Annotated[Optional[float], _field("What each is of the one before.")] = None,
+    seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
+    precision: Annotated[Optional[str], _field("32-true, 64-true or bf16-mixed.")] = None,
+    accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...")] = None,
 ) -> None:
     """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.
 

@@ -1,4 +1,4 @@
-"""Options of `prepare logs`: each changes the data set, or is refused beside another that leaves it nothing to do."""
+"""Options of `prepare logs` that are refused together, what is warned of, and where nothing is left."""
 
 from __future__ import annotations
 
@@ -39,48 +39,6 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def outcome(log: Path, folder: Path, *options: object) -> str:
-    """The data set's fingerprint, or the error."""
-    result = run("prepare", "logs", log, folder, *options)
-    assert result.returncode in (0, 1), result.stderr
-    return result.stderr or read_dataset(folder).fingerprint() + str(read_dataset(folder).vocabulary.integers)
-
-
-@pytest.mark.parametrize(
-    ("base", "option"),
-    [
-        (SESSIONS, ("--item-column", "other")),
-        (SESSIONS, ("--event-column", "event", "--events", "view")),
-        (SESSIONS, ("--from", "2024-05-03")),
-        (SESSIONS, ("--until", "2024-05-05T12:00")),
-        (SESSIONS, ("--time-zone", "Asia/Tokyo", "--from", "2024-05-03")),
-        (SESSIONS, ("--order", "file")),
-        (SESSIONS, ("--max-session-clicks", 4)),
-        (SESSIONS, ("--minimum-length", 4)),
-        (SESSIONS, ("--test", "2d")),
-        (SESSIONS, ("--maximum-length", 3)),
-        (SESSIONS, ("--fraction", 3)),
-        (SESSIONS, ("--minimum-support", 12, "--cold-items", "keep")),
-        (SESSIONS, ("--item-ids", "string")),
-        (PAPER, ("--test", "2d")),
-        (PAPER, ("--fraction", 3)),
-        (EVENTS, ("--events", "cart")),
-        (USERS, ("--sessions", "day")),
-    ],
-)
-def test_option_changes_the_data_set(
-    base: tuple[object, ...], option: tuple[object, ...], log: Path, tmp_path: Path
-) -> None:
-    """Beside every option of its own kind that the pair needs."""
-    without = option[:-2] if option[-2] in ("--support-from", "--cold-items", "--from") else option[:-1]
-    before = () if len(option) < 3 or option[0] == "--event-column" else without
-    before = () if option[0] in ("--preset", "--time-zone") else before
-    first, second = outcome(log, tmp_path / "a", *base, *before), outcome(log, tmp_path / "b", *base, *option)
-    assert not first.startswith("error")
-    assert not second.startswith("error")
-    assert first != second
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -90,6 +48,22 @@ def test_option_changes_the_data_set(
         ((*SESSIONS, "--sessions", "gap"), "sessions: expected given, since the log has sessions, got 'gap'"),
         ((*USERS, "--sessions", "given"), "sessions: expected gap or day, since the log has users, got 'given'"),
         ((*SESSIONS, "--test", "1d", "--test-from", "2024-05-04"), "expected --test or --test-from, got both"),
+        (
+            (*SESSIONS, "--until-stable", "--minimum-support", 1),
+            "until_stable: expected none with --minimum-support 1, got True",
+        ),
+        (
+            (*PAPER, "--support-from", "train", "--minimum-support", 1),
+            "support_from: expected none with --minimum-support 1, got 'train'",
+        ),
+        (
+            (*SESSIONS, "--minimum-length", 1, "--until-stable"),
+            "until_stable: expected none with --minimum-length 1, got True",
+        ),
+        (
+            (*SESSIONS, "--user-column", " session"),
+            "expected different columns for --session-column and --user-column, got 'session' for both",
+        ),
         ((*SESSIONS, "--time-unit", "iso", "--time-format", "%Y"), "expected --time-unit or --time-format, got both"),
         ((*SESSIONS, "--event-column", "event"), "expected --event-column and --events together"),
         ((*SESSIONS, "--events", "view"), "expected --event-column and --events together"),

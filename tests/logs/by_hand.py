@@ -208,7 +208,10 @@ def with_new_clicks(old: list[Click], new: list[Click]) -> list[Click]:
 
 
 def prepare_by_hand(paths: Sequence[Path], form: LogFormat, options: PrepareOptions) -> ByHand:
-    clicks, bad = read_clicks(paths, form, options)
+    return made_by_hand(*read_clicks(paths, form, options), form, options)
+
+
+def made_by_hand(clicks: list[Click], bad: Counter[str], form: LogFormat, options: PrepareOptions) -> ByHand:
     others = [click for click in clicks if not is_integer(click.item)]
     if others and options.item_ids != "string":
         fitting = [click for click in clicks if is_integer(click.item)]
