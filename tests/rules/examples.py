@@ -147,6 +147,11 @@ def chosen_rules(w: Choices, log: Log, named: str | None) -> Rules:
     for name, value in optional:
         if w.chance(0.15):
             setattr(rules, name, value())
+    # Refused, since it would do nothing.
+    if rules.minimum_support == 1:
+        rules.support_from = PAPER["support_from"] if w.paper else "train"
+    if 1 in (rules.minimum_support, rules.minimum_length):
+        rules.until_stable = False
     return rules
 
 
@@ -178,7 +183,7 @@ def arguments(w: Choices, made: Example, named: str | None) -> list[str]:
         if (
             value is None
             or name in ("date", "date_unit", "boundary", "catalogue")
-            or (name in ("test", "gap") and not_used(name, rules))
+            or (name in ("test", "gap", "support_from") and not_used(name, rules))
         ):
             continue
         if name == "sessions" and log.session is not None:
@@ -192,4 +197,6 @@ def arguments(w: Choices, made: Example, named: str | None) -> list[str]:
 
 
 def not_used(name: str, rules: Rules) -> bool:
+    if name == "support_from":
+        return rules.minimum_support == 1
     return rules.test_from is not None if name == "test" else rules.sessions != "gap"
