@@ -5,6 +5,7 @@ They read values, so models skip them where there are none to read: in TorchScri
 
 import operator
 
+import numpy as np
 from torch import Tensor, int64
 from torch import bool as bool_tensor
 
@@ -88,6 +89,13 @@ def check_count(value: object, name: str, lowest: int = 1) -> int:
     if number < lowest:
         raise ValueError(f"{name}: expected {lowest} or more, got {number}")
     return number
+
+
+def check_flag(value: object, name: str) -> bool:
+    """A truth value as Python's own, of NumPy's too; raises TypeError on another type."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
 
 
 def check_k(k: int, num_items: int) -> int:

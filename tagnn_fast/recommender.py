@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.checks import check_count, check_integer_vector
+from tagnn_fast.checks import check_count, check_flag, check_integer_vector
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.recommender import SessionRecommender
@@ -81,6 +81,7 @@ class Recommender:
             FloatingPointError: where a score is NaN, or one of the best k infinite.
         """
         k = min(check_count(k, "k"), len(self.vocabulary))
+        exclude_clicked = check_flag(exclude_clicked, "exclude_clicked")
         self._check(items, offsets)
         device = self.model.item_embedding.weight.device
         items, offsets = items.to(device), offsets.to(device)
@@ -129,7 +130,8 @@ class Recommender:
             without a known item), ``skipped`` (unknown clicks of the session, int64).
 
         Raises:
-            TypeError: on sessions that are no lists, ids of another type than the data set's, or a k that is no int.
+            TypeError: on sessions that are no lists, ids of another type than the data set's, a k that is no int, or an
+                `exclude_clicked` that is neither True nor False.
             ValueError: on a k below 1.
             FloatingPointError: where a score is NaN or infinite.
         """

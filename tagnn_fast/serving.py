@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind
 
-from tagnn_fast.checks import check_integer_vector
+from tagnn_fast.checks import check_flag, check_integer_vector
 from tagnn_fast.export.finite import NOT_FINITE, check_finite
 from tagnn_fast.export.manifest import (
     COMPILED,
@@ -25,7 +25,6 @@ from tagnn_fast.export.manifest import (
 )
 from tagnn_fast.export.requests import (
     NO_ITEM,
-    check_flag,
     check_offsets,
     flat_sessions,
     integer_id,
@@ -194,7 +193,7 @@ class ServedModel:
     @torch.inference_mode()
     def _answer(self, items: Tensor, offsets: Tensor, k: int, exclude_clicked: bool) -> tuple[Tensor, Tensor, Tensor]:
         length = list_length(k, self._items, self._items if self.format == "torchscript" else self.manifest["k_max"])
-        check_flag(exclude_clicked, "exclude_clicked")
+        exclude_clicked = check_flag(exclude_clicked, "exclude_clicked")
         check_integer_vector(items, "items")
         check_offsets(offsets, len(items))
         if exclude_clicked and self._version < 2:

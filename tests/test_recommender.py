@@ -285,6 +285,19 @@ def test_k_errors(k: int, kind: type[Exception], message: str) -> None:
         assert str(error.value) == message
 
 
+def test_exclude_clicked_is_a_truth_value() -> None:
+    """A text that says no is none."""
+    for flag in ("no", 1, None):
+        for call in (
+            lambda flag=flag: make().topk(*batch([[1]]), 3, exclude_clicked=flag),
+            lambda flag=flag: make().recommend([[101]], 3, flag),
+        ):
+            with pytest.raises(TypeError, match="^exclude_clicked: expected True or False, got "):
+                call()
+    for flag in (np.True_, np.False_):
+        assert make().recommend([[101]], 3, flag).equals(make().recommend([[101]], 3, bool(flag)))
+
+
 @pytest.mark.parametrize("k", [ITEMS + 1, 2**31, 2**70, np.int64(ITEMS), np.uint8(200)], ids=str)
 def test_k_above_the_catalogue(k: int) -> None:
     """Gives what there is, for the model and for popular items."""
@@ -398,6 +411,8 @@ def test_similar_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         str(row["similar"]) for row in everything.to_pylist() if row["item"] == 105 and row["rank"] <= 3
     ]
     assert make().similar(pa.array([105]), 3).equals(make().similar([105], 3))
+    chunks = pa.chunked_array([["105"], ["101"]])
+    assert make(strings=True).similar(chunks, 3).equals(make(strings=True).similar(["105", "101"], 3))
     assert make().similar([], 3).schema == everything.schema
 
 

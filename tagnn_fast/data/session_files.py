@@ -65,13 +65,15 @@ def read_sessions(path: Path, rows: int = 512) -> Iterator[SessionPart]:
 
     Raises:
         FileNotFoundError: where there is none.
-        ValueError: on another kind of file, a header or schema without such a column ``items``, or a Parquet file that
-            is damaged, whose rows cannot be told apart.
+        ValueError: on another kind of file, a folder or a pipe, a header or schema without such a column ``items``, or
+            a Parquet file that is damaged, whose rows cannot be told apart.
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected a file of sessions")
+    if not path.is_file():  # they are read twice, or from their end
+        raise ValueError(f"{path}: expected a file of sessions, got a folder or a pipe")
     if path.suffix == ".parquet":
         yield from _parquet_parts(path, rows)
     elif path.suffix == ".csv":

@@ -121,6 +121,8 @@ class Vocabulary:
 
     def _text(self, value: object) -> str | None:
         """An id as the text that it is looked up by, None where none can be that."""
+        if isinstance(value, pa.Scalar):
+            value = value.as_py()
         if isinstance(value, str):
             return None if _SURROGATE.search(value) else str(value)
         number = as_integer(value) if self.integers else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tagnn_fast.checks import check_integer_vector
+from tagnn_fast.checks import as_integer, check_count, check_integer_vector
 
 NO_ITEM = -1  # in answers, where there are fewer items than were asked for
 UNKNOWN_ID = -(2**63)  # stands for what no item's integer can be; no item may have it
@@ -31,10 +30,10 @@ def integer_id(value: Any) -> int:
         except ValueError:
             return UNKNOWN_ID
         return number if str(number) == value and -(2**63) <= number < 2**63 else UNKNOWN_ID
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    integer = as_integer(value)
+    if integer is None:
         raise TypeError(f"item ids: expected integers as in the model, got {value!r} ({type(value).__name__})")
-    number = int(value)
-    return number if -(2**63) <= number < 2**63 else UNKNOWN_ID
+    return integer if -(2**63) <= integer < 2**63 else UNKNOWN_ID
 
 
 def string_id(value: Any) -> str:
@@ -70,8 +69,16 @@ def plain_list(values: Any, name: str) -> list[Any]:
 
 
 def flat_sessions(sessions: Any, item_id: Callable[[Any], Any]) -> tuple[list[Any], Tensor]:
-    """Item ids of all clicks, and where each session begins and the last ends, int64 (sessions + 1,)."""
-    lists = [plain_list(session, "sessions: each session") for session in plain_list(sessions, "sessions")]
+    """Item ids of all clicks, and where each session begins and the last ends, int64 (sessions + 1,).
+
+    Raises:
+        TypeError: on a session without an order, a set for one, and see :func:`plain_list` and `item_id`.
+    """
+    lists = []
+    for session in plain_list(sessions, "sessions"):
+        if isinstance(session, (Set, Mapping)):
+            raise TypeError(f"sessions: each session: expected a list, got {session!r}")
+        lists.append(plain_list(session, "sessions: each session"))
     ends = torch.tensor([0, *map(len, lists)]).cumsum(0)
     return [item_id(value) for session in lists for value in session], ends
 
@@ -83,20 +90,10 @@ def list_length(k: Any, items: int, k_max: int) -> int:
         TypeError: on a k that is no integer.
         ValueError: on a k under 1, or where that many are above `k_max`, the longest list of an export's programs.
     """
-    if not isinstance(k, Integral) or isinstance(k, bool):
-        raise TypeError(f"k: expected an integer, got {k!r}")
-    if k < 1:
-        raise ValueError(f"k: expected 1 or more, got {k}")
-    length = min(int(k), items)
+    length = min(check_count(k, "k"), items)
     if length > k_max:
         raise ValueError(f"k: expected 1..{k_max}, the longest list of this export's programs (k_max), got {k}")
     return length
-
-
-def check_flag(value: Any, name: str) -> None:
-    """Raise TypeError unless `value` is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 
 def check_offsets(offsets: Any, clicks: int) -> None:

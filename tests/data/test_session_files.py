@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,6 +223,16 @@ def test_missing_file(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError) as error:
             read(tmp_path / name)
         assert str(error.value) == f"{tmp_path / name}: expected a file of sessions"
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe cannot be read twice, and waits for ever for who writes into it."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.parquet").mkdir()
+    for name in ("pipe.jsonl", "folder.parquet"):
+        with pytest.raises(ValueError) as error:
+            read(tmp_path / name)
+        assert str(error.value) == f"{tmp_path / name}: expected a file of sessions, got a folder or a pipe"
 
 
 @pytest.mark.parametrize("name", ["sessions.txt", "sessions", "sessions.csv.gz"])

@@ -66,6 +66,7 @@ def test_kinds_of_strings() -> None:
     for ids in (["x", "7"], pa.array(["x", "7"], pa.large_string()), np.array(["x", "7"])):
         assert vocabulary.encode(ids).tolist() == [2, 1]
     assert vocabulary.encode(["\ud800", "x", np.str_("7")]).tolist() == [0, 2, 1]
+    assert vocabulary.encode(list(pa.array(["x", "7"]))).tolist() == [2, 1]
 
 
 MIXED: list[object] = [
@@ -141,6 +142,8 @@ NO_IDS: list[tuple[object, str]] = [
     (pa.array([7, None]), "null"),
     (pa.array(["7", None]).dictionary_encode(), "null"),
     (pa.nulls(1), "null"),
+    ([pa.scalar(None, pa.int64())], "None"),
+    ([pa.scalar(7.0)], "float 7.0"),
 ]
 
 

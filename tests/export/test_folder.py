@@ -92,8 +92,8 @@ def test_other_errors(copied: Path, tmp_path: Path) -> None:
         ([1], [0, 2], 5, ValueError, "offsets: expected to rise from 0 to the number of clicks 1, got others"),
         ([1, 2], [0, 2, 1, 2], 5, ValueError, "offsets: expected to rise from 0 to the number of clicks 2, got others"),
         ([1], [0, 1], 0, ValueError, "k: expected 1 or more, got 0"),
-        ([1], [0, 1], True, TypeError, "k: expected an integer, got True"),
-        ([1], [0, 1], 1.7, TypeError, "k: expected an integer, got 1.7"),
+        ([1], [0, 1], True, TypeError, "k: expected an int, got True"),
+        ([1], [0, 1], 1.7, TypeError, "k: expected an int, got 1.7"),
     ],
 )
 def test_requests_are_checked(items: object, offsets: object, k: int, kind: type[Exception], message: str) -> None:

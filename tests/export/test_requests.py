@@ -114,6 +114,7 @@ def test_integers_of_every_kind(format: str) -> None:
         [torch.tensor([13, 23]), (13,)],
         pa.array([[13, 23], [13]]),
         [[pa.scalar(13), 23], pa.array([13])],
+        [[torch.tensor(13), 23], [13]],
         [["13", "23"], ["13"]],
     ):
         assert served.recommend(sessions, np.int64(5)) == expected
@@ -123,7 +124,7 @@ def test_integers_of_every_kind(format: str) -> None:
     for wrong in (True, 13.0, None, [13], b"13", np.bool_(True), np.float32(13)):
         with pytest.raises(TypeError, match="^item ids: expected integers as in the model, got "):
             served.recommend([[13, wrong]], 5)
-    for wrong_sessions in ([13, 23], [None], ["13"], "13", 13):
+    for wrong_sessions in ([13, 23], [None], ["13"], "13", 13, [{13, 23}], [{13: 1}]):
         with pytest.raises(TypeError, match="^sessions: .*expected a list, got "):
             served.recommend(wrong_sessions, 5)
 
@@ -148,7 +149,7 @@ def test_unknown_strings(format: str) -> None:
 def test_k(format: str) -> None:
     served, items = tagnn_fast.load(make_export(), format), len(make_run().vocabulary)
     for wrong in (True, 1.7, 3.0, "3", None, np.bool_(True)):
-        with pytest.raises(TypeError, match="^k: expected an integer, got "):
+        with pytest.raises(TypeError, match="^k: expected an int, got "):
             served.recommend([[13]], wrong)
     for wrong in (0, -1, -(2**63)):
         with pytest.raises(ValueError, match="^k: expected 1 or more, got "):
@@ -156,6 +157,9 @@ def test_k(format: str) -> None:
     for flag in (1, None, "true"):
         with pytest.raises(TypeError, match="^exclude_clicked: expected True or False, got "):
             served.recommend([[13]], 5, exclude_clicked=flag)
+    for flag in (np.True_, np.False_):
+        assert served.recommend([[13]], 5, flag) == served.recommend([[13]], 5, bool(flag))
+    assert served.recommend([[13]], torch.tensor(5)) == served.recommend([[13]], 5)
     assert K_MAX < items <= ITEMS
     for k in (items, items + 1, 2_000_000_000, 2**63):
         if format == "torchscript":
