@@ -12,6 +12,8 @@ from torch.fx.experimental import _config as symbolic_shapes
 from tagnn_fast.export.requests import NO_ITEM
 from tagnn_fast.export.serving_model import ServingModel
 
+_NO_PROGRAM = FileNotFoundError, PermissionError  # of a compiler that cannot be started
+
 
 class NoCompilerError(Exception):
     """There is no C++ compiler that works, and AOTInductor needs one."""
@@ -66,13 +68,16 @@ def compile_program(program: torch.export.ExportedProgram, path: Path) -> None:
 
     Raises:
         NoCompilerError: where there is no C++ compiler that works.
+        OSError: where what is compiled cannot be written.
     """
     try:
         with _sizes_are_not_constants():
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     except (inductor_errors.InductorError, OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "inner_exception", error)
+        if isinstance(reason, OSError) and not isinstance(reason, _NO_PROGRAM):
+            raise reason from error  # the disk is full, say, whatever compiler there is
         compiler = inductor_errors.InvalidCxxCompiler, inductor_errors.CppCompileError
-        if not isinstance(reason, (*compiler, OSError, subprocess.SubprocessError)):
+        if not isinstance(reason, (*compiler, *_NO_PROGRAM, subprocess.SubprocessError)):
             raise
         raise NoCompilerError(f"AOTInductor needs a C++ compiler: {' '.join(str(reason).split())[:300]}") from error

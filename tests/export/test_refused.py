@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -14,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch._inductor.exc import InductorError
 
 import tagnn_fast
 from cli.commands import run as run_command
@@ -23,6 +26,7 @@ from tagnn_fast import TAGNN, TAGNNPP, ModelConfig
 from tagnn_fast.data import Vocabulary
 from tagnn_fast.export.finite import NOT_FINITE
 from tagnn_fast.export.manifest import sha256
+from tagnn_fast.export.programs import compile_program
 from tagnn_fast.export.serving_model import ServingModel
 from tagnn_fast.export.triton import write_triton_repository
 from tagnn_fast.nn.recommender import SessionRecommender
@@ -178,6 +182,19 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     triton = folder / "triton" / "tagnn_fast"
     assert "dims: [ 9 ]" in (triton / "config.pbtxt").read_text()
     assert torch.jit.load(triton / "1" / "model.pt")(*batch(sessions))[1].shape == (2, 9)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_full_disk_is_no_missing_compiler(wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def compile_and_package(*_: object, **__: object) -> None:
+        raise InductorError(full, None) if wrapped else full
+
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", compile_and_package)
+    with pytest.raises(OSError, match="No space left") as error:
+        compile_program(None, tmp_path / "model.aoti.pt2")
+    assert error.value is full
 
 
 def test_triton_names_what_it_takes(tmp_path: Path) -> None:
