@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
@@ -144,6 +145,13 @@ def clear_up(path: Path) -> None:
             _settle_leftover(folder, path)
     if not path.exists():
         _put_back_as_named_before(path)
+
+
+def is_replaced_now(path: Path) -> bool:
+    """Whether a process has moved away what was at `path`, and not yet put something new there."""
+    path = path.resolve()
+    moved = (folder for folder in path.parent.glob(".*.tmp") if _target(folder) == path and (folder / _BEFORE).exists())
+    return not os.path.lexists(path) and any(moved)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -295,10 +303,10 @@ def read_json(path: Path, expected_format: str, newest_version: int) -> dict[str
     value = load_json(path)
     if not isinstance(value, dict) or value.get("format") != expected_format:
         found = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"{path}: expected format {expected_format!r}, got {found!r}")
+        raise ValueError(f"{path}: expected format {expected_format!r}, got {reprlib.repr(found)}")
     version = value.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"{path}: expected a version, got {version!r}")
+        raise ValueError(f"{path}: expected a version, got {reprlib.repr(version)}")
     if version > newest_version:
         raise ValueError(f"{path}: expected version {newest_version}, got {version}: a newer tagnn_fast wrote it")
     return value

@@ -21,6 +21,7 @@ from tagnn_fast.export.manifest import (
     TORCHSCRIPT,
     VERSION,
     check_files,
+    check_manifest,
     check_versions,
 )
 from tagnn_fast.export.requests import (
@@ -50,24 +51,31 @@ class ServedModel:
     def __init__(self, folder: Path, manifest: dict[str, Any], format: str) -> None:
         self.manifest, self.format = manifest, format
         self._has_strings = manifest["item_ids"] == "strings"
-        self._items, self._version = int(manifest["items"]), int(manifest["version"])
+        self._items, self._version = manifest["items"], manifest["version"]
+        self._path = folder / "manifest.json"
         path = str(folder / FORMATS[format])
         with torch.inference_mode():  # calls on tensors made here pass autograd by
             if format == "torchscript":
                 self._model = torch.jit.load(path)
+                self._check_version(len(self._model.forward.schema.arguments) - 1)
                 check_finite([*self._model.named_parameters(), *self._model.named_buffers()])
             elif format == "program":
                 program = torch.export.load(path)
+                self._check_version(len(program.graph_signature.user_inputs) + 1)
                 check_finite([*program.state_dict.items(), *_tensors(program.constants)])
                 self._model = _call_of(program)
         if format == "compiled":
             self._model = torch._inductor.aoti_load_package(path)
         self._names: list[str] = []
-        if self._has_strings:
+        if self._has_strings or self._version == 1:
             from tagnn_fast.data.dataset import read_items  # not before it is needed: it imports pyarrow
 
-            self._names = read_items(folder / ITEMS).raw_ids.to_pylist()
-            self._name_items = {name: item for item, name in enumerate(self._names, 1)}
+            vocabulary = read_items(folder / ITEMS)
+            if vocabulary.integers == self._has_strings or len(vocabulary) != self._items:
+                raise ValueError(f"{self._path}: expected the number and type of the items in {ITEMS}, got another")
+            if self._has_strings:
+                self._names = vocabulary.raw_ids.to_pylist()
+                self._name_items = {name: item for item, name in enumerate(self._names, 1)}
 
     def __call__(
         self, items: Tensor, offsets: Tensor, k: int, exclude_clicked: bool = False
@@ -208,10 +216,22 @@ class ServedModel:
                 inputs["exclude_clicked"] = torch.tensor(exclude_clicked)
             by_name = self.format == "compiled" and self._has_strings and self._version > 1
             scores, ids, status = self._model(**inputs) if by_name else self._model(*inputs.values())
+            if scores.shape[1] != self.manifest["k_max"]:
+                raise ValueError(
+                    f"{self._path}: k_max: expected {scores.shape[1]}, the length of {FORMATS[self.format]}'s lists, "
+                    f"got {self.manifest['k_max']}"
+                )
             scores, ids = scores[:, :length], ids[:, :length]
         if not bool((scores.isfinite() | ((scores == -torch.inf) & (ids == NO_ITEM))).all()):
             raise FloatingPointError(NOT_FINITE)
         return scores, ids, status
+
+    def _check_version(self, inputs: int) -> None:
+        """The first version had no exclude_clicked, and three inputs, if k is one of them."""
+        if (inputs > 3) != (self._version > 1):
+            raise ValueError(
+                f"{self._path}: version: expected another for a model of {inputs} inputs, got {self._version}"
+            )
 
     def _tensors(self, ids: list[Any], offsets: Tensor) -> tuple[Tensor, Tensor]:
         """What the model takes: integers, or item indices of strings."""
@@ -247,13 +267,14 @@ def load(folder: str | Path, format: str = "torchscript") -> ServedModel:
 
     Raises:
         FileNotFoundError: where there is none.
-        ValueError: on an unknown format, or one that was not exported; on a damaged file, weights that are not finite,
-            a folder that a newer tagnn_fast wrote, or a program that was compiled with another PyTorch.
+        ValueError: on an unknown format, or one that was not exported; on a damaged file or manifest, weights that are
+            not finite, a folder that a newer tagnn_fast wrote, or a program compiled with another PyTorch.
     """
     if format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json", FORMAT, VERSION)
+    check_manifest(folder / "manifest.json", manifest)
     missing = manifest.get("missing", {}).get(FORMATS[format])
     if missing is not None:
         raise ValueError(f"format: expected one that was exported, got {format!r}: {missing}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.stored_clicks import StoredClicks
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import check_new_folder, clear_up, new_folder, read_json, write_json
+from tagnn_fast.files import check_new_folder, clear_up, is_replaced_now, new_folder, read_json, write_json
 
 T = TypeVar("T")
 FORMAT, VERSION = "tagnn_fast.dataset", 1
@@ -36,6 +37,7 @@ FILES = (
     "item_popularity.png",
 )
 CLICKS = "clicks.parquet"
+_ATTEMPTS = 20  # to read one that is replaced meanwhile
 TITLES = {"raw_id": pa.string(), "title": pa.string()}
 
 
@@ -172,15 +174,45 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
 
 
 def read_dataset(folder: str | Path) -> Dataset:
-    """Read a folder that :func:`write_dataset` made.
+    """Read a folder that :func:`write_dataset` made; if it is replaced meanwhile, what was there before or after.
 
     Raises:
         FileNotFoundError: where the folder or one of its files is missing.
         ValueError: on a damaged file, values that do not fit together, or a newer version.
+        BlockingIOError: where it is replaced again and again.
     """
     folder = Path(folder)
-    if not (folder / "dataset.json").exists():
-        clear_up(folder)  # a replacement may have been killed half-way
+    for _ in range(_ATTEMPTS):
+        before = _identity(folder)
+        if before is None:
+            clear_up(folder)  # a replacement may have been killed half-way
+            before = _identity(folder)
+        if before is None and is_replaced_now(folder):
+            time.sleep(0.05)
+            continue
+        try:
+            dataset = _read(folder)
+        except (OSError, ValueError):
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return dataset
+    raise BlockingIOError(
+        f"{folder}: expected a data set that no other process replaces while it is read, got one that is"
+    )
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """Changes whenever the data set is replaced; None where there is none."""
+    try:
+        found = (folder / "dataset.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _read(folder: Path) -> Dataset:
     if not (folder / "dataset.json").exists():
         raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
     information = read_json(folder / "dataset.json", FORMAT, VERSION)
@@ -307,8 +339,11 @@ def _read_table(path: Path, types: Mapping[str, pa.DataType | None]) -> pa.Table
         raise FileNotFoundError(f"{path}: expected this file of the data set")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
+        rows = pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: damaged Parquet file: {error}") from None
+        raise ValueError(f"{path}: damaged Parquet file: {' '.join(str(error).split())}") from None  # in one line
+    if table.num_rows != rows:  # a schema that is damaged in the right place gives lists without rows
+        raise ValueError(f"{path}: damaged Parquet file: expected {rows:,} rows, got {table.num_rows:,}")
     for name, expected in types.items():
         found = table.schema.field(name).type if name in table.column_names else None
         wide = found is not None and pa.types.is_large_list(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,59 @@ TORCHSCRIPT, PROGRAM, COMPILED = "model.ts", "model.pt2", "model.aoti.pt2"
 ITEMS, ITEM_STRINGS = "items.parquet", "items.jsonl"  # the second for C++, only where raw ids are strings
 
 
+_TYPES = {
+    "items": int,
+    "item_ids": str,
+    "k_max": int,
+    "bfloat16_table": bool,
+    "target_attention": bool,
+    "architecture": str,
+    "model": dict,
+    "versions": dict,
+    "files": dict,
+    "missing": dict,
+    "inputs": str,
+}
+_FIRST_WITHOUT = ("missing", "inputs")  # fields that version 1 has not
+
+
 def versions() -> dict[str, str]:
     """What an export was made with."""
     return {"tagnn_fast": __version__, "torch": torch.__version__, "ops": str(build_information()["ops"])}
+
+
+def check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest with a field that no export has, or with fields that say different things.
+
+    Raises:
+        ValueError: where one is damaged.
+    """
+    for name, kind in _TYPES.items():
+        if name in _FIRST_WITHOUT and manifest["version"] == 1 and name not in manifest:
+            continue
+        _check(path, name, type(manifest.get(name)) is kind, kind.__name__, manifest.get(name))
+    items, strings = manifest["items"], manifest["item_ids"] == "strings"
+    inputs = "item indices" if strings else "item ids"
+    found_inputs = manifest.get("inputs", inputs)
+    attention = manifest["architecture"] != "sr_gnn"
+    _check(path, "items", items == manifest["model"].get("num_items"), "the model's num_items", items)
+    _check(path, "k_max", 1 <= manifest["k_max"] <= items, f"1 to {items}", manifest["k_max"])
+    _check(path, "item_ids", strings or manifest["item_ids"] == "integers", "integers or strings", manifest["item_ids"])
+    _check(path, "inputs", found_inputs == inputs, f"{inputs!r} for these item_ids", found_inputs)
+    _check(path, "target_attention", manifest["target_attention"] == attention, "the architecture's", not attention)
+    for name, text in {**manifest["versions"], **manifest.get("missing", {})}.items():
+        _check(path, f"what it says of {name}", isinstance(text, str), "text", text)
+    _check(path, "versions", {"tagnn_fast", "torch"} <= manifest["versions"].keys(), "tagnn_fast and torch", "others")
+    for name, entry in manifest["files"].items():
+        described = isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
+        _check(path, f"files: {name}", described, "an object with its sha256", entry)
+    if manifest["version"] > 1:
+        _check(path, "item_ids", strings == (ITEM_STRINGS in manifest["files"]), "what the files have", "another type")
+
+
+def _check(path: Path, name: str, right: bool, expected: str, found: object) -> None:
+    if not right:
+        raise ValueError(f"{path}: {name}: expected {expected}, got {reprlib.repr(found)}")
 
 
 def check_versions(folder: Path, manifest: Mapping[str, Any], name: str) -> None:

@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
-from tagnn_fast.files import remove_leftovers, write_json
+from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import (
     Progress,
@@ -67,6 +67,7 @@ def train(
         ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
     """
     with run.lock(), enough_memory("a step of training"):
+        clear_up(run.folder)  # what is left of making it
         remove_leftovers(run.folder)
         remove_leftovers(run.checkpoints)
         return _Training(run, dataset, observer or Observer(), stop).run_to_end()

@@ -110,11 +110,17 @@ class Run:
 
         Raises:
             FileNotFoundError: before the first epoch has ended.
-            ValueError: where the weights are damaged or not of this configuration.
+            ValueError: where the weights are damaged or not of this configuration, or no model can be made of it.
         """
         if not self.weights.exists():
             raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
-        model = make_model(self.model, self.training)
+        try:
+            model = make_model(self.model, self.training)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"{self.folder / 'config.json'}: expected sizes of a model, got others: {reason}"
+            ) from None
         if self.training.precision == "64-true":
             model = model.double()
         load_parameters(model, self.weights)

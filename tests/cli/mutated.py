@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -24,11 +25,11 @@ def mutate_json(content: bytes, generator: random.Random) -> bytes:
         elif what == 1 and isinstance(holder, list):
             holder.append(holder[key])
         elif what == 1:
-            holder[generator.choice(["format", "version", "x", "", "epoch"])] = generator.choice(VALUES)
+            holder[generator.choice(["format", "version", "x", "", "epoch"])] = copy.deepcopy(generator.choice(VALUES))
         elif what == 2 and isinstance(holder[key], (int, float)):
             holder[key] = generator.choice([holder[key] + 1, -holder[key], holder[key] * 1000, str(holder[key])])
         else:
-            holder[key] = generator.choice(VALUES)
+            holder[key] = copy.deepcopy(generator.choice(VALUES))
         if not value:
             break
     return json.dumps(value, allow_nan=True).encode("utf-8", "surrogatepass")
