@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from ibis import _
 from ibis.expr.types import Table
 
@@ -50,12 +53,22 @@ def refuse_bad_rows(report: Report, files: LogFiles, form: LogFormat, most: int)
     total = sum(found["count"] for found in bad.values())
     if total <= most:
         return
-    described = ", ".join(f"{found['count']:,} × {reason}" for reason, found in bad.items())
     example = next(iter(bad.values()))["some"][0]
     raise ValueError(
-        f"{files.paths[0]}: expected at most {most:,} bad rows (--max-bad-rows), got {total:,}: {described}; "
+        f"{files.paths[0]}: expected at most {most:,} bad rows (--max-bad-rows), got {total:,}: {_described(bad)}; "
         f"such as {example!r}{time_hint(report, form)}"
     )
+
+
+def refuse_no_clicks(report: Report, files: LogFiles, form: LogFormat) -> NoReturn:
+    """What became of the rows of a log without a click that can be used."""
+    became = _described(report.bad_rows) or "no rows"
+    message = f"{files.paths[0]}: expected clicks, got none that can be used: {became}{time_hint(report, form)}"
+    raise NothingLeftError(message, report)
+
+
+def _described(bad_rows: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{found['count']:,} × {reason}" for reason, found in bad_rows.items())
 
 
 def time_hint(report: Report, form: LogFormat) -> str:
@@ -76,7 +89,7 @@ def time_hint(report: Report, form: LogFormat) -> str:
 
 
 def time_spread(engine: Engine, clicks: Table) -> dict[str, int]:
-    """When the first click was, 1%, half and 99% of all clicks, and the last: microseconds since 1970.
+    """When the first click was, the last, and some shares of all: microseconds since 1970.
 
     A share of the clicks was made by the first click of that ten-thousandth of the log's time which has the click.
     """
@@ -88,7 +101,7 @@ def time_spread(engine: Engine, clicks: Table) -> dict[str, int]:
     part = (_.time - first) - (_.time - first) % width
     parts = clicks.mutate(part=part).group_by("part").agg(first=_.time.min(), clicks=_.count())
     found, before = {"first": first}, 0
-    shares = {"1%": 1, "median": 50, "99%": 99}
+    shares = {"1%": 1, "10%": 10, "median": 50, "90%": 90, "99%": 99}
     for row in sorted(engine.rows(parts), key=lambda row: int(row["part"])):
         before += row["clicks"]
         for name, share in shares.items():
@@ -141,15 +154,39 @@ def warn_of_merged_sessions(engine: Engine, clicks: Table, report: Report) -> No
     )
 
 
-def warn_of_split(report: Report, spread: Mapping[str, int], options: PrepareOptions) -> None:
-    """A test set that is very small or very large, and clicks long after all others."""
+def warn_of_split(report: Report, spread: Mapping[str, int], split: int, options: PrepareOptions) -> None:
+    """A test set that is very small or very large, or smaller than its time would have it; clicks far from all others.
+
+    Usual is what the time would have if sessions came as often as in that of 80% of the clicks, which few wrong times
+    do not change.
+    """
     steps = {step["step"]: step["sessions"] for step in report.steps}
     test, train = steps["test sessions"], steps["training sessions"]
+    busy = max(spread["90%"] - spread["10%"], 1)
+    usual = min(0.8 * (spread["last"] - split) / busy, 1) * (test + train)
     if not 0.01 <= test / max(test + train, 1) <= 0.5:
         report.warnings.append(
             f"the test set has {test:,} of {test + train:,} sessions ({100 * test / max(test + train, 1):.1f}%): "
             "see --test and --test-from, and --until if the last times are wrong"
         )
+    elif test * 4 < usual:
+        report.warnings.append(
+            f"few sessions are in the test set, {test:,}, where {usual:,.0f} of {test + train:,} would be usual: "
+            "see --until if the last times are wrong"
+        )
     if spread["last"] - spread["99%"] > spread["99%"] - spread["first"] > 0:
         last, most = (show_time(spread[name], options.zone) for name in ("last", "99%"))
         report.warnings.append(f"the last click is at {last}, but 99% of all are before {most}: see --until")
+    if _is_of_our_time(spread["median"]) and not _is_of_our_time(spread["first"]):
+        first = show_time(spread["first"], options.zone)
+        report.warnings.append(f"the first click is at {first}: see --from if that means no time")
+
+
+def warn_of_blanks(raw_ids: pa.Array, report: Report) -> None:
+    """Ids of items with blanks around them, which are other ids than those without."""
+    others = raw_ids.filter(pc.not_equal(raw_ids, pc.utf8_trim_whitespace(raw_ids)))
+    if len(others):
+        report.warnings.append(
+            f"{len(others):,} of {len(raw_ids):,} item ids have blanks around them, such as {others[0].as_py()!r}, "
+            "which are part of them: see --separator"
+        )

@@ -17,10 +17,11 @@ from tagnn_fast.logs.checks import (
     NothingLeftError,
     refuse_bad_rows,
     refuse_missing_events,
+    refuse_no_clicks,
     refuse_wrong_unit,
     show_time,
-    time_hint,
     time_spread,
+    warn_of_blanks,
     warn_of_merged_sessions,
     warn_of_split,
 )
@@ -88,6 +89,7 @@ def prepare_logs(
             stored = store_clicks(engine, clicks)
             prepared = run_pipeline(engine, clicks, form, options, report, advance)
             splits = shortened(prepared, options, name)
+    warn_of_blanks(splits.raw_ids, report)
     source = describe(engine, files, form, options, prepared)
     source["item_ids"] = "integer" if integers else "string"
     if options.item_ids == "auto" and not integers:
@@ -141,7 +143,7 @@ def read_clicks(
         first: whether it is a log of its own, that must have all events, and not one more day's.
 
     Raises:
-        ValueError: on too many bad rows, or events that are not there.
+        ValueError: on too many bad rows, events that are not there, or no click that can be used.
     """
     if max_bad_rows < 0:
         raise ValueError(f"max_bad_rows: expected 0 or more, got {max_bad_rows}")
@@ -159,9 +161,8 @@ def read_clicks(
     parsed = engine.keep(pipeline.placed(parsed))
     good = pipeline.report_bad_rows(engine, parsed, report)
     refuse_bad_rows(report, files, form, max_bad_rows)
-    if good == 0 and first:
-        message = f"{files.paths[0]}: expected clicks, got none that can be used{time_hint(report, form)}"
-        raise NothingLeftError(message, report)
+    if good == 0:
+        refuse_no_clicks(report, files, form)
     refuse_wrong_unit(engine, pipeline.good_rows(parsed), form, options)
     return parsed
 
@@ -239,7 +240,7 @@ def run_pipeline(
     test = clicks.filter(clicks.date > split if options.boundary == "lost" else clicks.date >= split)
     step("test sessions", test)
     step("training sessions", train, "training sessions before the split, got none; see --test and --test-from")
-    warn_of_split(report, times, options)
+    warn_of_split(report, times, split, options)
     if options.support_from == "train":
         train = _supported(engine, train, options, report, step)
 

@@ -77,9 +77,6 @@ def update_dataset(
     integers = dataset.vocabulary.integers
     parsed = read_clicks(engine, files, form, options, report, max_bad_rows, integers, advance)
     union = unite(engine, dataset.clicks, pipeline.good_rows(parsed))
-    if not any(union.counts.values()):
-        left_out = ", ".join(f"{found['count']:,} × {reason}" for reason, found in report.bad_rows.items())
-        raise ValueError(f"{files.paths[0]}: expected clicks, got none that can be used: {left_out or 'no rows'}")
     if union.counts["new"] == 0:
         return dataset
     stored = store_clicks(engine, union.clicks)

@@ -158,10 +158,48 @@ def test_a_click_in_the_future(log: Path, tmp_path: Path) -> None:
 def test_small_and_large_test_sets(test: int, train: int, warned: bool) -> None:
     steps = [{"step": "test sessions", "sessions": test}, {"step": "training sessions", "sessions": train}]
     report = Report(steps=steps)
-    warn_of_split(report, {"first": 0, "99%": 5, "last": 6}, PrepareOptions())
+    spread = {"first": 0, "10%": 1, "median": 4, "90%": 9, "99%": 10, "last": 10}
+    warn_of_split(report, spread, 10, PrepareOptions())
     assert [f"the test set has {test} of {test + train} sessions" in warning for warning in report.warnings] == (
         [True] if warned else []
     )
+
+
+@pytest.mark.parametrize("days", [2, 4000])
+def test_few_sessions_where_more_are_usual(days: int, tmp_path: Path) -> None:
+    """One session of sixty has a wrong date, which is more than 1% of them; without it, nothing is warned of."""
+    start = datetime(2024, 5, 1)
+    rows = [(n, click, start + timedelta(hours=n * 1.6, minutes=click)) for n in range(60) for click in range(3)]
+    late = [(n, item, time + timedelta(days=days) * (n == 50)) for n, item, time in rows]
+    for name, clicks in (("right", rows), ("wrong", late)):
+        lines = [f"{n},{item},{time.isoformat()}" for n, item, time in clicks]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["session,item,time", *lines, ""]))
+        succeed("prepare", "logs", tmp_path / f"{name}.csv", tmp_path / name, *SESSIONS)
+    assert read(tmp_path / "right" / "dataset.json")["source"]["warnings"] == []
+    warnings = read(tmp_path / "wrong" / "dataset.json")["source"]["warnings"]
+    assert any("few sessions are in the test set, 1, where " in warning for warning in warnings)
+    assert len(read_dataset(tmp_path / "wrong").test) == 1
+
+
+def test_clicks_of_no_time(log: Path, tmp_path: Path) -> None:
+    """A time of 0 is pointed out, and so is a window that holds nothing."""
+    (tmp_path / "log.csv").write_text(log.read_text() + "100,u1,0,0,1970-01-01 00:00:00,0,view\n")
+    printed = words(succeed("prepare", "logs", tmp_path / "log.csv", tmp_path / "data", *SESSIONS))
+    assert "warning: the first click is at 1970-01-01 00:00:00: see --from if that means no time" in printed
+    message = refused("prepare", "logs", log, tmp_path / "none", *SESSIONS, "--from", "2030-01-01")
+    assert message == f"{log}: expected clicks, got none that can be used: 357 × before --from"
+
+
+def test_ids_with_blanks(log: Path, tmp_path: Path) -> None:
+    """They are other ids than those without, which is said; a separator with the blank is what was meant."""
+    (tmp_path / "log.csv").write_text(log.read_text().replace(",", ", "))
+    printed = words(succeed("prepare", "logs", tmp_path / "log.csv", tmp_path / "data", *SESSIONS))
+    count = len(read_dataset(tmp_path / "data").vocabulary)
+    assert f"warning: {count} of {count} item ids have blanks around them, such as ' " in printed
+    printed = succeed("prepare", "logs", tmp_path / "log.csv", tmp_path / "mended", *SESSIONS, "--separator", ", ")
+    assert "blanks" not in printed
+    succeed("prepare", "logs", log, tmp_path / "whole", *SESSIONS)
+    assert read_dataset(tmp_path / "mended").fingerprint() == read_dataset(tmp_path / "whole").fingerprint()
 
 
 def test_catalogue_of_a_fraction(log: Path, tmp_path: Path) -> None:

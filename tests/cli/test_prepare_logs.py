@@ -151,7 +151,7 @@ def test_what_is_refused(options: tuple[object, ...], expected: str, log: Path, 
     [
         (b"", "expected clicks, got an empty file"),
         (b"\n", "expected clicks, got an empty file"),
-        (b"session,item,time\n", "expected clicks, got none that can be used"),
+        (b"session,item,time\n", "expected clicks, got none that can be used: no rows"),
         (b"session,item\xff,time\n", "expected text in UTF-8, plain or compressed by gzip or zstd, {odd}"),
     ],
 )
