@@ -171,7 +171,7 @@ def test_windows_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write_dataset(make(), tmp_path / "data")
     whole = pa.table({"items": pa.array([[9], [1, 2], [3], [2, 1, 1], [9, 9]], pa.list_(pa.int32()))})
     whole = whole.append_column("examples", pa.array([0, 1, 0, 1, 1]))
-    read = pq.read_table
+    read, read_metadata = pq.read_table, pq.read_metadata
     for table, expected in (
         (whole.slice(1, 3), [[1, 2], [3], [2, 1, 1]]),
         (pa.concat_tables([whole.slice(3, 1), whole.slice(1, 2)]), [[2, 1, 1], [1, 2], [3]]),
@@ -183,6 +183,9 @@ def test_windows_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             pq,
             "read_table",
             lambda path, table=table, **options: table if path.stem == "train" else read(path, **options),
+        )
+        monkeypatch.setattr(
+            pq, "read_metadata", lambda path, table=table: table if path.stem == "train" else read_metadata(path)
         )
         train = read_dataset(tmp_path / "data").train
         assert [part.tolist() for part in train.clicks.split(train.offsets.diff().tolist())] == expected
