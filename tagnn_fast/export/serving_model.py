@@ -201,6 +201,8 @@ class ServingModel(nn.Module):
 
     def known(self, items: Tensor) -> Tensor:
         """Item indices of raw ids (of item indices, where ids are strings), 0 for unknown ones."""
+        if items.dtype != torch.int64 or items.dim() != 1:
+            raise ValueError("items, targets, ids: expected int64 vectors, got another dtype or shape")
         place = torch.searchsorted(self.sorted_ids, items).clamp(max=self.num_items - 1)
         return torch.where(self.sorted_ids[place] == items, self.sorted_items[place], 0)
 
@@ -211,6 +213,7 @@ class ServingModel(nn.Module):
         if k < 1:
             raise ValueError(f"k: expected 1 or more, got {k}")
         k = min(k, self.num_items)
+        self._expect_offsets(offsets, indices.shape[0])
         encoded = self.model.encode(indices, offsets, None)
         candidates: Optional[Tensor] = None
         if not self.all_items:
@@ -256,6 +259,15 @@ class ServingModel(nn.Module):
         if not bool(finite):
             raise FloatingPointError(self.not_finite)
 
+    def _expect_offsets(self, offsets: Tensor, clicks: int) -> None:
+        if not torch.jit.is_scripting():
+            return  # programs cannot look at values: whoever calls one does
+        right = offsets.dtype == torch.int64 and offsets.dim() == 1 and offsets.shape[0] > 0
+        if right:
+            right = int(offsets[0]) == 0 and int(offsets[-1]) == clicks and bool((offsets.diff() >= 0).all())
+        if not right:
+            raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {clicks}, int64, got others")
+
     def _tensors(self, sessions: list[list[int]]) -> tuple[Tensor, Tensor]:
         flat: list[int] = []
         ends = [0]
@@ -278,6 +290,7 @@ class ServingModel(nn.Module):
         return found, values, answered
 
     def _scores(self, indices: Tensor, offsets: Tensor) -> Tensor:
+        self._expect_offsets(offsets, indices.shape[0])
         encoded = self.model.encode(indices, offsets, None)
         scores = ops.target_attention_scores(
             encoded.session,
@@ -294,6 +307,9 @@ class ServingModel(nn.Module):
     def _explain(self, indices: Tensor, offsets: Tensor, target_items: Tensor) -> Tensor:
         if not self.target_attention:
             raise ValueError("explain: expected a model with target attention, got one without")
+        self._expect_offsets(offsets, indices.shape[0])
+        if target_items.shape[0] != offsets.shape[0] - 1:
+            raise ValueError(f"targets: expected one per session, {offsets.shape[0] - 1}, got {target_items.shape[0]}")
         graph = self.model.graph(indices, offsets, None)
         encoded = self.model.encode(indices, offsets, None)
         slots, sessions = encoded.keys.shape[0], target_items.shape[0]

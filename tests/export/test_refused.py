@@ -236,3 +236,36 @@ def test_first_version_loads(tmp_path: Path, strings: bool) -> None:
         served.recommend(sessions, 5, exclude_clicked=True)
     with pytest.raises(TypeError, match="^item ids: expected"):
         served.recommend([[1] if strings else [1.0]], 3)
+
+
+@pytest.mark.parametrize(
+    ("items", "offsets"),
+    [
+        ([10, 11], [0, 1]),
+        ([10, 11], [1, 2]),
+        ([10, 11], [0, 2, 1, 2]),
+        ([10, 11], [0, 3]),
+        ([10, 11], []),
+        ([10, 11], [0.0, 2.0]),
+        ([10.0, 11.0], [0, 2]),
+        ([[10, 11]], [0, 2]),
+    ],
+)
+def test_torchscript_alone_refuses_other_shapes(items: list[Any], offsets: list[Any]) -> None:
+    """Without the package nobody looks at tensors before the model does."""
+    model = torch.jit.script(ServingModel(small_model(), vocabulary()))
+    arguments = torch.tensor(items), torch.tensor(offsets)
+    targets = torch.zeros(max(len(offsets) - 1, 0), dtype=torch.int64)
+    for call in (
+        lambda: model.forward(*arguments, 3),
+        lambda: model.scores(*arguments),
+        lambda: model.explain(*arguments, targets),
+    ):
+        with pytest.raises(torch.jit.Error, match=r"expected (to rise from 0|int64 vectors)"):
+            call()
+
+
+def test_torchscript_alone_refuses_too_few_targets() -> None:
+    model = torch.jit.script(ServingModel(small_model(), vocabulary()))
+    with pytest.raises(torch.jit.Error, match="targets: expected one per session, 2, got 1"):
+        model.explain(torch.tensor([10, 11]), torch.tensor([0, 1, 2]), torch.tensor([12]))
