@@ -163,6 +163,8 @@ TYPES = {
         (pa.array([True]), "bool"),
         (pa.array([["2024-05-01"]]), "list"),
         (pa.array([b"2024"]), "binary"),
+        (pa.array([1.7e9], pa.float32()), "float"),
+        (pa.array([1.0], pa.float16()), "halffloat"),
     ],
 }
 
