@@ -26,7 +26,8 @@ for name in sys.argv[1:]:
     items, offsets = torch.tensor([13, 23, 13, 43]), torch.tensor([0, 3, 4])
     with torch.inference_mode():
         print(torch.jit.load(f"{name}/model.ts")(items, offsets, 5)[1].tolist())
-        print(torch._inductor.aoti_load_package(f"{name}/model.aoti.pt2")(items, offsets)[1][:, :5].tolist())
+        compiled = torch._inductor.aoti_load_package(f"{name}/model.aoti.pt2")
+        print(compiled(items, offsets, torch.tensor(False))[1][:, :5].tolist())
 """
 
 
