@@ -166,6 +166,8 @@ class DuckDB(Engine):
             store_rejects=True,
             rejects_limit=0,
         )
+        if not files.form.separator.strip(" \t"):  # then a blank line may have as many columns as the others
+            table = table.filter(ibis.or_(*(table[name].fill_null("").strip() != "" for name in names)))
         used = {field: table[names[files.columns.index(name)]] for field, name in zip(fields, columns, strict=True)}
         # A stray quote takes all lines up to the next: no value may have more than one.
         whole = ibis.literal(files.form.separator).join([table[name].fill_null("") for name in names])

@@ -119,6 +119,16 @@ def separators(separator: str) -> Callable[[Path], Case]:
     return write
 
 
+def blank_lines(folder: Path) -> Case:
+    """Of blanks and tabs, also where tabs are between the columns: none is a row."""
+    blank = ["", "  ", "\t\t", " \t \t", "\t"]
+    lines = text(separator="\t").splitlines()
+    lines[5:5], lines[20:20] = blank, blank
+    (folder / "log.tsv").write_text("\n".join([*lines, *blank, "\t\t2024-05-01", ""]))
+    form = LogFormat("log", owner="session", item="item", time="time", separator="\t")
+    return Case([str(folder / "log.tsv")], form, [*ROWS, (None, None, "2024-05-01")])
+
+
 def movielens(folder: Path) -> Case:
     (folder / "ratings.dat").write_text("1::1193::5::978300760\n1::661::3::978302109\n2::1357::5::978298709\n")
     form = LogFormat(
@@ -344,6 +354,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "two bytes between": separators("§"),
     "numbers of columns": numbers_of_columns('"'),
     "numbers of columns without quotes": numbers_of_columns(""),
+    "blank lines": blank_lines,
     "MovieLens": movielens,
     "parts": parts,
     "Parquet parts": parquet_parts,

@@ -95,10 +95,12 @@ def _text(content: bytes, log: Log) -> tuple[tuple[str, ...], Iterator[Row]]:
     for values in values_of("\n".join(good), log.separator, log.quote, len(names)) if good else ():
         if isinstance(values, int):
             rows += [Row({}, COLUMNS)] * values
+        elif not log.separator.join(values).strip(" \t"):
+            continue  # blank
         elif len(values) == len(names):
             value = dict(zip(names, values, strict=True))
             rows.append(Row({name: value[name] or None for name in log.used()}))
-        elif len(values) > 1 or values[0].strip(" \t"):
+        else:
             rows.append(Row({}, COLUMNS))
     return names, iter(rows)
 
