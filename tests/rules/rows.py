@@ -118,8 +118,11 @@ def values_of(text: str, separator: str, quote: str, columns: int | None = None)
         value = ""
         if opened.match(text, place):
             found = quoted.match(text, place)
-            if found is None:
+            if found is None and "\n" in text[first:]:
                 raise Refused("quote")
+            if found is None:  # it swallows nothing
+                yield 1
+                return
             value, place = found[1].replace(quote * 2, quote), found.end()
             if not (after := end.match(text, place)):
                 place = (text + "\n").index("\n", place)
