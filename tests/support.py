@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,3 +168,10 @@ def export_round_trip(
 def unused_slots(graph: SessionGraph) -> Tensor:
     """Which slots hold no node, bool (slots,)."""
     return ~reference.is_node(graph.slot_offsets, graph.num_nodes, graph.node_items.shape[0])
+
+
+def forget_digests(record: Path) -> None:
+    """Make the record of a data set or run as earlier versions wrote it, so that its files may be changed."""
+    content = json.loads(record.read_bytes())
+    assert content.pop("files")
+    record.write_text(json.dumps(content), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,15 @@ from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.stored_clicks import StoredClicks
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import check_new_folder, clear_up, is_replaced_now, new_folder, read_json, write_json
+from tagnn_fast.files import (
+    check_new_folder,
+    clear_up,
+    describe_file,
+    is_replaced_now,
+    new_folder,
+    read_json,
+    write_json,
+)
 
 T = TypeVar("T")
 FORMAT, VERSION = "tagnn_fast.dataset", 1
@@ -145,7 +154,8 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
     on), and ``examples``, int64, the number of last clicks that are targets. ``items.parquet`` has a row per item:
     ``raw_id``, ``index``, ``count``, maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``,
     where they are known. ``titles.parquet`` has a row per title, ``raw_id`` and ``title``, both strings, where there
-    are any. ``clicks.parquet`` has the clicks of the logs it was made of, for `prepare update` alone.
+    are any. ``clicks.parquet`` has the clicks of the logs it was made of, for `prepare update` alone. ``dataset.json``
+    has the SHA-256 of each.
 
     Raises:
         FileExistsError: see :func:`check_dataset_folder`.
@@ -166,6 +176,7 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
             "name": dataset.name,
             "source": dict(dataset.source),
             "statistics": dataset.statistics(),
+            "files": {path.name: describe_file(path)["sha256"] for path in sorted(temporary.glob("*.parquet"))},
         }
         if dataset.clicks is not None:
             dataset.clicks.write(temporary / CLICKS)
@@ -217,20 +228,37 @@ def _read(folder: Path) -> Dataset:
         raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
     information = read_json(folder / "dataset.json", FORMAT, VERSION)
     try:
-        train, test = _sessions(folder / "train.parquet"), _sessions(folder / "test.parquet")
-        vocabulary = read_items(folder / "items.parquet")
+        digests = read_digests(information, folder)
+        train, test = (_sessions(folder / name, digests.get(name)) for name in ("train.parquet", "test.parquet"))
+        vocabulary = read_items(folder / "items.parquet", digests.get("items.parquet"))
         return Dataset(
             name=_of_type(str, information, "name", folder.name),
             train=train,
             test=test,
             vocabulary=vocabulary,
             source=_checked_source(_of_type(dict, information, "source", {})),
-            raw_test=_raw_test(folder / "raw_test.parquet", vocabulary),
+            raw_test=_raw_test(folder / "raw_test.parquet", vocabulary, digests.get("raw_test.parquet")),
             clicks=_clicks(folder / CLICKS, information.get("clicks")),
-            titles=_titles(folder / "titles.parquet", vocabulary),
+            titles=_titles(folder / "titles.parquet", vocabulary, digests.get("titles.parquet")),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: damaged data set: {error}") from None
+
+
+def read_digests(information: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The SHA-256 of files of a folder by name, as its record has them; none where an earlier version wrote it.
+
+    Raises:
+        FileNotFoundError: where one of the files is missing.
+        ValueError: where the record is damaged.
+    """
+    files = information.get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        raise ValueError(f"{folder}: expected the SHA-256 of each file by name, got {reprlib.repr(files)}")
+    for name in files:
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{folder / name}: expected this file of the data set")
+    return files
 
 
 def write_items(vocabulary: Vocabulary, path: Path) -> None:
@@ -240,14 +268,18 @@ def write_items(vocabulary: Vocabulary, path: Path) -> None:
     _write_table(pa.table(columns if vocabulary.titles is None else {**columns, "title": vocabulary.titles}), path)
 
 
-def read_items(path: Path) -> Vocabulary:
+def read_items(path: Path, sha256: str | None = None) -> Vocabulary:
     """Read what :func:`write_items` wrote.
+
+    Args:
+        path: of the file.
+        sha256: of its bytes, where it is known.
 
     Raises:
         FileNotFoundError: where it is missing.
         ValueError: where it is damaged.
     """
-    items = _read_table(path, {"raw_id": None, "index": pa.int32(), "count": pa.int64()})
+    items = _read_table(path, {"raw_id": None, "index": pa.int32(), "count": pa.int64()}, sha256)
     if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
         raise ValueError(f"{path}: expected index to count from 1")
     try:
@@ -262,8 +294,8 @@ def _session_table(sessions: Sessions) -> pa.Table:
     return pa.table({"items": items, "examples": sessions.examples.numpy()})
 
 
-def _sessions(path: Path) -> Sessions:
-    table = _read_table(path, {"items": pa.list_(pa.int32()), "examples": pa.int64()})
+def _sessions(path: Path, sha256: str | None) -> Sessions:
+    table = _read_table(path, {"items": pa.list_(pa.int32()), "examples": pa.int64()}, sha256)
     items = one_chunk(table["items"])
     # A list array may be a window of a longer one: its offsets say where it begins.
     offsets = items.offsets.to_numpy().astype(np.int64)
@@ -301,19 +333,19 @@ def _checked_source(source: dict[str, Any]) -> dict[str, Any]:
     return source
 
 
-def _raw_test(path: Path, vocabulary: Vocabulary) -> pa.ListArray | pa.LargeListArray | None:
+def _raw_test(path: Path, vocabulary: Vocabulary, sha256: str | None) -> pa.ListArray | pa.LargeListArray | None:
     if not path.exists():
         return None
-    sessions = one_chunk(_read_table(path, {"items": None})["items"])
+    sessions = one_chunk(_read_table(path, {"items": None}, sha256)["items"])
     if sessions.type not in (pa.list_(vocabulary.raw_ids.type), pa.large_list(vocabulary.raw_ids.type)):
         raise TypeError(f"{path}: expected lists of {vocabulary.raw_ids.type}, got {sessions.type}")
     return sessions
 
 
-def _titles(path: Path, vocabulary: Vocabulary) -> dict[str, str]:
+def _titles(path: Path, vocabulary: Vocabulary, sha256: str | None) -> dict[str, str]:
     """Those of items with a row where an earlier version wrote the data set."""
     if path.exists():
-        table = _read_table(path, TITLES)
+        table = _read_table(path, TITLES, sha256)
         return dict(zip(table["raw_id"].to_pylist(), table["title"].to_pylist(), strict=True))
     if vocabulary.titles is None:
         return {}
@@ -334,12 +366,15 @@ def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
-def _read_table(path: Path, types: Mapping[str, pa.DataType | None]) -> pa.Table:
+def _read_table(path: Path, types: Mapping[str, pa.DataType | None], sha256: str | None) -> pa.Table:
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected this file of the data set")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        rows = pq.read_metadata(path).num_rows
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError(f"{path}: expected the file of the recorded SHA-256, got a damaged or another one")
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        table, rows = file.read(), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: damaged Parquet file: {' '.join(str(error).split())}") from None  # in one line
     if table.num_rows != rows:  # a schema that is damaged in the right place gives lists without rows

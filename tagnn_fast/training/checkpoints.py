@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import reprlib
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tagnn_fast.files import new_folder, read_json, write_json
@@ -45,15 +46,16 @@ class Progress:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
-    """Write a safetensors file.
+    """Write a safetensors file, with the SHA-256 of what is in it, which the format itself does not have.
 
     Raises:
         OSError: where it cannot be written, such as on a full disk.
     """
     path.touch()
     mode = path.stat().st_mode
+    content = {name: value.contiguous().cpu() for name, value in tensors.items()}
     try:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path, metadata)
+        save_file(content, path, {**metadata, "sha256": _digest(content)})
         path.chmod(mode)  # save_file leaves it to its owner alone
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from None
@@ -66,9 +68,22 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: on a damaged file.
     """
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            digest = (file.metadata() or {}).get("sha256")
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file, got a damaged one: {error}") from None
+    if digest is not None and digest != _digest(tensors):  # earlier versions wrote none
+        raise ValueError(f"{path}: expected the tensors that were written, got a damaged file")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_parameters(model: SessionRecommender, path: Path) -> None:

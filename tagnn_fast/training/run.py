@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 import tagnn_fast
 from tagnn_fast.config import ModelConfig
-from tagnn_fast.data.dataset import Dataset, read_items, write_items
+from tagnn_fast.data.dataset import Dataset, read_digests, read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import new_folder, read_json, replaced_file, write_json
+from tagnn_fast.files import describe_file, new_folder, read_json, replaced_file, write_json
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.training.checkpoints import load_parameters, save_tensors
 from tagnn_fast.training.looks import append_look, read_looks
@@ -185,7 +185,10 @@ def create_run(
         write_items(dataset.vocabulary, temporary / "items.parquet")
         (temporary / "checkpoints").mkdir()
         content = {"format": FORMAT, "version": VERSION, "created": _now(), **configuration_json(model, training)}
-        write_json(temporary / "config.json", {**content, "dataset": described, "environment": environment})
+        files = {"items.parquet": describe_file(temporary / "items.parquet")["sha256"]}
+        write_json(
+            temporary / "config.json", {**content, "dataset": described, "environment": environment, "files": files}
+        )
     return open_run(folder)
 
 
@@ -226,7 +229,7 @@ def open_run(folder: str | Path) -> Run:
     dataset = content.get("dataset")
     if not isinstance(dataset, dict) or not {"name", "path", "fingerprint", "statistics"} <= dataset.keys():
         raise ValueError(f"{path}: expected the run's data set, got {dataset!r}")
-    vocabulary = read_items(folder / "items.parquet")
+    vocabulary = read_items(folder / "items.parquet", read_digests(content, folder).get("items.parquet"))
     if len(vocabulary) != model.num_items:
         raise ValueError(
             f"{folder / 'items.parquet'}: expected the {model.num_items} items of config.json, got {len(vocabulary)}"

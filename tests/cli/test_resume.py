@@ -36,6 +36,7 @@ from cli.commands import (
     wait_until,
     words,
 )
+from support import forget_digests
 from tagnn_fast.cli.console import ProgressObserver
 from tagnn_fast.training import loop
 from tagnn_fast.training.checkpoints import list_checkpoints
@@ -308,6 +309,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 def test_data_set_that_changed(change: str, data: Path, interrupt: Interrupt, tmp_path: Path) -> None:
     folder, other = tmp_path / "run", Path(shutil.copytree(data, tmp_path / "data"))
     interrupt(folder, 3)
+    forget_digests(other / "dataset.json")
     CHANGES[change](other)
     before = contents(folder)
     assert refused("train", other, "--resume", folder).startswith("dataset: expected ")

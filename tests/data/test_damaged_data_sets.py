@@ -21,6 +21,7 @@ import pytest
 from cli.mutated import mutate
 from cli.small_runs import write_run
 from logs.running import prepared
+from support import forget_digests
 from tagnn_fast.data import Dataset, read_dataset, write_dataset
 from tagnn_fast.logs import LogFormat, PrepareOptions
 from tagnn_fast.training.run import Run, open_run
@@ -146,9 +147,32 @@ def test_runs(finished: Path, tmp_path: Path) -> None:
     try_changes(RUN, finished, tmp_path / "run", read_run)
 
 
+def test_whole_files_of_other_content(data: Path, finished: Path, tmp_path: Path) -> None:
+    """A file without checksums of its own is known by its SHA-256; where earlier versions wrote none, it is read."""
+    for original, record, read in ((data, "dataset.json", read_dataset), (finished, "config.json", open_run)):
+        copy = Path(shutil.copytree(original, tmp_path / original.name))
+        items = pq.read_table(copy / "items.parquet")
+        others = items.set_column(2, "count", pa.array(range(items.num_rows), pa.int64()))
+        pq.write_table(others, copy / "items.parquet")
+        with pytest.raises(
+            ValueError, match=r"items.parquet: expected the file of the recorded SHA-256, got a damaged"
+        ):
+            read(copy)
+        forget_digests(copy / record)
+        assert read(copy).vocabulary.counts.tolist() == list(range(items.num_rows))
+
+
+def test_missing_file(data: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    (copy / "raw_test.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match="raw_test.parquet: expected this file of the data set"):
+        read_dataset(copy)
+
+
 def test_lists_without_rows(data: Path, tmp_path: Path) -> None:
     """With one bit changed, a file of lists was read as if it had no rows."""
     copy = Path(shutil.copytree(data, tmp_path / "data"))
+    forget_digests(copy / "dataset.json")
     content = bytearray((data / "raw_test.parquet").read_bytes())
     content[5] ^= 2  # the type of the first page, which is passed over then
     (copy / "raw_test.parquet").write_bytes(content)

@@ -22,12 +22,12 @@ def test_between_two_files(tmp_path: Path) -> None:
     write_dataset(OLD, tmp_path / "data")
     replaced = False
 
-    def replace_first(path: Path) -> Vocabulary:
+    def replace_first(path: Path, sha256: str | None) -> Vocabulary:
         nonlocal replaced
         if not replaced:
             replaced = True
             write_dataset(NEW, tmp_path / "data", replace=True)
-        return read_items(path)
+        return read_items(path, sha256)
 
     with mock.patch.object(dataset_module, "read_items", replace_first):
         assert read_dataset(tmp_path / "data").fingerprint() == NEW.fingerprint()
@@ -57,9 +57,9 @@ def test_again_and_again(tmp_path: Path) -> None:
     """Not for ever."""
     write_dataset(OLD, tmp_path / "data")
 
-    def replace_first(path: Path) -> Vocabulary:
+    def replace_first(path: Path, sha256: str | None) -> Vocabulary:
         write_dataset(NEW, tmp_path / "data", replace=True)
-        return read_items(path)
+        return read_items(path, sha256)
 
     with (
         mock.patch.object(dataset_module, "read_items", replace_first),

@@ -247,8 +247,15 @@ def test_damaged_checkpoint(tmp_path: Path) -> None:
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(ValueError, match=name):
             train(run, DATASET)
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the format has no checksum of its own
+        with pytest.raises(ValueError, match=name):
+            train(run, DATASET)
         path.write_bytes(content)
     train(run, DATASET)
+    content = run.weights.read_bytes()
+    run.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"model.safetensors: expected the tensors that were written, got a damaged"):
+        run.load_recommender()
 
 
 def test_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
