@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gpu_inputs import PRECISIONS, Call, all_calls, random_model, trained_model
 from inputs import sample_batch, training_examples
-from support import outputs_and_gradients
-from tagnn_fast import ops, reference
+from tagnn_fast import ops
+from tagnn_fast.ops import reference
+from tests.support import outputs_and_gradients
 
 BOUNDS = {"float32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inputs import ITEMS, sample_batch
 from tagnn_fast import TAGNNPP, ModelConfig, ops
-from tagnn_fast.nn.recommender import EncodedSessions
+from tagnn_fast.ops.graph import EncodedSessions
 
 HIDDEN = 100
 BATCH = 512
@@ -60,7 +60,7 @@ def random_model(items: int = ITEMS) -> TAGNNPP:
 
 def trained_model(run: str) -> TAGNNPP:
     """A run's model."""
-    from tagnn_fast.training.run import open_run
+    from tagnn_fast.runs.run import open_run
 
     model = open_run(run).load_recommender("cuda").model
     if not isinstance(model, TAGNNPP):

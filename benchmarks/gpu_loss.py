@@ -16,8 +16,9 @@ from gpu_inputs import BATCH, PRECISIONS, encode, random_model, target_attention
 from gpu_rates import Rates, extra_memory, measure_rates, timed
 from inputs import PADDED_LENGTH, sample_batch
 from peers import node_log_sum_exp, node_scores, padded_nodes, padded_positions, padded_target_attention
-from tagnn_fast import TAGNNPP, ops, reference
-from tagnn_fast.nn.recommender import EncodedSessions
+from tagnn_fast import TAGNNPP, ops
+from tagnn_fast.ops import reference
+from tagnn_fast.ops.graph import EncodedSessions
 
 LARGE_CATALOGUE = 1_000_000
 PLAIN_PRECISIONS = ("tf32", "bf16")

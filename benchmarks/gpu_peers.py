@@ -16,8 +16,9 @@ from gpu_loss import plain_losses
 from gpu_rates import timed
 from inputs import ITEMS, PADDED_LENGTH, sample_batch, training_examples
 from peers import padded_encoder, padded_session_graphs, padded_target_attention
-from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch, _library
-from tagnn_fast.nn.recommender import EncodedSessions
+from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast.ops import library
+from tagnn_fast.ops.graph import EncodedSessions
 
 BATCH = 512
 PUBLISHED_BATCH = 100  # what the published code trains with; its tensors of every session and item grow with it
@@ -26,11 +27,11 @@ PUBLISHED_BATCH = 100  # what the published code trains with; its tensors of eve
 @contextmanager
 def plain_definitions() -> Iterator[None]:
     """Ops on a GPU are what they are without native kernels there."""
-    before, _library._HAS_CUDA = _library._HAS_CUDA, False
+    before, library._HAS_CUDA = library._HAS_CUDA, False
     try:
         yield
     finally:
-        _library._HAS_CUDA = before
+        library._HAS_CUDA = before
 
 
 def learning(model: TAGNNPP, mean_loss: Callable[[], Tensor], autocast: bool) -> Callable[[], object]:

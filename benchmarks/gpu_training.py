@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from inputs import diginetica
-from support import ROOT
-from tagnn_fast.config import ModelConfig
 from tagnn_fast.data import Dataset, PrefixExamples
 from tagnn_fast.data.examples import ExampleBatch, shuffled
-from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.evaluation.evaluate import evaluate_model
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.training.evaluation import evaluate_model
-from tagnn_fast.training.options import TrainingConfig, make_model, resolve
+from tagnn_fast.runs.configuration import TrainingConfig, make_model
 from tagnn_fast.training.protocols import make_protocol
+from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.steps import ResidentSteps, make_optimizer, matrix_precision, set_learning_rate
+from tests.support import ROOT
 
 BATCH = 512
 ON_CPU = ROOT / "reports" / "diginetica-held-out"  # a run on the CPU, to be matched
@@ -52,7 +53,7 @@ class Training:
         torch.manual_seed(options.seed)
         self.options, self.examples = options, examples
         fabric: Any = PlainFabric(options.precision)
-        self.model: SessionRecommender = make_model(model, options).to(fabric.device)
+        self.model: SessionModel = make_model(model, options).to(fabric.device)
         optimizer = make_optimizer(self.model, options.weight_decay, fabric.device)
         self.optimizer = optimizer
         self.steps = ResidentSteps(fabric, self.model, optimizer, examples, options.batch_size)

@@ -7,9 +7,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from support import SHARED
 from tagnn_fast import SessionBatch
 from tagnn_fast.data import Dataset, PrefixExamples, read_exchange, synthetic_dataset
+from tests.support import SHARED
 
 PADDED_LENGTH = 69  # longest prefix of Diginetica's training split
 ITEMS = 43097  # its items

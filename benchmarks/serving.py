@@ -24,10 +24,11 @@ import typer
 
 import tagnn_fast
 from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
-from tagnn_fast.export.folder import export_run
 from tagnn_fast.ops import target_attention_topk
-from tagnn_fast.training.options import make_model, resolve
-from tagnn_fast.training.run import create_run, open_run
+from tagnn_fast.runs.configuration import make_model
+from tagnn_fast.runs.run import create_run, open_run
+from tagnn_fast.serving.export import export_run
+from tagnn_fast.training.recipes import resolve
 
 CLICKS, K, SECONDS = 4, 20, 5.0
 FORMATS = ["torchscript", "program", "compiled"]

@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from inputs import ITEMS, PADDED_LENGTH, sample_batch
 from peers import padded_positions, padded_target_attention
-from tagnn_fast import ops, reference
-from tagnn_fast.nn.recommender import EncodedSessions
-from tagnn_fast.ops import session_graph
-from tagnn_fast.training.run import open_run
+from tagnn_fast import ops
+from tagnn_fast.ops import reference, session_graph
+from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.runs.run import open_run
 
 HIDDEN = 100
 TASKS = ["training step", "scores", "top 20"]

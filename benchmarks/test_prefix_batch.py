@@ -10,8 +10,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from inputs import ITEMS, training_examples
-from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch, reference
+from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.data.examples import shuffled
+from tagnn_fast.ops import reference
 
 BATCH = 512
 

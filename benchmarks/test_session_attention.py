@@ -5,7 +5,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from inputs import ITEMS, sample_batch
-from tagnn_fast import TAGNNPP, ModelConfig, ops, reference
+from tagnn_fast import TAGNNPP, ModelConfig, ops
+from tagnn_fast.ops import reference
 from training_step import training_step
 
 PEERS = {"native": ops.session_attention, "reference": reference.session_attention}

@@ -6,8 +6,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from inputs import PADDED_LENGTH, sample_batch, sample_prefixes
 from peers import padded_session_graphs
-from tagnn_fast import SessionBatch, reference
-from tagnn_fast.ops import session_graph
+from tagnn_fast import SessionBatch
+from tagnn_fast.ops import reference, session_graph
 
 SIZES = [1, 100, 512]
 SEMANTICS = [None, PADDED_LENGTH]

@@ -22,9 +22,10 @@ import typer
 from tagnn_fast import ops
 from tagnn_fast.data import PrefixExamples, read_dataset
 from tagnn_fast.data.examples import shuffled
-from tagnn_fast.nn.recommender import EncodedSessions
-from tagnn_fast.training.memory import keep_freed_memory
-from tagnn_fast.training.options import make_model, resolve
+from tagnn_fast.memory import keep_freed_memory
+from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.runs.configuration import make_model
+from tagnn_fast.training.recipes import resolve
 
 
 def main(

@@ -17,7 +17,7 @@ from tagnn_fast import ops
 from tagnn_fast.checks import check_count, check_flag, check_integer_vector
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.nn.session_model import SessionModel
 
 _SESSIONS = 512  # scored at once
 _CLICKS = 1 << 16  # that these have, unless one has more
@@ -52,7 +52,7 @@ class Recommender:
             what a single session's time goes into. Takes a copy of the vectors.
     """
 
-    def __init__(self, model: SessionRecommender, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
+    def __init__(self, model: SessionModel, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
         if model.config.num_items != len(vocabulary):
             raise ValueError(f"vocabulary: expected {model.config.num_items} items, got {len(vocabulary)}")
         self.model = model.eval()
@@ -71,7 +71,7 @@ class Recommender:
             items: item indices of all clicks, int64 (clicks,); 0, an item without a row, is skipped.
             offsets: first click of each session and the end of the last, int64 (sessions + 1,).
             k: length of the lists, 1 or more.
-            padded_length: see :class:`SessionRecommender`.
+            padded_length: see :class:`SessionModel`.
             exclude_clicked: recommend to no session what it has clicked on.
 
         Raises:

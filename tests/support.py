@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import tagnn_fast
-from tagnn_fast import _C, reference
-from tagnn_fast.ops import SessionGraph, session_graph
+from tagnn_fast import _C
+from tagnn_fast.ops import SessionGraph, reference, session_graph
 
 ROOT = Path(__file__).parent.parent
 # Golden numbers and real sessions, which are not part of the project; tests that need them are skipped without.

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from support import DEVICES, SHARED, assert_near
 from tagnn_fast import from_published
-from tagnn_fast.nn.recommender import SessionRecommender
-from tagnn_fast.published import published_names
+from tagnn_fast.nn.published import published_names
+from tagnn_fast.nn.session_model import SessionModel
+from tests.support import DEVICES, SHARED, assert_near
 
 GOLDENS = sorted((SHARED / "goldens").glob("*.npz"))
 SINGLE_PRECISION = "tagnn_pp_diginetica_shape"
@@ -34,7 +34,7 @@ class Golden:
         # The file of single precision holds rounded numbers.
         self.relative = 1e-5 if self.name == SINGLE_PRECISION else 1e-10
 
-    def model(self) -> SessionRecommender:
+    def model(self) -> SessionModel:
         prefix = "param/"
         parameters = {
             name[len(prefix) :]: value.to(self.dtype) for name, value in self.values.items() if name.startswith(prefix)

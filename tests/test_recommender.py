@@ -12,21 +12,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import batch, random_sessions
 from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig
 from tagnn_fast.data import Vocabulary
-from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.recommender import Recommender
+from tests.support import batch, random_sessions
 
 ITEMS = 30
-MODELS: list[type[SessionRecommender]] = [TAGNNPP, TAGNN, SRGNN]
+MODELS: list[type[SessionModel]] = [TAGNNPP, TAGNN, SRGNN]
 COUNTS = np.array([3 + item % 5 for item in range(ITEMS)])
 POPULAR = [5, 10, 15, 20, 25, 30, 4, 9]  # of item indices, equal ones by index
 SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2), ITEMS)]
 
 
-def make(model: type[SessionRecommender] = TAGNNPP, semantics: str = "clean", strings: bool = False) -> Recommender:
+def make(model: type[SessionModel] = TAGNNPP, semantics: str = "clean", strings: bool = False) -> Recommender:
     """A model in float64; raw ids are 100 more than the index, or that as text."""
     torch.manual_seed(0)
     config = ModelConfig(ITEMS, hidden_size=8, semantics=semantics, padded_length=None if semantics == "clean" else 12)
@@ -40,7 +40,7 @@ def raw(sessions: list[list[int]]) -> list[list[int]]:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("semantics", ["clean", "original"])
-def test_known_sessions(model: type[SessionRecommender], semantics: str) -> None:
+def test_known_sessions(model: type[SessionModel], semantics: str) -> None:
     """What the model's own topk says."""
     recommender = make(model, semantics)
     inputs = batch(SESSIONS)
@@ -234,7 +234,7 @@ def test_sessions_that_are_no_lists(sessions: list[object]) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_scores_that_are_no_number(model: type[SessionRecommender]) -> None:
+def test_scores_that_are_no_number(model: type[SessionModel]) -> None:
     """Wherever the NaN is, it is noticed as soon as a score has it, also behind the best k."""
     inputs = batch([[1, 2, 1], [3]])
     noticed = 0
@@ -311,7 +311,7 @@ def test_k_above_the_catalogue(k: int) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("k", [1, 5, ITEMS, 100])
-def test_exclude_clicked(model: type[SessionRecommender], k: int) -> None:
+def test_exclude_clicked(model: type[SessionModel], k: int) -> None:
     """The whole ranking without what was clicked, cut at k; sessions of which nothing is known get what they got."""
     recommender = make(model)
     sessions = [[3, 9, 3], [], [0, 0], [5, 0], list(range(1, ITEMS)), list(range(1, ITEMS + 1))]

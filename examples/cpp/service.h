@@ -88,7 +88,7 @@ inline Manifest read_manifest(const std::string& folder) {
   if (!file) throw std::runtime_error(path + ": expected what tagnn-fast export wrote, got none");
   try {
     const json content = json::parse(file);
-    if (content.at("format") != "tagnn_fast.export") throw std::runtime_error("expected format tagnn_fast.export");
+    if (content.at("format") != "tagnn_fast.serving") throw std::runtime_error("expected format tagnn_fast.serving");
     const Manifest manifest = {
         content.at("version"), content.at("items"), content.at("k_max"), content.at("item_ids") == "strings",
         content.at("versions").at("torch")};

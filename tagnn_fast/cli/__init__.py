@@ -10,9 +10,9 @@ import pyarrow as pa
 import torch
 import typer
 
-from tagnn_fast import __version__
 from tagnn_fast.cli import demo, evaluate, export, info, prepare, recommend, similar, train
 from tagnn_fast.cli.console import errors
+from tagnn_fast.version import __version__
 
 _EXTRAS = {
     "train": ("lightning_fabric", "tensorboard", "matplotlib"),

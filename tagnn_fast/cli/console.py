@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from tagnn_fast.training.observer import Observer
+from tagnn_fast.observer import Observer
 
 _NO_TERMINAL = 1_000_000  # characters of a line
 

@@ -14,7 +14,7 @@ from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.cli.recommend import recommendation_table
 from tagnn_fast.cli.train import finish, plan
 from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
-from tagnn_fast.training.run import Run, create_run
+from tagnn_fast.runs.run import Run, create_run
 
 
 def demo(

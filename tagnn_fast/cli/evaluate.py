@@ -10,10 +10,10 @@ import typer
 from tagnn_fast.cli.console import ProgressObserver, console, figures_table, main_figures, progress_bar, say
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
 from tagnn_fast.data.other_rows import by_rows_of
-from tagnn_fast.training.baselines import popularity, sequential_rules, session_popularity
-from tagnn_fast.training.evaluation import evaluate as score
-from tagnn_fast.training.evaluation import evaluate_model
-from tagnn_fast.training.run import Run, open_run
+from tagnn_fast.evaluation.baselines import popularity, sequential_rules, session_popularity
+from tagnn_fast.evaluation.evaluate import evaluate as score
+from tagnn_fast.evaluation.evaluate import evaluate_model
+from tagnn_fast.runs.run import Run, open_run
 
 
 def evaluate(

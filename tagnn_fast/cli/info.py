@@ -12,8 +12,8 @@ import typer
 from tagnn_fast.cli.console import Table, console, say
 from tagnn_fast.data import Dataset, read_dataset
 from tagnn_fast.files import load_json
-from tagnn_fast.training.checkpoints import list_checkpoints
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.checkpoints import list_checkpoints
+from tagnn_fast.runs.run import open_run
 
 
 def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run folder.")]) -> None:

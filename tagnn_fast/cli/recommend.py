@@ -14,7 +14,7 @@ from tagnn_fast.data import Vocabulary
 from tagnn_fast.data.session_files import SessionPart, read_sessions
 from tagnn_fast.data.table_files import TableWriter
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
 
 
 def recommend(

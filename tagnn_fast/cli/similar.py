@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tagnn_fast.cli.console import Table, console
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
 
 
 def similar(

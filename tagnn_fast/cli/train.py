@@ -14,12 +14,13 @@ import torch
 import typer
 
 from tagnn_fast.cli.console import ProgressObserver, console, errors, figures_table, main_figures, progress_bar, say
-from tagnn_fast.config import ModelConfig
 from tagnn_fast.data import Dataset, PrefixExamples, read_dataset
-from tagnn_fast.training.memory import keep_freed_memory
-from tagnn_fast.training.options import TrainingConfig, make_model, resolve
+from tagnn_fast.memory import keep_freed_memory
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.protocols import make_protocol
-from tagnn_fast.training.run import Run, create_run, open_run
+from tagnn_fast.training.recipes import resolve
 
 
 def _field(help: str) -> Any:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast import ops
-from tagnn_fast.ops.session_graph import SessionGraph
+from tagnn_fast.ops.graph import SessionGraph
 
 
 class GatedPropagation(nn.Module):

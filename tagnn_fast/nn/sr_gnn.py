@@ -5,13 +5,14 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
-from tagnn_fast.nn.recommender import EncodedSessions, SessionRecommender
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
+from tagnn_fast.ops.graph import EncodedSessions
 
 
-class SRGNN(SessionRecommender):
+class SRGNN(SessionModel):
     """Session graph → gated propagation → one vector per session, whose product with an item's is its score."""
 
     def __init__(self, config: ModelConfig) -> None:

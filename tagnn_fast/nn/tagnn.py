@@ -4,13 +4,14 @@ from typing import Optional
 
 from torch import Tensor, nn
 
-from tagnn_fast.config import ModelConfig
+from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
-from tagnn_fast.nn.recommender import EncodedSessions, SessionRecommender
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
+from tagnn_fast.ops.graph import EncodedSessions
 
 
-class TAGNN(SessionRecommender):
+class TAGNN(SessionModel):
     """Session graph → gated propagation → attention that depends on the item being scored."""
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,9 +1,10 @@
 """The native ops: one file each, with wrapper, fake kernel and autograd formula."""
 
 from tagnn_fast.ops.gated_propagation import gated_propagation
+from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
 from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
-from tagnn_fast.ops.session_graph import SessionGraph, session_graph
+from tagnn_fast.ops.session_graph import session_graph
 from tagnn_fast.ops.session_readout import session_readout
 from tagnn_fast.ops.target_attention import (
     target_attention_cross_entropy,
@@ -12,6 +13,7 @@ from tagnn_fast.ops.target_attention import (
 )
 
 __all__ = [
+    "EncodedSessions",
     "SessionGraph",
     "gated_propagation",
     "prefix_batch",

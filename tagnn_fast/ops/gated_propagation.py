@@ -7,9 +7,9 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import _library, reference
+from tagnn_fast.ops import library, reference
 from tagnn_fast.ops.autograd import register_gradient
-from tagnn_fast.ops.session_graph import SessionGraph
+from tagnn_fast.ops.graph import SessionGraph
 
 
 def gated_propagation(
@@ -56,7 +56,7 @@ def gated_propagation(
         steps,
     )
     if not torch.jit.is_scripting():
-        if not _library.has_kernel(nodes):
+        if not library.has_kernel(nodes):
             return reference.gated_propagation(
                 nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps
             )

@@ -7,7 +7,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import _library, reference
+from tagnn_fast.ops import library, reference
 
 
 def prefix_batch(
@@ -35,7 +35,7 @@ def prefix_batch(
     Raises:
         RuntimeError: on a wrong shape, dtype or device, a negative capacity, or none on a GPU.
     """
-    if not _library.has_kernel(clicks):
+    if not library.has_kernel(clicks):
         return reference.prefix_batch(clicks, offsets, first_example, examples, capacity)
     return torch.ops.tagnn_fast.prefix_batch(clicks, offsets, first_example, examples, capacity)  # type: ignore[no-any-return]
 

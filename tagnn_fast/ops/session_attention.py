@@ -7,9 +7,9 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import _library, reference
+from tagnn_fast.ops import library, reference
 from tagnn_fast.ops.autograd import register_gradient
-from tagnn_fast.ops.session_graph import SessionGraph
+from tagnn_fast.ops.graph import SessionGraph
 
 
 def session_attention(
@@ -66,7 +66,7 @@ def session_attention(
         seed,
     )
     if not torch.jit.is_scripting():
-        if not _library.has_kernel(nodes):
+        if not library.has_kernel(nodes):
             return reference.session_attention(
                 nodes,
                 graph,

@@ -7,9 +7,9 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import _library, reference
+from tagnn_fast.ops import library, reference
 from tagnn_fast.ops.autograd import register_gradient
-from tagnn_fast.ops.session_graph import SessionGraph
+from tagnn_fast.ops.graph import SessionGraph
 
 
 def session_readout(
@@ -55,7 +55,7 @@ def session_readout(
         normalize,
     )
     if not torch.jit.is_scripting():
-        if not _library.has_kernel(nodes):
+        if not library.has_kernel(nodes):
             return reference.session_readout(
                 nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize
             )

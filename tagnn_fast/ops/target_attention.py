@@ -12,7 +12,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from tagnn_fast import _library, reference
+from tagnn_fast.ops import library, reference
 from tagnn_fast.ops.autograd import register_gradient
 
 
@@ -45,9 +45,9 @@ def target_attention_scores(
     """
     precision = 0
     if not torch.jit.is_scripting():
-        if not _library.has_kernel(session):
+        if not library.has_kernel(session):
             return reference.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
-        precision = _library.precision()
+        precision = library.precision()
         if not torch.compiler.is_compiling():
             return _eager_scores(session, keys, values, clicks, padding, slot_offsets, table, precision)  # type: ignore[no-any-return]
     scores: Tensor = torch.ops.tagnn_fast.target_attention_scores(
@@ -94,11 +94,11 @@ def target_attention_topk(
         session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
     precision = 0
     if not torch.jit.is_scripting():
-        if not _library.has_kernel(session):
+        if not library.has_kernel(session):
             return reference.target_attention_topk(
                 session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
             )
-        precision = _library.precision()
+        precision = library.precision()
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
         *(session, keys, values, clicks, padding, slot_offsets, table, k, candidates),
         *(excluded, excluded_offsets, precision),
@@ -137,9 +137,9 @@ def target_attention_cross_entropy(
     arguments = (session, keys, values, clicks, padding, slot_offsets, table, targets)
     precision = 0
     if not torch.jit.is_scripting():
-        if not _library.has_kernel(session):
+        if not library.has_kernel(session):
             return reference.target_attention_cross_entropy(*arguments)
-        precision = _library.precision()
+        precision = library.precision()
         if not torch.compiler.is_compiling():
             return _eager_cross_entropy(*arguments, precision)[0]  # type: ignore[no-any-return]
     losses: Tensor = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments, precision)[0]

@@ -1,1 +1,1 @@
-"""Training and evaluation. The loop needs the extra: ``pip install tagnn_fast[train]``."""
+"""Training. The loop needs the extra: ``pip install tagnn_fast[train]``."""

@@ -13,22 +13,22 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
+from tagnn_fast.evaluation.evaluate import evaluate_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
+from tagnn_fast.memory import enough_memory
+from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.training.checkpoints import (
+from tagnn_fast.runs.checkpoints import (
     Progress,
     list_checkpoints,
     load_checkpoint,
     load_parameters,
     save_checkpoint,
 )
+from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
-from tagnn_fast.training.evaluation import evaluate_model
-from tagnn_fast.training.memory import enough_memory
-from tagnn_fast.training.observer import Observer
-from tagnn_fast.training.options import TrainingConfig, make_model
 from tagnn_fast.training.protocols import Protocol, make_protocol
-from tagnn_fast.training.run import Run
 from tagnn_fast.training.steps import (
     ResidentSteps,
     Steps,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tagnn_fast import _library
 from tagnn_fast.data.examples import PrefixExamples, parts
+from tagnn_fast.ops import library
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -190,7 +190,7 @@ class Recorded:
 
 def can_be_resident(device: torch.device) -> bool:
     """Whether data sets stay on this device: a GPU that the native ops run on."""
-    return device.type == "cuda" and _library.has_kernel(torch.empty(0, device=device))
+    return device.type == "cuda" and library.has_kernel(torch.empty(0, device=device))
 
 
 def make_optimizer(model: torch.nn.Module, weight_decay: float, device: torch.device) -> torch.optim.Adam:

@@ -20,9 +20,10 @@ from gpu_checks import relative_difference
 from gpu_inputs import target_attention_work
 from gpu_rates import Rates
 from peers import node_scores, padded_nodes
-from support import ROOT, random_tensors, sample_graph
-from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch, _library, reference
-from tagnn_fast.nn.recommender import EncodedSessions
+from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast.ops import library, reference
+from tagnn_fast.ops.graph import EncodedSessions
+from tests.support import ROOT, random_tensors, sample_graph
 
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
 
@@ -137,7 +138,7 @@ def test_peers_take_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(3):
             gpu_peers.learning(model, mean_loss, autocast=False)()
         assert float(mean_loss().detach()) < before
-    assert _library.has_kernel(torch.empty(0))
+    assert library.has_kernel(torch.empty(0))
 
 
 def test_epoch_table() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from logs.running import paper_options, prepared
 from prepare_logs import write_log
 from published_preprocessing import prefixes, published_preprocessing
 from tagnn_fast.data import Sessions
 from tagnn_fast.logs import FORMATS
+from tests.logs.running import paper_options, prepared
 
 
 def examples(sessions: Sessions) -> list[tuple[list[int], int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import TINY, succeed
+from tests.cli.commands import TINY, succeed
 
 
 @pytest.fixture(scope="session")

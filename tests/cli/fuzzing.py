@@ -21,11 +21,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli.small_runs import write_run
 from tagnn_fast.cli import _message
 from tagnn_fast.cli.recommend import _recommend_file
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
+from tests.cli.small_runs import write_run
 
 K = 3
 TEXTS = ["Sigur Rós", "Björk", "múm", "[x]", "7", "07", "a,b", 'q"q', "ü", "tab\tbed", "🎈", "NA"]

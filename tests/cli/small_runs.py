@@ -11,8 +11,8 @@ import torch
 
 from tagnn_fast import ModelConfig
 from tagnn_fast.data import Dataset, Sessions, Vocabulary, write_dataset
-from tagnn_fast.training.options import TrainingConfig, make_model
-from tagnn_fast.training.run import create_run
+from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.run import create_run
 
 
 def write_run(folder: Path, raw_ids: Sequence[object], titles: Sequence[str | None] | None = None) -> Path:

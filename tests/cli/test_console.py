@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import typer.main
 
-from cli.commands import succeed
-from cli.small_runs import write_run
 from tagnn_fast.cli import app
 from tagnn_fast.cli.console import Table, _Console, figures_table
 from tagnn_fast.cli.info import dataset_table, steps_table
+from tests.cli.commands import succeed
+from tests.cli.small_runs import write_run
 
 LONG = [f"{number}" * 64 for number in range(1, 6)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import finish, looks_at_test_set, refused, run, start, succeed, words
+from tests.cli.commands import finish, looks_at_test_set, refused, run, start, succeed, words
 
 Outcome = subprocess.CompletedProcess[str]
 

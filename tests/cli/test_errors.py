@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cli.commands import message, refused, run, succeed
-from cli.small_runs import write_run
+from tests.cli.commands import message, refused, run, succeed
+from tests.cli.small_runs import write_run
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object]) -> None:

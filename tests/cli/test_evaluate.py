@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, words
-from logs.running import raw
 from tagnn_fast.data import read_dataset
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
+from tests.cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, words
+from tests.logs.running import raw
 
 
 def row(printed: str, name: str) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.fuzzing import Fuzzer
+from tests.cli.fuzzing import Fuzzer
 
 
 def test_damaged_session_files(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cli.commands import contents, read, refused, run, succeed, words
 from tagnn_fast import __version__
+from tests.cli.commands import contents, read, refused, run, succeed, words
 
 
 def printed_json(printed: str) -> Any:

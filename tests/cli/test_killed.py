@@ -22,22 +22,22 @@ from unittest import mock
 import pytest
 
 import tagnn_fast
-from cli.commands import TINY, assert_same_run, run, succeed, temporary_files
-from cli.test_stopped import COLUMNS, write_log
 from tagnn_fast.cli import main
 from tagnn_fast.data import read_dataset
-from tagnn_fast.export.programs import NoCompilerError
+from tagnn_fast.serving.programs import NoCompilerError
+from tests.cli.commands import TINY, assert_same_run, run, succeed, temporary_files
+from tests.cli.test_stopped import COLUMNS, write_log
 
 SECONDS = float(os.environ.get("TAGNN_FAST_KILLED_SECONDS", 0))
 pytestmark = pytest.mark.skipif(not SECONDS or shutil.which("strace") is None, reason="opt-in, and needs strace")
 CALLS = "write,writev,pwrite64,rename,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,ftruncate,link"
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
-PRELOAD = ["tagnn_fast.cli", "tagnn_fast.logs", "tagnn_fast.training.loop", "tagnn_fast.export.folder", "duckdb"]
+PRELOAD = ["tagnn_fast.cli", "tagnn_fast.logs", "tagnn_fast.training.loop", "tagnn_fast.serving.export", "duckdb"]
 
 
 def without_a_compiler() -> mock._patch[mock.MagicMock]:
     """An export's longest part is done by a compiler."""
-    return mock.patch("tagnn_fast.export.folder.compile_program", side_effect=NoCompilerError("none"))
+    return mock.patch("tagnn_fast.serving.export.compile_program", side_effect=NoCompilerError("none"))
 
 
 def _command(arguments: list[str], log: str) -> None:

@@ -10,11 +10,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from cli.commands import read, refused, run, succeed, words
 from tagnn_fast.data import read_dataset
 from tagnn_fast.logs import PrepareOptions
 from tagnn_fast.logs.checks import warn_of_split
 from tagnn_fast.logs.pipeline import Report
+from tests.cli.commands import read, refused, run, succeed, words
 
 SESSIONS = ("--session-column", "session", "--item-column", "item", "--time-column", "time")
 USERS = ("--user-column", "user", *SESSIONS[2:])

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.commands import run, succeed
-from cli.mutated import mutate
-from cli.test_stopped import COLUMNS, write_log
+from tests.cli.commands import run, succeed
+from tests.cli.mutated import mutate
+from tests.cli.test_stopped import COLUMNS, write_log
 
 # Each test takes so long; the seed is the clock's then.
 SECONDS = float(os.environ.get("TAGNN_FAST_FUZZ_SECONDS", 0))

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from cli.commands import succeed
-from logs.by_hand import Click, is_integer, made_by_hand, read_clicks
-from logs.running import raw
 from tagnn_fast.cli.log_options import log_format, prepare_options
 from tagnn_fast.data import read_dataset
 from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
+from tests.cli.commands import succeed
+from tests.logs.by_hand import Click, is_integer, made_by_hand, read_clicks
+from tests.logs.running import raw
 
 Given = Mapping[str, Any]
 Key = tuple[tuple[str, Any], ...]

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cli.commands import TINY, contents, read, refused, run, succeed, words
-from support import SHARED
 from tagnn_fast.data import read_dataset
+from tests.cli.commands import TINY, contents, read, refused, run, succeed, words
+from tests.support import SHARED
 
 EXCHANGES = [SHARED / "data" / name for name in ("diginetica", "yoochoose1_64")]
 TRAIN = [[30, 10, 30, 20], [10, 20], [20], [40, 10, 10]]

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli.commands import contents, finish, read, refused, run, start, succeed, temporary_files, wait_until, words
-from cli.test_evaluate import row
-from support import SHARED
 from tagnn_fast.data import read_dataset
+from tests.cli.commands import contents, finish, read, refused, run, start, succeed, temporary_files, wait_until, words
+from tests.cli.test_evaluate import row
+from tests.support import SHARED
 
 YOOCHOOSE = SHARED / "data" / "yoochoose-clicks-100k.dat"
 COLUMNS = ("--session-column", "session", "--item-column", "item", "--time-column", "time")

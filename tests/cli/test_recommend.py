@@ -14,9 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from cli.commands import contents, refused, run, succeed, words
 from tagnn_fast.data.table_files import TableWriter
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
+from tests.cli.commands import contents, refused, run, succeed, words
 
 KINDS = [".parquet", ".csv", ".jsonl"]
 COLUMNS = ["session", "rank", "item", "score", "answer", "skipped", "error"]

@@ -20,7 +20,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cli.commands import (
+from tagnn_fast.cli.console import ProgressObserver
+from tagnn_fast.runs.checkpoints import list_checkpoints
+from tagnn_fast.training import loop
+from tests.cli.commands import (
     TINY,
     assert_same_run,
     contents,
@@ -36,10 +39,7 @@ from cli.commands import (
     wait_until,
     words,
 )
-from support import forget_digests
-from tagnn_fast.cli.console import ProgressObserver
-from tagnn_fast.training import loop
-from tagnn_fast.training.checkpoints import list_checkpoints
+from tests.support import forget_digests
 
 # Epochs of about 200 steps: long enough to be met in the middle.
 LONG = ("--hidden-size", 8, "--batch-size", 3, "--epochs", 3, "--accelerator", "cpu")

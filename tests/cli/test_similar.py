@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from cli.commands import refused, run, succeed
-from cli.small_runs import write_run
-from cli.test_recommend import rows
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
+from tests.cli.commands import refused, run, succeed
+from tests.cli.small_runs import write_run
+from tests.cli.test_recommend import rows
 
 
 def test_similar(trained: Path) -> None:

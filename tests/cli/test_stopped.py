@@ -11,9 +11,9 @@ from unittest import mock
 
 import pytest
 
-from cli.commands import Outcome, run, succeed, temporary_files
-from stopping import Disk, Killed
 from tagnn_fast.data import read_dataset
+from tests.cli.commands import Outcome, run, succeed, temporary_files
+from tests.stopping import Disk, Killed
 
 # All calls are tried with 1: minutes.
 STRIDE = int(os.environ.get("TAGNN_FAST_STRIDE", 31))
@@ -98,9 +98,9 @@ def test_export(copied: Path, tmp_path: Path) -> None:
         path.write_bytes(b"program")
 
     with (
-        mock.patch("tagnn_fast.export.folder.export_program", return_value=None),
+        mock.patch("tagnn_fast.serving.export.export_program", return_value=None),
         mock.patch("torch.export.save", write),
-        mock.patch("tagnn_fast.export.folder.compile_program", write),
+        mock.patch("tagnn_fast.serving.export.compile_program", write),
     ):
         succeed("export", copied, tmp_path / "expected")
         expected = {path.name for path in (tmp_path / "expected").rglob("*")}

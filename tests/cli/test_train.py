@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, temporary_files, words
 from tagnn_fast import ModelConfig
-from tagnn_fast.training.options import TrainingConfig
+from tagnn_fast.runs.configuration import TrainingConfig
+from tests.cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, temporary_files, words
 
 LEFT = {
     "checkpoints",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support import ROOT
+from tests.support import ROOT
 
 PROGRAMS = Path(os.environ.get("TAGNN_FAST_CPP", ROOT / "build" / "cpp"))
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cpp.programs import PROGRAMS
-from export.folders import K_MAX, make_export, make_run
+from tests.cpp.programs import PROGRAMS
+from tests.serving.folders import K_MAX, make_export, make_run
 
 CORPUS = {path.stem: path.read_bytes() for path in sorted((Path(__file__).parent / "corpus").glob("*.line"))}
 LONG = {

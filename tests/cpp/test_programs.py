@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from cpp.programs import PROGRAMS, ask, run
-from export.folders import (
+from tests.cpp.programs import PROGRAMS, ask, run
+from tests.serving.folders import (
     ARCHITECTURES,
     SEMANTICS,
     assert_same_lists,

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli.mutated import mutate
-from cli.small_runs import write_run
-from logs.running import prepared
-from support import forget_digests
 from tagnn_fast.data import Dataset, read_dataset, write_dataset
 from tagnn_fast.logs import LogFormat, PrepareOptions
-from tagnn_fast.training.run import Run, open_run
+from tagnn_fast.runs.run import Run, open_run
+from tests.cli.mutated import mutate
+from tests.cli.small_runs import write_run
+from tests.logs.running import prepared
+from tests.support import forget_digests
 
 # Each test takes so long where it is set; the seed is the clock's then.
 SECONDS = float(os.environ.get("TAGNN_FAST_FUZZ_SECONDS", 0))

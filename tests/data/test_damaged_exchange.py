@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cli.mutated import mutate_bytes
-from data.test_exchange import all_examples, as_value, limited_memory, raw_examples, raw_sessions
 from tagnn_fast.data import read_exchange
+from tests.cli.mutated import mutate_bytes
+from tests.data.test_exchange import all_examples, as_value, limited_memory, raw_examples, raw_sessions
 
 # It takes so long where it is set; the seed is the clock's then.
 SECONDS = float(os.environ.get("TAGNN_FAST_FUZZ_SECONDS", 0))

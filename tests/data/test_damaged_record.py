@@ -8,11 +8,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from logs.running import prepared, updated
 from tagnn_fast.cli.info import steps_table
 from tagnn_fast.data import read_dataset, write_dataset
 from tagnn_fast.logs import LogFormat, PrepareOptions
 from tagnn_fast.logs.update import recorded
+from tests.logs.running import prepared, updated
 
 VALUES: tuple[Any, ...] = (None, True, 0, -1, 1.5, 10**30, "", "x", [], [1], ["a", "b"], {}, {"a": {}}, [[]], [{}])
 

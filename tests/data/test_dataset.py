@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from support import SHARED, forget_digests
 from tagnn_fast.data import (
     Dataset,
     Sessions,
@@ -28,6 +27,7 @@ from tagnn_fast.data import (
 )
 from tagnn_fast.data import dataset as dataset_module
 from tagnn_fast.data.dataset import read_items, write_items
+from tests.support import SHARED, forget_digests
 
 FILES = ["dataset.json", "items.parquet", "test.parquet", "train.parquet"]
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import DEVICES
 from tagnn_fast.data import ExampleBatch, PrefixExamples, Sessions, synthetic_dataset
 from tagnn_fast.data.examples import parts, shuffled
+from tests.support import DEVICES
 
 LISTS = [[3, 9, 3, 4], [5], [7, 0, 7], [1, 2]]
 Examples = list[tuple[list[int], int]]

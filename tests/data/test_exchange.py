@@ -19,8 +19,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import SHARED
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, exchange, read_exchange
+from tests.support import SHARED
 
 TRAIN = [[30, 10, 30, 20], [20, 700], [10, 10]]
 TEST = ([[10, 30, 99, 20], [10, 30, 99], [10, 30], [10], [99]], [700, 20, 99, 30, 99])

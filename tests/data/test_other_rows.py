@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from logs.running import raw
 from tagnn_fast.data import Dataset, Sessions, Vocabulary
 from tagnn_fast.data.other_rows import by_rows_of
+from tests.logs.running import raw
 
 BEFORE = Vocabulary(pa.array(["b", "c", "a"]), np.array([9, 9, 9]))
 # Rows 1 to 5 are a, b, c, x and y.

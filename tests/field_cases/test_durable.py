@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.commands import TINY, succeed
-from support import SHARED
 from tagnn_fast.data import PrefixExamples, read_dataset
-from tagnn_fast.training.options import TrainingConfig
+from tagnn_fast.runs.configuration import TrainingConfig
 from tagnn_fast.training.steps import Steps
+from tests.cli.commands import TINY, succeed
+from tests.support import SHARED
 
 CASES = SHARED / "field_cases"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="cases of users are not part of the project")

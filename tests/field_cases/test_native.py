@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from export.folders import make_export
-from support import SHARED
+from tests.serving.folders import make_export
+from tests.support import SHARED
 
 PROGRAM = SHARED / "field_cases" / "two-exports" / "reload.py"
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="no field cases")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import read, refused, succeed, words
-from support import SHARED
 from tagnn_fast.data import read_dataset
+from tests.cli.commands import read, refused, succeed, words
+from tests.support import SHARED
 
 CASES = SHARED / "field_cases"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="no field cases")

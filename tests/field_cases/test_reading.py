@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cli.commands import run
-from support import SHARED
 from tagnn_fast.data import Dataset, read_dataset
+from tests.cli.commands import run
+from tests.support import SHARED
 
 CASES = SHARED / "field_cases"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="no field cases")

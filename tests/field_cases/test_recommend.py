@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cli.commands import succeed
-from cli.small_runs import write_run
-from support import SHARED
-from tagnn_fast.training.run import open_run
+from tagnn_fast.runs.run import open_run
+from tests.cli.commands import succeed
+from tests.cli.small_runs import write_run
+from tests.support import SHARED
 
 CASES = SHARED / "field_cases"
 

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from cpp.programs import PROGRAMS
-from export.folders import make_export
-from support import SHARED
+from tests.cpp.programs import PROGRAMS
+from tests.serving.folders import make_export
+from tests.support import SHARED
 
 CASES = SHARED / "field_cases" / "cpp-serve-dies"
 

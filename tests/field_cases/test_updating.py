@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import read, refused, succeed, words
-from logs.by_hand import ByHand, Click, split_by_hand
-from logs.running import raw
-from support import SHARED
 from tagnn_fast.data import Dataset, read_dataset
 from tagnn_fast.logs import PrepareOptions
+from tests.cli.commands import read, refused, succeed, words
+from tests.logs.by_hand import ByHand, Click, split_by_hand
+from tests.logs.running import raw
+from tests.support import SHARED
 
 CASES = SHARED / "field_cases"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="no field cases")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from support import SHARED
 from tagnn_fast.data import Dataset, Sessions
 from tagnn_fast.logs import (
     FORMATS,
@@ -24,6 +23,7 @@ from tagnn_fast.logs import (
     update_dataset,
 )
 from tagnn_fast.logs.update import recorded
+from tests.support import SHARED
 
 USER_LOG = LogFormat(
     "users", owner="user", owner_is_user=True, item="item", time="time", event="event", events=("view",)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from logs.by_hand import is_integer, prepare_by_hand
-from logs.running import prepared, raw
 from tagnn_fast.logs import LogFormat, PrepareOptions
+from tests.logs.by_hand import is_integer, prepare_by_hand
+from tests.logs.running import prepared, raw
 
 FORM = LogFormat("ids", owner="session", item="item", time="time")
 # Like integers, and whether they are.

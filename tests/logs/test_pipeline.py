@@ -13,12 +13,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from logs.by_hand import prepare_by_hand
-from logs.messy import write_messy_log
-from logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared, raw
-from support import SHARED
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions
 from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
+from tests.logs.by_hand import prepare_by_hand
+from tests.logs.messy import write_messy_log
+from tests.logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared, raw
+from tests.support import SHARED
 
 
 def assert_equals_golden(dataset: Dataset, name: str) -> None:

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
-from logs.running import prepared
 from tagnn_fast.data import Dataset, Sessions, Vocabulary
 from tagnn_fast.logs import FORMATS, DuckDB, LogFormat, PrepareOptions, find_files, pipeline
 from tagnn_fast.logs import content as reader
 from tagnn_fast.logs.update import recorded
+from tests.logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
+from tests.logs.running import prepared
 
 EVERYTHING = PrepareOptions(minimum_length=1, minimum_support=1)
 

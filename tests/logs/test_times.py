@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from ibis import _
 
-from logs.by_hand import microseconds
-from logs.running import prepared
 from tagnn_fast.logs import DuckDB, Engine, LogFormat, PrepareOptions
 from tagnn_fast.logs.time_formats import TimeFormat
 from tagnn_fast.logs.times import read_times, to_local, to_utc
+from tests.logs.by_hand import microseconds
+from tests.logs.running import prepared
 
 FORM = LogFormat("log", owner="session", item="item", time="time")
 ISO = (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from logs.running import USER_LOG, prepared, raw, updated
 from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset, write_dataset
 from tagnn_fast.logs import LogFormat, PrepareOptions
 from tagnn_fast.logs.update import recorded
+from tests.logs.running import USER_LOG, prepared, raw, updated
 
 FORM = LogFormat("ids", owner="session", item="item", time="time")
 OPTIONS = PrepareOptions(minimum_support=2, test="12h")

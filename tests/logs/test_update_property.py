@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from logs.by_hand import ByHand, Click, read_clicks, sessions_of, split_by_hand, with_new_clicks
-from logs.running import prepared, raw, updated
 from tagnn_fast.data import Dataset, read_dataset, write_dataset
 from tagnn_fast.logs import LogFormat, PrepareOptions
+from tests.logs.by_hand import ByHand, Click, read_clicks, sessions_of, split_by_hand, with_new_clicks
+from tests.logs.running import prepared, raw, updated
 
 EXAMPLES = int(os.environ.get("TAGNN_FAST_UPDATE_EXAMPLES", "25"))
 START = datetime(2024, 3, 1, tzinfo=UTC)

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import DEVICES, random_sessions
-from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch, _library
-from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.ops import library
+from tests.support import DEVICES, random_sessions
 
 MODELS = [TAGNNPP, TAGNN, SRGNN]
 CLEAN = ModelConfig(num_items=60, hidden_size=12, hybrid=True)
@@ -20,16 +21,14 @@ ORIGINAL = replace(CLEAN, semantics="original", padded_length=9)
 SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 30), items=60)]
 
 
-def make(
-    model: type[SessionRecommender], config: ModelConfig, dtype: torch.dtype = torch.float64
-) -> SessionRecommender:
+def make(model: type[SessionModel], config: ModelConfig, dtype: torch.dtype = torch.float64) -> SessionModel:
     torch.manual_seed(0)
     return model(config).to(dtype).eval()
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
-def test_sessions_are_independent(model: type[SessionRecommender], config: ModelConfig) -> None:
+def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig) -> None:
     """A session's scores are the same alone, in any batch and in any place of it."""
     network = make(model, config)
     together = network(*SessionBatch.from_lists(SESSIONS))
@@ -43,7 +42,7 @@ def test_sessions_are_independent(model: type[SessionRecommender], config: Model
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
-def test_clicks_of_no_session(model: type[SessionRecommender], config: ModelConfig, device: str) -> None:
+def test_clicks_of_no_session(model: type[SessionModel], config: ModelConfig, device: str) -> None:
     """A batch padded with zeros after its last click has the losses and gradients of the exact one."""
     network = make(model, config).train().to(device)
     items, offsets = SessionBatch.from_lists(SESSIONS).to(device)
@@ -60,7 +59,7 @@ def test_clicks_of_no_session(model: type[SessionRecommender], config: ModelConf
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_padded_length(model: type[SessionRecommender]) -> None:
+def test_padded_length(model: type[SessionModel]) -> None:
     """Padding changes "original" scores of TAGNN and TAGNN-PP, and never "clean" ones."""
     batch = SessionBatch.from_lists(SESSIONS)
     clean, original = make(model, CLEAN), make(model, ORIGINAL)
@@ -89,7 +88,7 @@ def test_clean_order_is_the_order_of_clicks() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
-def test_topk_and_loss_agree_with_scores(model: type[SessionRecommender], config: ModelConfig) -> None:
+def test_topk_and_loss_agree_with_scores(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     scores = network(*batch)
     assert scores.shape == (len(SESSIONS), 60)
@@ -113,7 +112,7 @@ def test_initial_parameters() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_learns(model: type[SessionRecommender]) -> None:
+def test_learns(model: type[SessionModel]) -> None:
     """A few steps of Adam drive the loss of a small batch far below chance."""
     torch.manual_seed(0)
     network, batch = model(CLEAN).train(), SessionBatch.from_lists(SESSIONS)
@@ -142,7 +141,7 @@ def test_dropout_follows_the_seed() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
-def test_script(model: type[SessionRecommender], config: ModelConfig) -> None:
+def test_script(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(network), buffer)
@@ -155,7 +154,7 @@ def test_script(model: type[SessionRecommender], config: ModelConfig) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
-def test_export(model: type[SessionRecommender], config: ModelConfig) -> None:
+def test_export(model: type[SessionModel], config: ModelConfig) -> None:
     network = make(model, config)
     clicks, sessions = torch.export.Dim("clicks", min=2), torch.export.Dim("sessions", min=3)
     program = torch.export.export(
@@ -183,7 +182,7 @@ def test_autocast() -> None:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
 def test_devices_without_kernels(
-    model: type[SessionRecommender], config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+    model: type[SessionModel], config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plain PyTorch definitions stand in for the native ops, gradients included."""
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
@@ -193,7 +192,7 @@ def test_devices_without_kernels(
         return list(torch.autograd.grad(network.loss(*batch, targets), list(network.parameters())))
 
     expected = gradients()
-    monkeypatch.setattr(_library, "has_kernel", lambda tensor: False)
+    monkeypatch.setattr(library, "has_kernel", lambda tensor: False)
     monkeypatch.setattr(torch.ops.tagnn_fast, "session_graph", None)
     for actual, value in zip(gradients(), expected, strict=True):
         torch.testing.assert_close(actual, value, rtol=1e-10, atol=1e-14)
@@ -248,7 +247,7 @@ def test_compile() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_topk_of_candidates_without_clicked_items(model: type[SessionRecommender]) -> None:
+def test_topk_of_candidates_without_clicked_items(model: type[SessionModel]) -> None:
     network, batch = make(model, CLEAN), SessionBatch.from_lists(SESSIONS)
     scores = network(*batch)
     candidates = torch.tensor([60, 7, 3, 9, 12, 7])

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import tagnn_fast
-from support import CAPABILITIES
 from tagnn_fast import _C
+from tests.support import CAPABILITIES
 
 LIBRARY = Path(tagnn_fast.__file__).parent / "libtagnn_fast_ops.so"
 

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from support import DEVICES, SESSIONS, batch
-from tagnn_fast import reference
-from tagnn_fast.ops import prefix_batch
+from tagnn_fast.ops import prefix_batch, reference
+from tests.support import DEVICES, SESSIONS, batch
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 CAPACITIES = st.one_of(st.none(), st.integers(0, 40))

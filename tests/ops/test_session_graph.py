@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from support import DEVICES, PADDED_LENGTHS, SESSIONS, SHARED, batch
-from tagnn_fast import reference
-from tagnn_fast.ops import SessionGraph, session_graph
+from tagnn_fast.ops import SessionGraph, reference, session_graph
+from tests.support import DEVICES, PADDED_LENGTHS, SESSIONS, SHARED, batch
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

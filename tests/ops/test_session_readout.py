@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from support import (
+from tagnn_fast.ops import SessionGraph, reference, session_graph, session_readout
+from tests.support import (
     CAPABILITIES,
     DEVICES,
     SESSIONS,
@@ -25,8 +26,6 @@ from support import (
     script_round_trip,
     unused_slots,
 )
-from tagnn_fast import reference
-from tagnn_fast.ops import SessionGraph, session_graph, session_readout
 
 OP = torch.ops.tagnn_fast.session_readout.default
 

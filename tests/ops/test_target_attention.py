@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from support import (
+from tagnn_fast import ops
+from tagnn_fast.ops import (
+    SessionGraph,
+    reference,
+    session_graph,
+    target_attention_cross_entropy,
+    target_attention_scores,
+)
+from tests.support import (
     CAPABILITIES,
     DEVICES,
     SESSIONS,
@@ -30,8 +38,6 @@ from support import (
     script_round_trip,
     unused_slots,
 )
-from tagnn_fast import ops, reference
-from tagnn_fast.ops import SessionGraph, session_graph, target_attention_cross_entropy, target_attention_scores
 
 OPS = torch.ops.tagnn_fast
 SANITIZED = os.environ.get("TAGNN_FAST_EXPECT_SANITIZED") == "1"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from support import CAPABILITIES, DEVICES, assert_near, capability, random_tensors, sample_graph
-from tagnn_fast import ops, reference
-from tagnn_fast.ops import SessionGraph
+from tagnn_fast import ops
+from tagnn_fast.ops import SessionGraph, reference
+from tests.support import CAPABILITIES, DEVICES, assert_near, capability, random_tensors, sample_graph
 
 IMPLEMENTATIONS = {"native": ops, "plain": reference}
 

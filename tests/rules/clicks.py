@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rules.choices import Choices
-from rules.log import Log
-from rules.times import EPOCH
+from tests.rules.choices import Choices
+from tests.rules.log import Log
+from tests.rules.times import EPOCH
 
 LETTERS = (
     "é", "日本", "ß-7", "naïve", 'a "quoted" one', "comma, inside", " space ", "0012", "ключ", "🛒", "Sigur Rós", "[a]",

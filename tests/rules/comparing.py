@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.commands import run
-from logs.running import raw
-from rules.examples import Example
-from rules.log import Refused
-from rules.prepared import AFTER, BEFORE, Prepared, prepare
 from tagnn_fast.data import Dataset, read_dataset
+from tests.cli.commands import run
+from tests.logs.running import raw
+from tests.rules.examples import Example
+from tests.rules.log import Refused
+from tests.rules.prepared import AFTER, BEFORE, Prepared, prepare
 
 # What an error must say, of each kind.
 MESSAGES = {

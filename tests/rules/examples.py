@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 
-from rules.choices import Choices
-from rules.clicks import TIME_FORMATS, any_form, date, one_form, raw_clicks
-from rules.log import NAMED, PAPER, PAPER_OF, Log, Rules
-from rules.log_files import columns_of, json_files, parquet_files, text_files
+from tests.rules.choices import Choices
+from tests.rules.clicks import TIME_FORMATS, any_form, date, one_form, raw_clicks
+from tests.rules.log import NAMED, PAPER, PAPER_OF, Log, Rules
+from tests.rules.log_files import columns_of, json_files, parquet_files, text_files
 
 ZONES = ("UTC", "Europe/Vienna", "Asia/Tokyo", "America/St_Johns", "Pacific/Apia", "Asia/Kathmandu")
 MANY = 10**6

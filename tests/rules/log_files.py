@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rules.choices import Choices
-from rules.clicks import Raw
-from rules.log import Log
+from tests.rules.choices import Choices
+from tests.rules.clicks import Raw
+from tests.rules.log import Log
 
 
 def columns_of(w: Choices, log: Log) -> list[str]:

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rules.log import Log, Refused, Rules, duration
-from rules.rows import Row, rows_of
-from rules.times import EPOCH, microseconds, since_1970
+from tests.rules.log import Log, Refused, Rules, duration
+from tests.rules.rows import Row, rows_of
+from tests.rules.times import EPOCH, microseconds, since_1970
 
 OTHER_EVENT, BEFORE, AFTER = "another event", "before --from", "at --until or later"
 Step = tuple[str, int, int, int]

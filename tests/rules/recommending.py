@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from cli.commands import run
-from rules.answers import Answer, answers_of, rows_of
-from rules.network import scores
-from tagnn_fast.config import ModelConfig
 from tagnn_fast.data import Dataset
-from tagnn_fast.training.options import TrainingConfig, make_model
-from tagnn_fast.training.run import create_run
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.run import create_run
+from tests.cli.commands import run
+from tests.rules.answers import Answer, answers_of, rows_of
+from tests.rules.network import scores
 
 JUNK = (
     "abc", "9223372036854775808", "-9223372036854775809", "007", "+1", "1.0", "NaN", "null", "é", "٣", "'", "#", "0x1",

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rules.log import Log, Refused
+from tests.rules.log import Log, Refused
 
 COLUMNS = "wrong number of columns"
 UNEQUAL = "lists of different lengths"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rules.comparing import check_prepare
-from rules.examples import example
-from rules.recommending import check_recommend
+from tests.rules.comparing import check_prepare
+from tests.rules.examples import example
+from tests.rules.recommending import check_recommend
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("TAGNN_FAST_EXAMPLES", "40"))))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from rules.log import Log
+from tests.rules.log import Log
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = {"seconds": 10**6, "milliseconds": 10**3, "microseconds": 1, "nanoseconds": Decimal("0.001")}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from logs.reading_cases import CASES, assert_reads
 from tagnn_fast.logs import Spark
+from tests.logs.reading_cases import CASES, assert_reads
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rules.comparing import check_prepare
-from rules.examples import example
 from tagnn_fast.logs import Spark
+from tests.rules.comparing import check_prepare
+from tests.rules.examples import example
 
 # For few rows: nothing is compiled, nothing cut into parts.
 QUICK = {

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from logs.messy import write_messy_log
-from logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared
 from tagnn_fast.logs import LogFormat, PrepareOptions
+from tests.logs.messy import write_messy_log
+from tests.logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared
 
 LARGE = 2_000_000
 

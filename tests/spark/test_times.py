@@ -8,10 +8,10 @@ from pathlib import Path
 import ibis
 from ibis import _
 
-from logs.test_times import FORM, FORMATS, ISO, NUMBERS
 from tagnn_fast.logs import DuckDB, Engine, LogFormat, Spark
 from tagnn_fast.logs.formats import TIMES
 from tagnn_fast.logs.times import read_times
+from tests.logs.test_times import FORM, FORMATS, ISO, NUMBERS
 
 # Java's `$` is before these ends of lines, too.
 ENDS = tuple(f"{text}{end}" for text in ("2019-10-01", "2019-10-01 13:30:16") for end in "\n\x0b\x85\u2028\u2029")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from logs.messy import write_messy_log
-from logs.running import USER_LOG, prepared, updated
 from tagnn_fast.data import read_dataset, write_dataset
 from tagnn_fast.logs import PrepareOptions
+from tests.logs.messy import write_messy_log
+from tests.logs.running import USER_LOG, prepared, updated
 
 
 def test_update(tmp_path: Path) -> None:

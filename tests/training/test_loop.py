@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
+from tagnn_fast.evaluation.evaluate import evaluate_model
+from tagnn_fast.observer import Observer
+from tagnn_fast.runs.checkpoints import list_checkpoints
+from tagnn_fast.runs.configuration import PROTOCOLS
+from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training import loop
-from tagnn_fast.training.checkpoints import list_checkpoints
-from tagnn_fast.training.evaluation import evaluate_model
 from tagnn_fast.training.loop import Interrupted, choose_epoch, train
-from tagnn_fast.training.observer import Observer
-from tagnn_fast.training.options import PROTOCOLS, resolve
-from tagnn_fast.training.run import Run, create_run, open_run
+from tagnn_fast.training.recipes import resolve
 
 DATASET = synthetic_dataset(clicks=700, items=50)
 SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64, "accelerator": "cpu"}
@@ -269,7 +270,7 @@ def test_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tagnn_fast.training.checkpoints.write_json", full)
+        patch.setattr("tagnn_fast.runs.checkpoints.write_json", full)
         with pytest.raises(OSError, match="No space left on device"):
             train(run, DATASET)
     assert [path.name for path in run.checkpoints.iterdir()] == ["epoch-000-step-000002"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
-from tagnn_fast.training.options import PROTOCOLS
+from tagnn_fast.runs.configuration import PROTOCOLS
 from tagnn_fast.training.protocols import make_protocol
 
 DATASET = synthetic_dataset(clicks=600, items=40)

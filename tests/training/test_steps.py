@@ -11,15 +11,16 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from support import DEVICES
 from tagnn_fast.data import Dataset, PrefixExamples, synthetic_dataset
 from tagnn_fast.data.examples import shuffled
-from tagnn_fast.nn.recommender import SessionRecommender
+from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training import loop, steps
 from tagnn_fast.training.loop import Interrupted, train
-from tagnn_fast.training.options import TrainingConfig, make_model, resolve
-from tagnn_fast.training.run import Run, create_run, open_run
+from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.steps import ResidentSteps, Steps, make_optimizer, matrix_precision, set_learning_rate
+from tests.support import DEVICES
 
 DATASET = synthetic_dataset(clicks=700, items=50)
 SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64}
@@ -124,14 +125,14 @@ def test_steps_in_parts(kind: type[Steps], most_clicks: int, device: str, monkey
     apart, whole = (make_steps(kind, device, "64-true", most_clicks=most) for most in (most_clicks, None))
     order = shuffled(len(whole.examples), 0, 0)
     clicks = []
-    losses = SessionRecommender.losses
+    losses = SessionModel.losses
     longest = int(whole.lengths.max())
     for group in (apart, whole):
         group.begin_epoch(order)
     for number in range(-(-len(order) // whole.batch_size)):
         with monkeypatch.context() as patch:
             patch.setattr(
-                SessionRecommender,
+                SessionModel,
                 "losses",
                 lambda model, items, offsets, *more: (
                     clicks.append((int(offsets[-1]), len(offsets) - 1)) or losses(model, items, offsets, *more)
@@ -172,11 +173,11 @@ def test_dropout_goes_on(device: str) -> None:
 
 def test_mixed_precision_reaches_the_model(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    encode = SessionRecommender.losses
+    encode = SessionModel.losses
     for kind in (ResidentSteps, Steps):
         batches = make_steps(kind, device, "bf16-mixed")
         monkeypatch.setattr(
-            SessionRecommender,
+            SessionModel,
             "losses",
             lambda *arguments: seen.append(torch.is_autocast_enabled(device)) or encode(*arguments),
         )

@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from cli.commands import assert_same_run, temporary_files
-from stopping import Disk, Killed
 from tagnn_fast.data import Dataset, PrefixExamples, synthetic_dataset
 from tagnn_fast.files import write_text
+from tagnn_fast.runs.checkpoints import list_checkpoints
+from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training import loop
-from tagnn_fast.training.checkpoints import list_checkpoints
 from tagnn_fast.training.loop import Interrupted, train
-from tagnn_fast.training.options import resolve
-from tagnn_fast.training.run import Run, create_run, open_run
+from tagnn_fast.training.recipes import resolve
+from tests.cli.commands import assert_same_run, temporary_files
+from tests.stopping import Disk, Killed
 
 DATASET = synthetic_dataset(clicks=500, items=40)
 # All calls of a training are tried with 1: minutes. A prime, so that each kind of call has its turn.

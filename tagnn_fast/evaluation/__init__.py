@@ -1,0 +1,1 @@
+"""How good recommendations are: metrics, baselines, and scoring on examples."""

@@ -1,1 +1,0 @@
-"""From a trained run to a folder that services load."""

@@ -1,0 +1,142 @@
+"""What all models share: from an encoded session to scores, the best k, and the loss."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast import checks, ops
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.ops.graph import EncodedSessions
+
+
+class SessionModel(nn.Module):
+    """A model that scores every item of the catalogue for each session. Subclasses say how sessions are encoded.
+
+    In all methods, `items` are the item ids of all clicks, int64 (clicks,) in 1..num_items, and session b's are
+    ``items[offsets[b]:offsets[b + 1]]``, offsets int64 (sessions + 1,). `padded_length` replaces the configuration's
+    for one call; it has no effect in "clean" semantics.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.original = config.semantics == "original"
+        self.padded_length = config.padded_length if config.padded_length is not None else 0
+        self.item_embedding = nn.Embedding(config.num_items + 1, config.hidden_size)  # row 0 is the padding item
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter uniformly from ±1/√hidden_size, as in the published training recipe."""
+        bound = self.config.hidden_size**-0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
+        """Session vectors, and keys and values of target attention. Item 0 is a click to skip; values are unchecked."""
+        raise NotImplementedError
+
+    def graph(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> ops.SessionGraph:
+        """The sessions' graphs, in the model's semantics."""
+        if not self.original:
+            return ops.session_graph(items, offsets, None)
+        return ops.session_graph(items, offsets, self.padded_length if padded_length is None else padded_length)
+
+    def forward(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+        """Scores of all items, float (sessions, num_items); column j is item j + 1.
+
+        Raises:
+            TypeError: on a wrong type or dtype.
+            ValueError: on a wrong shape or device, ids outside 1..num_items, inconsistent offsets, an empty session.
+        """
+        if not torch.jit.is_scripting():
+            self._check(items, offsets, padded_length)
+        encoded = self.encode(items, offsets, padded_length)
+        return ops.target_attention_scores(
+            encoded.session,
+            encoded.keys,
+            encoded.values,
+            encoded.clicks,
+            encoded.padding,
+            encoded.slot_offsets,
+            self.item_embedding.weight[1:],
+        )
+
+    @torch.jit.export
+    def topk(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        k: int,
+        padded_length: Optional[int] = None,
+        candidates: Optional[Tensor] = None,
+        exclude_clicked: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Scores, float, and ids, int64, of the best k items of each session, both (sessions, k).
+
+        Best first, equal scores by id. `candidates` are the only ids to choose from, int64 (any,), in any order; with
+        `exclude_clicked` a session gets none of its own items. Where fewer than k are left, the rest are -inf and 0.
+
+        Raises:
+            TypeError, ValueError: as in forward, for k outside 1..num_items, and for candidates outside 1..num_items.
+        """
+        if not torch.jit.is_scripting():
+            self._check(items, offsets, padded_length, k=k, candidates=candidates)
+            k = int(k)  # NumPy's integers are integers too
+        encoded = self.encode(items, offsets, padded_length)
+        scores, rows = ops.target_attention_topk(
+            encoded.session,
+            encoded.keys,
+            encoded.values,
+            encoded.clicks,
+            encoded.padding,
+            encoded.slot_offsets,
+            self.item_embedding.weight[1:],
+            k,
+            candidates - 1 if candidates is not None else None,
+            items - 1 if exclude_clicked else None,
+            offsets if exclude_clicked else None,
+        )
+        return scores, rows + 1
+
+    @torch.jit.ignore
+    def loss(self, items: Tensor, offsets: Tensor, targets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+        """Mean cross-entropy over the catalogue of the item that follows each session, int64 (sessions,): a scalar.
+
+        Raises:
+            TypeError, ValueError: as in forward, and for targets outside 1..num_items or not one per session.
+        """
+        self._check(items, offsets, padded_length, targets=targets)
+        losses: Tensor = self.losses(items, offsets, targets, padded_length)
+        return losses.mean()
+
+    @torch.jit.ignore
+    def losses(self, items: Tensor, offsets: Tensor, targets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+        """Cross-entropy of each session's next item, float (sessions,); NaN for one outside 1..num_items.
+
+        Values are unchecked, as in encode: nothing waits for a GPU, and clicks after the last session count for none.
+        """
+        encoded = self.encode(items, offsets, padded_length)
+        return ops.target_attention_cross_entropy(*encoded, self.item_embedding.weight[1:], targets - 1)
+
+    @torch.jit.ignore
+    def _check(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        padded_length: Optional[int],
+        k: Optional[int] = None,
+        targets: Optional[Tensor] = None,
+        candidates: Optional[Tensor] = None,
+    ) -> None:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return  # there are no values to look at
+        if k is not None:
+            checks.check_k(k, self.config.num_items)
+        checks.check_sessions(items, offsets, self.item_embedding.weight)
+        checks.check_padded_length(padded_length)
+        if candidates is not None:
+            checks.check_integer_vector(candidates, "candidates")
+            checks.check_same_device(candidates, "candidates", self.item_embedding.weight)
+            checks.check_item_ids(candidates, "candidates", self.config.num_items)
+        if targets is not None:
+            checks.check_targets(targets, offsets, self.item_embedding.weight)

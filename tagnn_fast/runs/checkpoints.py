@@ -1,0 +1,259 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped. safetensors and JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import reprlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tagnn_fast.files import new_folder, read_json, write_json
+from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.runs.configuration import configuration_from_json, configuration_json
+
+FORMAT, VERSION = "tagnn_fast.checkpoint", 1
+STATE = "state.json"
+_NAME = re.compile(r"epoch-\d+-step-\d+")
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: the current epoch, from 0.
+        step: batches of it that are done.
+        loss_sum: sum of the losses of the examples of those.
+        seconds: what they took.
+        history: one record per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
+    """Write a safetensors file, with the SHA-256 of what is in it, which the format itself does not have.
+
+    Raises:
+        OSError: where it cannot be written, such as on a full disk.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    content = {name: value.contiguous().cpu() for name, value in tensors.items()}
+    try:
+        save_file(content, path, {**metadata, "sha256": _digest(content)})
+        path.chmod(mode)  # save_file leaves it to its owner alone
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ValueError: on a damaged file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            digest = (file.metadata() or {}).get("sha256")
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, got a damaged one: {error}") from None
+    if digest is not None and digest != _digest(tensors):  # earlier versions wrote none
+        raise ValueError(f"{path}: expected the tensors that were written, got a damaged file")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def load_parameters(model: SessionModel, path: Path) -> None:
+    """Fill a model from a safetensors file.
+
+    Raises:
+        ValueError: where names, shapes or dtypes are not the model's.
+    """
+    tensors = load_tensors(path)
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        found, wanted = (_describe(group.get(name)) for group in (tensors, expected))
+        if found != wanted:
+            raise ValueError(f"{path}: expected {name} of {wanted}, got {found}: it belongs to another configuration")
+    model.load_state_dict(tensors)
+
+
+def _describe(value: Tensor | None) -> str:
+    return "no such parameter" if value is None else f"{value.dtype} {tuple(value.shape)}"
+
+
+def save_checkpoint(
+    folder: Path,
+    model: SessionModel,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    configuration: Mapping[str, Any],
+) -> Path:
+    """Write a checkpoint into the folder, then remove the older ones. It is there whole, or the older ones stay.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    path = folder / _name(progress)
+    if (path / STATE).exists():
+        return path
+    names = [name for name, _ in model.named_parameters()]
+    state = optimizer.state_dict()["state"]
+    optimizer_tensors = {
+        f"{kind}.{names[index]}": value for index, values in state.items() for kind, value in values.items()
+    }
+    with new_folder(path) as temporary:
+        save_tensors(model.state_dict(), temporary / "model.safetensors")
+        save_tensors(optimizer_tensors, temporary / "optimizer.safetensors")
+        save_tensors(_random_states(), temporary / "random.safetensors")
+        content = {"format": FORMAT, "version": VERSION, "progress": asdict(progress), "configuration": configuration}
+        write_json(temporary / STATE, content)
+    for other in folder.iterdir():
+        if _NAME.fullmatch(other.name) and other != path:
+            (other / STATE).unlink(missing_ok=True)  # first: a folder without it is no checkpoint
+            shutil.rmtree(other)
+    return path
+
+
+def _name(progress: Progress) -> str:
+    return f"epoch-{progress.epoch:03d}-step-{progress.step:06d}"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    whole = [path for path in folder.glob("epoch-*-step-*") if _NAME.fullmatch(path.name) and (path / STATE).exists()]
+    return sorted(whole, key=lambda path: [int(part) for part in path.name.split("-")[1::2]])
+
+
+def load_checkpoint(
+    path: Path, model: SessionModel, optimizer: torch.optim.Optimizer, configuration: Mapping[str, Any]
+) -> Progress:
+    """Put a run back where it was when the checkpoint was written.
+
+    Raises:
+        ValueError: on a damaged checkpoint, or one of another configuration or a newer version.
+    """
+    content = read_json(path / STATE, FORMAT, VERSION)
+    saved = configuration_json(*configuration_from_json(content.get("configuration"), path / STATE))
+    differing = [
+        f"{part}.{name}: {saved[part][name]!r} instead of {value!r}"
+        for part, values in configuration.items()
+        for name, value in values.items()
+        if saved[part][name] != value
+    ]
+    if differing:
+        raise ValueError(f"{path}: expected a checkpoint of this configuration, got {'; '.join(differing)}")
+    progress = _progress(content, path / STATE)
+    load_parameters(model, path / "model.safetensors")
+    _load_optimizer(model, optimizer, path / "optimizer.safetensors", begun=progress.epoch + progress.step > 0)
+    _load_random_states(path / "random.safetensors")
+    return progress
+
+
+def _progress(content: Mapping[str, Any], path: Path) -> Progress:
+    saved = content.get("progress")
+    expected = [field.name for field in fields(Progress)]
+    if not isinstance(saved, dict) or saved.keys() != set(expected):
+        raise ValueError(f"{path}: expected where the run stands ({', '.join(expected)}), got {_short(saved)}")
+    progress = Progress(**saved)
+    for name, value, valid in (
+        ("epoch", progress.epoch, _is_count(progress.epoch)),
+        ("step", progress.step, _is_count(progress.step)),
+        ("loss_sum", progress.loss_sum, _is_finite(progress.loss_sum)),
+        ("seconds", progress.seconds, _is_finite(progress.seconds)),
+        ("history", progress.history, isinstance(progress.history, list)),
+    ):
+        if not valid:
+            raise ValueError(f"{path}: expected {name} of where the run stands, got {_short(value)}")
+    if len(progress.history) != progress.epoch or path.parent.name != _name(progress):
+        raise ValueError(
+            f"{path}: expected the state of {path.parent.name} with a record of each epoch, got {_name(progress)} with "
+            f"{len(progress.history)}"
+        )
+    for number, record in enumerate(progress.history, start=1):
+        if not _is_record(record, number) or _figures_of(record) != _figures_of(progress.history[0]):
+            raise ValueError(f"{path}: expected the record of epoch {number}, got {_short(record)}")
+    return progress
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_record(record: object, number: int) -> bool:
+    if not isinstance(record, dict) or not _is_count(record.get("epoch")) or record["epoch"] != number:
+        return False
+    figures = record.get("validation", {})
+    numbers = [record.get(name) for name in ("learning_rate", "training_loss", "training_seconds")]
+    return isinstance(figures, dict) and all(map(_is_finite, (*numbers, *figures.values())))
+
+
+def _figures_of(record: Mapping[str, Any]) -> list[str]:
+    return sorted(record.get("validation", {}))
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value)
+
+
+def _load_optimizer(model: SessionModel, optimizer: torch.optim.Optimizer, path: Path, begun: bool) -> None:
+    tensors = load_tensors(path)
+    expected = {
+        f"{kind}.{name}": () if kind == "step" else tuple(value.shape)
+        for name, value in model.named_parameters()
+        for kind in ("step", "exp_avg", "exp_avg_sq")
+        if begun
+    }
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if found != expected:
+        differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        raise ValueError(f"{path}: expected the optimiser's state of this model, got another for {differing[0]}")
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, (name, _) in enumerate(model.named_parameters()):
+        if begun:
+            state[index] = {kind: tensors[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _load_random_states(path: Path) -> None:
+    states = load_tensors(path)
+    try:
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and torch.cuda.is_available():
+            torch.cuda.set_rng_state(states["cuda"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: expected states of random generators, got {error}") from None
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states

@@ -1,0 +1,108 @@
+"""How a model is trained: the options, and what a run's configuration file holds of them."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from tagnn_fast.checks import check_count
+from tagnn_fast.nn.architectures import ARCHITECTURES
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.session_model import SessionModel
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+MAX_CLICKS_PER_BATCH = 100_000  # a batch of 512 sessions of 195 clicks; the models take about 10 KB each to train
+PROTOCOLS = ("held-out", "all", "published", "published-test")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Options of a training run, checked when made.
+
+    Attributes:
+        architecture: "tagnn_pp", "tagnn" or "sr_gnn".
+        protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.
+        epochs: passes over the training examples.
+        batch_size: examples per step.
+        max_clicks_per_batch: clicks of their prefixes that are computed at once. A step with more is computed in parts,
+            whose gradients are added up: it takes longer, and not more memory. A longer prefix is a part of its own.
+        learning_rate: Adam's, in the first epochs.
+        weight_decay: coupled L2 penalty, as in Adam without the W.
+        first_decay: epochs at the first learning rate.
+        decay_every: epochs at each later one.
+        decay_factor: what each is of the one before.
+        seed: of the parameters, the order of the examples, the dropout.
+        precision: "32-true", "64-true" or "bf16-mixed".
+        accelerator: where to train, as Lightning Fabric names it: "auto", "cpu", "cuda", ...
+    """
+
+    architecture: str = "tagnn_pp"
+    protocol: str = "held-out"
+    epochs: int = 6
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    first_decay: int = 2
+    decay_every: int = 3
+    decay_factor: float = 0.1
+    seed: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    max_clicks_per_batch: int = MAX_CLICKS_PER_BATCH
+
+    def __post_init__(self) -> None:
+        for name, choices in (("architecture", ARCHITECTURES), ("protocol", PROTOCOLS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name, lowest in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("first_decay", 0),
+            ("decay_every", 1),
+            ("seed", 0),
+            ("max_clicks_per_batch", 1),
+        ):
+            object.__setattr__(self, name, check_count(getattr(self, name), name, lowest))
+        if self.seed >= 1 << 32:
+            raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
+        for name in ("learning_rate", "weight_decay", "decay_factor"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected a float, got {value!r}")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: expected a finite number of 0 and more, got {value}")
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        decays = 0 if epoch < self.first_decay else 1 + (epoch - self.first_decay) // self.decay_every
+        return self.learning_rate * self.decay_factor**decays
+
+
+def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """Both configurations as JSON objects."""
+    return {"model": asdict(model), "training": asdict(training)}
+
+
+def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, TrainingConfig]:
+    """The configurations that :func:`configuration_json` wrote; fields that an earlier version had not are the default.
+
+    Raises:
+        ValueError: on fields that are missing, unknown or refused.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(part), dict) for part in ("model", "training")):
+        raise ValueError(f"{where}: expected the configuration of a run, got {reprlib.repr(value)}")
+    try:
+        return ModelConfig(**value["model"]), TrainingConfig(**value["training"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected the configuration of a run, got {error}") from None
+
+
+def make_model(model: ModelConfig, training: TrainingConfig) -> SessionModel:
+    """A new model; its parameters depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        return ARCHITECTURES[training.architecture](model)

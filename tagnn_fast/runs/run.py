@@ -1,0 +1,244 @@
+"""A run folder: configuration, items, checkpoints, model, history, and a log of every look at a test set."""
+
+from __future__ import annotations
+
+import fcntl
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from tagnn_fast._C import cpu_capability
+from tagnn_fast.data.dataset import Dataset, read_digests, read_items, write_items
+from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.files import describe_file, new_folder, read_json, replaced_file, write_json
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.checkpoints import load_parameters, save_tensors
+from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, configuration_json, make_model
+from tagnn_fast.runs.looks import append_look, read_looks
+from tagnn_fast.version import __version__
+
+FORMAT, VERSION = "tagnn_fast.run", 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run folder.
+
+    Attributes:
+        folder: where it is.
+        model: the model's configuration.
+        training: the training's.
+        dataset: name, path, fingerprint and statistics of the data set trained on.
+        vocabulary: the items.
+    """
+
+    folder: Path
+    model: ModelConfig
+    training: TrainingConfig
+    dataset: Mapping[str, Any]
+    vocabulary: Vocabulary
+
+    @property
+    def configuration(self) -> dict[str, dict[str, Any]]:
+        """Both configurations, as in ``config.json``."""
+        return configuration_json(self.model, self.training)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """File of the chosen epoch's weights so far."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def initial_weights(self) -> Path:
+        """File of the weights to begin with, where they come from another run."""
+        return self.folder / "initial.safetensors"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training this run; raises BlockingIOError where one does."""
+        with (self.folder / "config.json").open("r+") as file:  # network file systems lock what may be written
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f"{self.folder}: expected a run that no other process trains") from None
+            yield
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raise ValueError unless this is the data set the run was made with."""
+        if dataset.fingerprint() != self.dataset["fingerprint"]:
+            raise ValueError(
+                f"dataset: expected the sessions and items of the run's, {self.dataset['name']!r}, "
+                f"got others, of {dataset.name!r}"
+            )
+
+    def keep_model(self, parameters: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Make these the run's weights."""
+        with replaced_file(self.weights) as temporary:
+            save_tensors(parameters, temporary, epoch=str(epoch))
+
+    def kept_epoch(self) -> int:
+        """The epoch whose weights are kept.
+
+        Raises:
+            FileNotFoundError: where there are none.
+            ValueError: where they are damaged.
+        """
+        try:
+            with safe_open(self.weights, "pt") as file:
+                return int((file.metadata() or {}).get("epoch", 0))
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{self.weights}: expected a safetensors file with its epoch, got {error}") from None
+
+    def load_recommender(self, device: str | torch.device = "cpu", bfloat16_table: bool = False) -> Recommender:
+        """The run's model, ready to recommend.
+
+        Args:
+            device: where it is to run.
+            bfloat16_table: see :class:`Recommender`.
+
+        Raises:
+            FileNotFoundError: before the first epoch has ended.
+            ValueError: where the weights are damaged or not of this configuration, or no model can be made of it.
+        """
+        if not self.weights.exists():
+            raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
+        try:
+            model = make_model(self.model, self.training)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"{self.folder / 'config.json'}: expected sizes of a model, got others: {reason}"
+            ) from None
+        if self.training.precision == "64-true":
+            model = model.double()
+        load_parameters(model, self.weights)
+        return Recommender(model.to(device), self.vocabulary, bfloat16_table)
+
+    def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
+        """Append a look at a test set to ``test_reads.jsonl``."""
+        record = {"time": _now(), "reader": reader, "dataset": dataset, **more, "figures": dict(figures)}
+        append_look(self.folder / "test_reads.jsonl", record)
+
+    def test_reads(self) -> list[dict[str, Any]]:
+        """All looks at test sets so far.
+
+        Raises:
+            ValueError: where their log is damaged.
+        """
+        return read_looks(self.folder / "test_reads.jsonl")
+
+
+def create_run(
+    folder: Path,
+    model: ModelConfig,
+    training: TrainingConfig,
+    dataset: Dataset,
+    source: Path,
+    start_from: Run | None = None,
+) -> Run:
+    """Make the folder of a new run.
+
+    Args:
+        folder: to make.
+        model: the model's configuration.
+        training: the training's.
+        dataset: what is to be trained on.
+        source: its folder.
+        start_from: a run whose weights to begin with, of the same model but for items behind its own.
+
+    Raises:
+        FileExistsError: where it exists.
+        ValueError: where `start_from` has other items.
+    """
+    described: dict[str, Any] = {
+        "name": dataset.name,
+        "path": str(source.resolve()),
+        "fingerprint": dataset.fingerprint(),
+        "items": dataset.vocabulary.fingerprint(),
+        "statistics": dataset.statistics(),
+    }
+    if start_from is not None:
+        described["start_from"] = str(start_from.folder.resolve())
+    environment = {
+        "tagnn_fast": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": cpu_capability(),
+    }
+    weights = grown_weights(start_from, model, training, dataset.vocabulary) if start_from is not None else None
+    with new_folder(folder) as temporary:
+        if weights is not None:
+            save_tensors(weights, temporary / "initial.safetensors")
+        write_items(dataset.vocabulary, temporary / "items.parquet")
+        (temporary / "checkpoints").mkdir()
+        content = {"format": FORMAT, "version": VERSION, "created": _now(), **configuration_json(model, training)}
+        files = {"items.parquet": describe_file(temporary / "items.parquet")["sha256"]}
+        write_json(
+            temporary / "config.json", {**content, "dataset": described, "environment": environment, "files": files}
+        )
+    return open_run(folder)
+
+
+def grown_weights(
+    before: Run, model: ModelConfig, training: TrainingConfig, vocabulary: Vocabulary
+) -> dict[str, torch.Tensor]:
+    """A run's weights with rows for the items behind its own; new rows are as a new model has them.
+
+    Raises:
+        ValueError: where the run's items are not the first ones, in their order.
+    """
+    items = len(before.vocabulary)
+    if not vocabulary.raw_ids.slice(0, items).equals(before.vocabulary.raw_ids):
+        raise ValueError(
+            f"start_from: expected a run on the data set before an update, whose {items:,} items are the first of the "
+            f"{len(vocabulary):,} here, got other items"
+        )
+    torch.manual_seed(training.seed)
+    weights = make_model(model, training).state_dict()
+    for name, value in before.load_recommender().model.state_dict().items():
+        weights[name][: len(value)] = value  # only the item table has more rows
+    return weights
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged or from a newer version.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder}: expected a run folder with a config.json in it")
+    content = read_json(path, FORMAT, VERSION)
+    model, training = configuration_from_json(content, path)
+    dataset = content.get("dataset")
+    if not isinstance(dataset, dict) or not {"name", "path", "fingerprint", "statistics"} <= dataset.keys():
+        raise ValueError(f"{path}: expected the run's data set, got {dataset!r}")
+    vocabulary = read_items(folder / "items.parquet", read_digests(content, folder).get("items.parquet"))
+    if len(vocabulary) != model.num_items:
+        raise ValueError(
+            f"{folder / 'items.parquet'}: expected the {model.num_items} items of config.json, got {len(vocabulary)}"
+        )
+    if dataset.get("items", vocabulary.fingerprint()) != vocabulary.fingerprint():  # runs of before have none
+        raise ValueError(f"{folder / 'items.parquet'}: expected the items of config.json, got others")
+    return Run(folder, model, training, dataset, vocabulary)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

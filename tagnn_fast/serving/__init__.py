@@ -1,0 +1,1 @@
+"""What is exported of a trained run, the folder that holds it, and what loads it."""

@@ -1,0 +1,112 @@
+"""The folder that `tagnn-fast export` writes and services load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tagnn_fast.data.dataset import write_items
+from tagnn_fast.files import load_json, new_folder, write_json
+from tagnn_fast.ops import library
+from tagnn_fast.runs.run import Run
+from tagnn_fast.serving.manifest import (
+    COMPILED,
+    FORMAT,
+    ITEM_STRINGS,
+    ITEMS,
+    PROGRAM,
+    TORCHSCRIPT,
+    VERSION,
+    sha256,
+    versions,
+)
+from tagnn_fast.serving.programs import NoCompilerError, compile_program, export_program
+from tagnn_fast.serving.serving_model import ServingModel
+from tagnn_fast.serving.triton import write_triton_repository
+
+
+def export_run(run: Run, folder: Path, k_max: int = 1000, bfloat16_table: bool = False) -> dict[str, Any]:
+    """Write a run's model in every format, with all that it needs to run.
+
+    Args:
+        run: a run with weights.
+        folder: to make; must not exist.
+        k_max: length of the lists that ``model.pt2`` and ``model.aoti.pt2`` give; at most the number of items is used.
+        bfloat16_table: score with item vectors rounded to bfloat16.
+
+    Returns:
+        The manifest; its "missing" names each file that could not be made, with the reason: a C++ compiler, which
+        ``model.aoti.pt2`` needs, was not there.
+
+    Raises:
+        FileExistsError: where the folder exists.
+        FileNotFoundError: before the run's first epoch has ended.
+        ValueError: on a k_max under 1, or weights that are not finite.
+    """
+    if k_max < 1:
+        raise ValueError(f"k_max: expected 1 or more, got {k_max}")
+    recommender = run.load_recommender()
+    model = ServingModel(recommender.model, recommender.vocabulary, bfloat16_table).eval()
+    k_max = min(k_max, len(run.vocabulary))
+    with new_folder(folder) as temporary:
+        torch.jit.save(torch.jit.script(model), temporary / TORCHSCRIPT)
+        program = export_program(model, k_max)
+        torch.export.save(program, temporary / PROGRAM)
+        missing = {}
+        try:
+            compile_program(program, temporary / COMPILED)
+        except NoCompilerError as error:
+            missing[COMPILED] = str(error)
+        write_items(run.vocabulary, temporary / ITEMS)
+        if model.has_strings:
+            lines = "".join(json.dumps(name) + "\n" for name in model.names[1:])
+            (temporary / ITEM_STRINGS).write_text(lines, encoding="utf-8")
+        shutil.copy(library.PATH, temporary / library.PATH.name)
+        write_triton_repository(model, temporary / "triton")
+        manifest = {**_manifest(run, temporary), "k_max": k_max, "bfloat16_table": bfloat16_table}
+        manifest["missing"] = missing
+        manifest["target_attention"] = model.target_attention
+        write_json(temporary / "manifest.json", manifest)
+    return manifest
+
+
+def _manifest(run: Run, folder: Path) -> dict[str, Any]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "model": run.configuration["model"],
+        "architecture": run.training.architecture,
+        "items": len(run.vocabulary),
+        "item_ids": "integers" if run.vocabulary.integers else "strings",
+        "inputs": "item ids" if run.vocabulary.integers else "item indices",  # of the .pt2 programs
+        "card": _card(run),
+        "files": {
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
+        },
+    }
+
+
+def _card(run: Run) -> dict[str, Any]:
+    """What someone who meets this model should know."""
+    result = run.folder / "result.json"
+    statistics: Mapping[str, Any] = run.dataset["statistics"]
+    return {
+        "task": "next item of a click session",
+        "trained_on": {"name": run.dataset["name"], "statistics": statistics},
+        "training": run.configuration["training"],
+        "result": load_json(result) if result.exists() else None,
+        "limits": [
+            "Items that did not occur in training cannot be recommended; their clicks are skipped.",
+            "A session without a known item is answered by popularity in training.",
+            "Figures are for sessions like the test split's, which follow the training sessions in time.",
+        ],
+    }

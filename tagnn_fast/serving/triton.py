@@ -1,0 +1,74 @@
+"""A model repository for Triton Inference Server. Written from its documentation; not run against a server."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast.serving.serving_model import ServingModel
+
+K = 20  # or all items, where there are fewer
+NAME = "tagnn_fast"
+
+
+class TritonModel(nn.Module):
+    """Lists of a fixed length: Triton hands over tensors only.
+
+    Args:
+        model: what answers.
+        k: length of the lists.
+    """
+
+    def __init__(self, model: ServingModel, k: int) -> None:
+        super().__init__()
+        self.model = model
+        self.k = k
+
+    def forward(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See :meth:`ServingModel.forward` (forward_indices for strings); Triton counts in float32 or int32."""
+        if self.model.has_strings:
+            return self.model.forward_indices(items.flatten(), offsets.flatten().long(), self.k)
+        return self.model(items.flatten(), offsets.flatten().long(), self.k)  # type: ignore[no-any-return]
+
+
+CONFIGURATION = """\
+# Untested: written from the documentation of Triton Inference Server, never run against one.
+#
+#   LD_PRELOAD=libtagnn_fast_ops.so tritonserver --model-repository=triton
+#
+# The library lies beside this repository and needs the libtorch_cpu.so of Triton's PyTorch backend, 2.10 or newer, on
+# LD_LIBRARY_PATH. A request is one session: {clicks}__0 holds its clicks, of any number. Triton joins requests into a
+# batch and says in OFFSETS__1 where each begins.
+name: "{name}"
+platform: "pytorch_libtorch"
+max_batch_size: 64
+dynamic_batching {{ max_queue_delay_microseconds: 500 }}
+input [ {{ name: "{clicks}__0" data_type: TYPE_INT64 dims: [ -1 ] allow_ragged_batch: true }} ]
+batch_input [
+  {{
+    kind: BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO
+    target_name: "OFFSETS__1"
+    data_type: TYPE_INT32
+    source_input: "{clicks}__0"
+  }}
+]
+output [
+  {{ name: "SCORES__0" data_type: TYPE_FP32 dims: [ {k} ] }},
+  {{ name: "{answers}__1" data_type: TYPE_INT64 dims: [ {k} ] }},
+  {{ name: "STATUS__2" data_type: TYPE_INT64 dims: [ 1 ] reshape {{ shape: [ ] }} }}
+]
+instance_group [ {{ kind: KIND_CPU count: 1 }} ]
+parameters: {{ key: "INFERENCE_MODE" value: {{ string_value: "true" }} }}
+"""
+
+
+def write_triton_repository(model: ServingModel, folder: Path) -> None:
+    """Write ``<folder>/tagnn_fast/`` with its configuration and the first version of the model."""
+    version = folder / NAME / "1"
+    version.mkdir(parents=True)
+    k = min(K, model.num_items)
+    torch.jit.save(torch.jit.script(TritonModel(model, k)), version / "model.pt")
+    # Item indices have names of their own, so that a server refuses raw ids that are integers.
+    names = ("ITEM_INDICES", "ITEM_INDICES") if model.has_strings else ("ITEMS", "ITEM_IDS")
+    configuration = CONFIGURATION.format(name=NAME, k=k, clicks=names[0], answers=names[1])
+    (folder / NAME / "config.pbtxt").write_text(configuration, encoding="utf-8")

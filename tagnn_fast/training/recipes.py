@@ -1,0 +1,58 @@
+"""Recipes: options of models and training that belong together, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.runs.configuration import TrainingConfig
+
+# The published code advances its schedule before each epoch, so that the first learning rate lasts two epochs of three.
+_PUBLISHED = {
+    "architecture": "tagnn_pp",
+    "semantics": "original",
+    "steps": 1,
+    "heads": 2,
+    "attention_dropout": 0.1,
+    "hybrid": False,
+    "protocol": "published",
+    "epochs": 10,
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-5,
+    "first_decay": 2,
+    "decay_every": 3,
+    "decay_factor": 0.1,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "clean": {},
+    "published-diginetica": {**_PUBLISHED, "hidden_size": 100, "batch_size": 50},
+    "published-yoochoose": {**_PUBLISHED, "hidden_size": 120, "batch_size": 75},
+}
+
+
+def resolve(
+    preset: str, overrides: Mapping[str, Any], num_items: int, longest_prefix: int
+) -> tuple[ModelConfig, TrainingConfig]:
+    """The configurations of a preset with some fields replaced, for a data set.
+
+    Args:
+        preset: a name in PRESETS.
+        overrides: values of fields of ModelConfig and TrainingConfig; None keeps the preset's.
+        num_items: items of the data set.
+        longest_prefix: of its training examples: the padded length in "original" semantics unless one is given.
+
+    Raises:
+        TypeError, ValueError: on an unknown preset or a value that is refused.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    given = {**PRESETS[preset], **{name: value for name, value in overrides.items() if value is not None}}
+    if given.get("semantics") == "original":
+        given.setdefault("padded_length", longest_prefix)
+    model_fields = {field.name for field in fields(ModelConfig)}
+    model = ModelConfig(num_items, **{name: value for name, value in given.items() if name in model_fields})
+    training = TrainingConfig(**{name: value for name, value in given.items() if name not in model_fields})
+    return model, training

@@ -1,0 +1,109 @@
+"""Training options: presets, overrides, checks, and the learning rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagnn_fast import ModelConfig
+from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, configuration_json, make_model
+from tagnn_fast.training.recipes import PRESETS, resolve
+
+
+def test_published_learning_rates() -> None:
+    """The published code steps its schedule before each epoch: the first rate lasts two epochs, later ones three."""
+    rates = [TrainingConfig().learning_rate_in(epoch) for epoch in range(9)]
+    assert rates == pytest.approx([1e-3] * 2 + [1e-4] * 3 + [1e-5] * 3 + [1e-6])
+
+
+def test_presets() -> None:
+    model, training = resolve("clean", {}, 50, 9)
+    assert (model.semantics, model.padded_length, training.protocol) == ("clean", None, "held-out")
+    model, training = resolve("published-diginetica", {}, 43097, 69)
+    assert (model.semantics, model.padded_length, model.hidden_size) == ("original", 69, 100)
+    assert (training.batch_size, training.protocol, training.weight_decay) == (50, "published", 1e-5)
+    model, training = resolve("published-yoochoose", {}, 17376, 145)
+    assert (model.semantics, model.padded_length, model.hidden_size) == ("original", 145, 120)
+    assert training.batch_size == 75
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_field_can_be_overridden(preset: str) -> None:
+    overrides: dict[str, Any] = {
+        "hidden_size": 24,
+        "steps": 2,
+        "heads": 3,
+        "attention_dropout": 0.25,
+        "hybrid": True,
+        "semantics": "original",
+        "padded_length": 7,
+        "architecture": "tagnn",
+        "protocol": "all",
+        "epochs": 4,
+        "batch_size": 13,
+        "max_clicks_per_batch": 77,
+        "learning_rate": 0.5,
+        "weight_decay": 0.25,
+        "first_decay": 1,
+        "decay_every": 2,
+        "decay_factor": 0.5,
+        "seed": 3,
+        "precision": "64-true",
+        "accelerator": "cpu",
+    }
+    content = configuration_json(*resolve(preset, overrides, 11, 5))
+    assert content["model"].pop("num_items") == 11
+    assert {**content["model"], **content["training"]} == overrides
+
+
+def test_json_round_trip() -> None:
+    configurations = resolve("published-yoochoose", {"seed": 7}, 11, 5)
+    assert configuration_from_json(configuration_json(*configurations), "here") == configurations
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"protocol": "best"}, ValueError, "protocol: expected one of held-out, all, published, published-test"),
+        ({"architecture": "gru"}, ValueError, "architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'gru'"),
+        ({"precision": "8"}, ValueError, "precision: expected one of"),
+        ({"epochs": 0}, ValueError, "epochs: expected 1 or more, got 0"),
+        ({"batch_size": 1.5}, TypeError, "batch_size: expected an int, got 1.5"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate: expected a finite number of 0 and more, got nan"),
+        ({"weight_decay": "x"}, TypeError, "weight_decay: expected a float, got 'x'"),
+        ({"seed": 1 << 32}, ValueError, "seed: expected less than"),
+        ({"hidden_size": 0}, ValueError, "hidden_size: expected 1 or more, got 0"),
+    ],
+)
+def test_errors(overrides: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        resolve("clean", overrides, 10, 5)
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(ValueError, match="preset: expected one of clean, published-diginetica, published-yoochoose"):
+        resolve("best", {}, 10, 5)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"model": {}, "training": {}}, {"model": {"num_items": 3, "x": 1}, "training": {}}]
+)
+def test_configuration_of_something_else(content: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="here: expected the configuration of a run"):
+        configuration_from_json(content, "here")
+
+
+def test_model_depends_on_the_seed_alone() -> None:
+    config = ModelConfig(5, hidden_size=4)
+    first, again, other = (make_model(config, TrainingConfig(seed=seed)).state_dict() for seed in (1, 1, 2))
+    assert all(first[name].equal(again[name]) for name in first)
+    assert not any(first[name].equal(other[name]) for name in first)
+
+
+def test_numpy_integers() -> None:
+    """They are integers, and become Python's own, which JSON can hold."""
+    training = TrainingConfig(epochs=np.int64(3), seed=np.uint8(4))  # type: ignore[arg-type]
+    assert training == TrainingConfig(epochs=3, seed=4)
+    assert {type(training.epochs), type(training.seed)} == {int}
