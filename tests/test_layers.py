@@ -1,0 +1,61 @@
+"""The rooms of the package: arrows go down only, in a circle nowhere; imports inside functions count as any other."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from graphlib import TopologicalSorter
+
+from grimp import ImportGraph, Layer, build_graph
+
+from tests.support import ROOT
+
+# Each floor uses those below it only; rooms side by side do not use each other, except on the lowest floor.
+FLOORS = [
+    Layer("cli"),
+    Layer("serving", "training"),
+    Layer("evaluation"),
+    Layer("runs"),
+    Layer("logs", "recommender"),
+    Layer("data"),
+    Layer("nn"),
+    Layer("ops"),
+    Layer("batch", "checks", "files", "memory", "observer", "version", independent=False),
+]
+
+
+@cache
+def imports() -> ImportGraph:
+    return build_graph("tagnn_fast", cache_dir=None)
+
+
+def test_every_module_has_a_floor() -> None:
+    rooms = {f"tagnn_fast.{name}" for floor in FLOORS for name in floor.module_tails}
+    assert imports().find_children("tagnn_fast") == rooms
+
+
+def test_arrows_go_down() -> None:
+    illegal = imports().find_illegal_dependencies_for_layers(layers=FLOORS, containers={"tagnn_fast"})
+    routes = [
+        " -> ".join([min(route.heads), *route.middle, min(route.tails)])
+        for dependency in illegal
+        for route in dependency.routes
+    ]
+    assert not routes
+
+
+def test_no_cycle() -> None:
+    modules = imports().modules
+    # Raises an error that names a cycle.
+    TopologicalSorter({name: imports().find_modules_directly_imported_by(name) for name in modules}).prepare()
+
+
+def test_nobody_imports_the_root() -> None:
+    """It is the front door of those outside."""
+    assert not imports().find_modules_that_directly_import("tagnn_fast")
+
+
+def test_every_room_is_installed() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "tagnn_fast").rglob("__init__.py")}
+    assert set(options["tool"]["setuptools"]["packages"]) == folders
