@@ -68,19 +68,22 @@ def unit_of(text: str) -> str | None:
 def _number(rows: Table, digits: int) -> Table:
     """Numbers of a unit, of which 10^-digits are a microsecond; by text, since fractions of numbers are not exact."""
     rows = _others(rows.mutate(plain=_matching(_.text, rf"\d{{1,{18 - max(digits, 0)}}}")), _NUMBER)
-    plain = _number_of(_.plain)
-    plain = plain * 10**digits if digits >= 0 else plain // 10**-digits
+    # Not by a division, which engines compute in floating point: 0.999 of a microsecond became another one.
+    plain = _number_of(_.plain) * 10**digits if digits >= 0 else _number_of(_without_last(_.plain, -digits))
     parts = rows.mutate(
         whole=_.stripped.re_extract(r"^-?(\d*)", 1),
         fraction=ibis.ifelse(_.stripped.contains("."), _.stripped.re_extract(r"\.(\d*)$", 1), ""),
     )
-    if digits >= 0:
-        number = _.whole + (_.fraction + "0" * digits).substr(0, digits)
-    else:
-        number = "0" + _.whole.substr(0, ibis.greatest(_.whole.length() + digits, 0))
+    scaled = _.whole + (_.fraction + "0" * digits).substr(0, digits)
+    number = scaled if digits >= 0 else _without_last(_.whole, -digits)
     parts = parts.mutate(number=_number_of(number))  # null beyond 64 bits
     other = ibis.ifelse(_.stripped.startswith("-"), -_.number, _.number)
     return parts.mutate(time=ibis.ifelse(_.plain.notnull(), plain, other), local=ibis.literal(False))
+
+
+def _without_last(text: StringValue, digits: int) -> StringValue:
+    """The digits of a text without so many at its end, "0" where there are no more."""
+    return "0" + text.substr(0, ibis.greatest(text.length() - digits, 0))
 
 
 def _iso(rows: Table) -> Table:
