@@ -78,9 +78,14 @@ def encode(model: TAGNNPP, sessions: int = BATCH) -> tuple[ops.SessionGraph, Enc
     return model.graph(items, offsets, None), encoded, targets
 
 
+def with_floats(encoded: EncodedSessions, session: Tensor, keys: Tensor, values: Tensor) -> EncodedSessions:
+    """The same sessions with other vectors."""
+    return encoded._replace(session=session, keys=keys, values=values)
+
+
 def target_attention_work(encoded: EncodedSessions, items: int) -> float:
     """Multiply-adds of one pass over the catalogue: two products for each node, one for each session."""
-    nodes = int((encoded.clicks > 0).sum())
+    nodes = int((encoded.click_counts > 0).sum())
     return float((2 * nodes + encoded.session.shape[0]) * items * encoded.session.shape[1])
 
 
@@ -118,18 +123,18 @@ def encoder_calls(model: TAGNNPP, graph: ops.SessionGraph) -> list[Call]:
 
 def target_attention_calls(encoded: EncodedSessions, table: Tensor, targets: Tensor) -> list[Call]:
     """The ops over the catalogue."""
-    tensors, rest = [*encoded[:3], table], encoded[3:]
+    tensors = [*encoded[:3], table]
     work, read = target_attention_work(encoded, table.shape[0]), size_of(*encoded, table)
     scores = encoded.session.shape[0] * table.shape[0] * 4
 
     def score(module: Any, *values: Tensor) -> Tensor:
-        return module.target_attention_scores(*values[:3], *rest, values[3])  # type: ignore[no-any-return]
+        return module.target_attention_scores(with_floats(encoded, *values[:3]), values[3])  # type: ignore[no-any-return]
 
     def best(module: Any, *values: Tensor) -> Tensor:
-        return module.target_attention_topk(*values[:3], *rest, values[3], TOP)[0]  # type: ignore[no-any-return]
+        return module.target_attention_topk(with_floats(encoded, *values[:3]), values[3], TOP)[0]  # type: ignore[no-any-return]
 
     def losses(module: Any, *values: Tensor) -> Tensor:
-        return module.target_attention_cross_entropy(*values[:3], *rest, values[3], targets)  # type: ignore[no-any-return]
+        return module.target_attention_cross_entropy(with_floats(encoded, *values[:3]), values[3], targets)  # type: ignore[no-any-return]
 
     return [
         Call("target_attention_scores", score, tensors, work, read + scores),

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from gpu_inputs import BATCH, PRECISIONS, encode, random_model, target_attention_work, trained_model
+from gpu_inputs import BATCH, PRECISIONS, encode, random_model, target_attention_work, trained_model, with_floats
 from gpu_rates import Rates, extra_memory, measure_rates, timed
 from inputs import PADDED_LENGTH, sample_batch
 from peers import node_log_sum_exp, node_scores, padded_nodes, padded_positions, padded_target_attention
@@ -27,14 +27,13 @@ CHUNK = 8192  # items that a chunked peer scores at once
 
 def plain_losses(encoded: EncodedSessions, targets: Tensor) -> dict[str, Callable[..., Tensor]]:
     """The loss in plain PyTorch, as functions of session vectors, keys, values and table: every way worth compiling."""
-    rest = encoded[3:]
-    place, mask = padded_nodes(encoded.clicks, encoded.slot_offsets)
+    place, mask = padded_nodes(encoded.click_counts, encoded.slot_offsets)
     compiled_scores = torch.compile(reference._scores, dynamic=False)
     compiled_nodes = torch.compile(node_scores, dynamic=False)
     compiled_chunk = torch.compile(node_log_sum_exp, dynamic=False)
 
     def segments(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
-        return cross_entropy(function(*values[:3], *rest, values[3], False).float(), targets)
+        return cross_entropy(function(with_floats(encoded, *values[:3]), values[3], False).float(), targets)
 
     def padded(session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:
         return cross_entropy(compiled_nodes(session, keys[place], values[place], mask, table).float(), targets)
@@ -49,7 +48,7 @@ def plain_losses(encoded: EncodedSessions, targets: Tensor) -> dict[str, Callabl
         return (torch.stack(parts).logsumexp(0) - target).mean()
 
     def reference_loss(*values: Tensor) -> Tensor:
-        return reference.target_attention_cross_entropy(*values[:3], *rest, values[3], targets).mean()
+        return reference.target_attention_cross_entropy(with_floats(encoded, *values[:3]), values[3], targets).mean()
 
     return {
         "plain, chunked": reference_loss,
@@ -105,7 +104,7 @@ def native_loss_rows(model: TAGNNPP, rates: Rates) -> list[dict[str, Any]]:
     work = target_attention_work(encoded, table.shape[0])
 
     def loss(*values: Tensor) -> Tensor:
-        return ops.target_attention_cross_entropy(*values[:3], *encoded[3:], values[3], targets).mean()
+        return ops.target_attention_cross_entropy(with_floats(encoded, *values[:3]), values[3], targets).mean()
 
     rows = []
     for precision, setting in PRECISIONS.items():

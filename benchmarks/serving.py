@@ -67,7 +67,7 @@ def measure(folder: Path, what: str) -> dict[str, float]:
     sessions = [torch.randint(1, len(run.vocabulary), (CLICKS,), generator=generator) for _ in range(64)]
     if what == "kernel":
         encoded = [model.encode(items, offsets) for items in sessions]
-        calls = [lambda e=e: target_attention_topk(*e, model.item_embedding.weight[1:], K) for e in encoded]
+        calls = [lambda e=e: target_attention_topk(e, model.item_embedding.weight[1:], K) for e in encoded]
     else:
         calls = [lambda items=items: served(7 * items, offsets, K) for items in sessions]
     for call in calls[:20]:

@@ -30,8 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from inputs import ITEMS, PADDED_LENGTH, sample_batch
 from peers import padded_positions, padded_target_attention
 from tagnn_fast import ops
-from tagnn_fast.ops import reference, session_graph
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.ops import encoded_sessions, reference, session_graph
 from tagnn_fast.runs.run import open_run
 
 HIDDEN = 100
@@ -65,7 +64,7 @@ class Inputs:
             rows = self.graph.node_items.shape[0]
             values = [0.3 * torch.randn(size, HIDDEN) for size in (case.sessions, rows, rows, case.items)]
             *encoded, self.table = values
-            self.encoded = EncodedSessions(*encoded, self.graph.clicks, self.graph.padding, self.graph.slot_offsets)
+            self.encoded = encoded_sessions(*encoded, self.graph)
         else:
             model = open_run(case.run).load_recommender().model
             with torch.no_grad():
@@ -75,8 +74,7 @@ class Inputs:
                     slots = self.graph.click_nodes, session_graph(*batch).click_nodes
                     for row, value in zip(rows, (encoded.keys, encoded.values), strict=True):
                         row[slots[0]] = value[slots[1]]
-                    session_part = (self.graph.clicks, self.graph.padding, self.graph.slot_offsets)
-                    encoded = EncodedSessions(encoded.session, *rows, *session_part)
+                    encoded = encoded_sessions(encoded.session, *rows, self.graph)
             self.encoded, self.table = encoded, model.item_embedding.weight[1:].detach().clone()
         self.targets = torch.randint(0, self.table.shape[0], (case.sessions,))
 
@@ -87,7 +85,9 @@ class Inputs:
     def node_rows(self, padding: bool) -> tuple[int, int]:
         """Rows of the nominal count, 2U + 1 a session, and those that the native kernel computes."""
         nodes = torch.bincount(
-            reference.owners(self.encoded.slot_offsets, self.encoded.clicks.shape[0])[self.encoded.clicks > 0]
+            reference.owners(self.encoded.slot_offsets, self.encoded.click_counts.shape[0])[
+                self.encoded.click_counts > 0
+            ]
         )
         nominal = int((2 * nodes + 1).sum())
         return nominal, nominal if padding else nominal - 2 * nodes.numel()
@@ -106,11 +106,11 @@ def all_scores(variant: str, inputs: Inputs) -> Callable[[], Tensor]:
     if variant == "published":
         return lambda: published_scores(inputs)
     if variant.startswith("native"):
-        return lambda: ops.target_attention_scores(*inputs.encoded, inputs.table)
+        return lambda: ops.target_attention_scores(inputs.encoded, inputs.table)
     if variant == "plain":
-        return lambda: reference.target_attention_scores(*inputs.encoded, inputs.table)
+        return lambda: reference.target_attention_scores(inputs.encoded, inputs.table)
     function = torch.compile(reference._scores, dynamic=False) if variant == "compiled" else reference._scores
-    return lambda: function(*inputs.encoded, inputs.table, False)
+    return lambda: function(inputs.encoded, inputs.table, False)
 
 
 def make_call(case: Case, inputs: Inputs) -> Callable[[], object]:
@@ -122,13 +122,13 @@ def make_call(case: Case, inputs: Inputs) -> Callable[[], object]:
         return torch.no_grad()(scores)
     if case.task == "top 20":
         if chunked:
-            return lambda: implementation.target_attention_topk(*inputs.encoded, inputs.table, 20)
+            return lambda: implementation.target_attention_topk(inputs.encoded, inputs.table, 20)
         return torch.no_grad()(lambda: scores().topk(20))
     leaves = inputs.leaves()
 
     def loss() -> Tensor:
         if chunked:
-            return implementation.target_attention_cross_entropy(*inputs.encoded, inputs.table, inputs.targets).mean()
+            return implementation.target_attention_cross_entropy(inputs.encoded, inputs.table, inputs.targets).mean()
         return torch.nn.functional.cross_entropy(scores(), inputs.targets)
 
     return lambda: torch.autograd.grad(loss(), leaves)

@@ -65,7 +65,7 @@ def main(
         states = [value.detach().requires_grad_() for value in encoded[:3]]
         table = model.item_embedding.weight[1:]
         leaf = table.detach().requires_grad_()
-        losses = ops.target_attention_cross_entropy(*EncodedSessions(*states, *encoded[3:]), leaf, batch.targets - 1)
+        losses = ops.target_attention_cross_entropy(EncodedSessions(*states, *encoded[3:]), leaf, batch.targets - 1)
         losses.mean().backward()
         spend("target attention")
         torch.autograd.backward([*encoded[:3], table], [*(state.grad for state in states), leaf.grad])

@@ -89,7 +89,7 @@ class Recommender:
         table = self.model.item_embedding.weight[1:] if self._rounded_table is None else self._rounded_table
         before = torch.cat([offsets.new_zeros(1), (items != 0).cumsum(0)])[offsets]  # known clicks before each session
         excluded = (items[items != 0] - 1, before) if exclude_clicked else (None, None)
-        scores, rows = ops.target_attention_topk(*encoded, table, k, None, *excluded)
+        scores, rows = ops.target_attention_topk(encoded, table, k, None, *excluded)
         # A score that is not a number sorts first, so that none can hide behind the best k.
         if not bool((torch.isfinite(scores) | (rows < 0)).all() & torch.isfinite(encoded.session).all()):
             raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")

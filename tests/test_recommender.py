@@ -67,7 +67,7 @@ def test_bfloat16_table() -> None:
     inputs = batch(SESSIONS)
     before = exact.topk(*inputs, 5)
     encoded, table = exact.model.encode(*inputs), exact.model.item_embedding.weight[1:].bfloat16().double()
-    expected, rows = target_attention_topk(*encoded, table, 5)
+    expected, rows = target_attention_topk(encoded, table, 5)
     actual = rounded.topk(*inputs, 5)
     assert torch.equal(actual.scores, expected)
     assert torch.equal(actual.items, rows + 1)

@@ -51,15 +51,7 @@ class SessionModel(nn.Module):
         if not torch.jit.is_scripting():
             self._check(items, offsets, padded_length)
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_scores(
-            encoded.session,
-            encoded.keys,
-            encoded.values,
-            encoded.clicks,
-            encoded.padding,
-            encoded.slot_offsets,
-            self.item_embedding.weight[1:],
-        )
+        return ops.target_attention_scores(encoded, self.item_embedding.weight[1:])
 
     @torch.jit.export
     def topk(
@@ -84,12 +76,7 @@ class SessionModel(nn.Module):
             k = int(k)  # NumPy's integers are integers too
         encoded = self.encode(items, offsets, padded_length)
         scores, rows = ops.target_attention_topk(
-            encoded.session,
-            encoded.keys,
-            encoded.values,
-            encoded.clicks,
-            encoded.padding,
-            encoded.slot_offsets,
+            encoded,
             self.item_embedding.weight[1:],
             k,
             candidates - 1 if candidates is not None else None,
@@ -116,7 +103,7 @@ class SessionModel(nn.Module):
         Values are unchecked, as in encode: nothing waits for a GPU, and clicks after the last session count for none.
         """
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_cross_entropy(*encoded, self.item_embedding.weight[1:], targets - 1)
+        return ops.target_attention_cross_entropy(encoded, self.item_embedding.weight[1:], targets - 1)
 
     @torch.jit.ignore
     def _check(

@@ -2,14 +2,13 @@
 
 from typing import Optional
 
-import torch
 from torch import Tensor
 
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 
 
 class SRGNN(SessionModel):
@@ -22,12 +21,9 @@ class SRGNN(SessionModel):
         self.reset_parameters()
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
-        """See the base class. There are no slots to attend to: sessions score by their vectors alone."""
+        """See the base class. Sessions score by their vectors alone."""
         graph = self.graph(items, offsets, padded_length)
         nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
         nodes = self.propagation(nodes, graph)
         session = self.readout(nodes, graph)  # (sessions, hidden)
-        no_nodes, no_padding = nodes[:0], torch.zeros_like(graph.padding)
-        return EncodedSessions(
-            session, no_nodes, no_nodes, graph.clicks[:0], no_padding, torch.zeros_like(graph.slot_offsets)
-        )
+        return encoded_without_nodes(session)

@@ -8,7 +8,7 @@ from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.ops.graph import EncodedSessions, encoded_sessions
 
 
 class TAGNN(SessionModel):
@@ -29,4 +29,4 @@ class TAGNN(SessionModel):
         nodes = self.propagation(nodes, graph)
         session = self.readout(nodes, graph)  # (sessions, hidden)
         keys = self.target_projection(nodes)
-        return EncodedSessions(session, keys, nodes, graph.clicks, graph.padding, graph.slot_offsets)
+        return encoded_sessions(session, keys, nodes, graph)

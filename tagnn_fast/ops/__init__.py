@@ -1,7 +1,7 @@
 """The native ops: one file each, with wrapper, fake kernel and autograd formula."""
 
 from tagnn_fast.ops.gated_propagation import gated_propagation
-from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
+from tagnn_fast.ops.graph import EncodedSessions, SessionGraph, encoded_sessions, encoded_without_nodes
 from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
 from tagnn_fast.ops.session_graph import session_graph
@@ -15,6 +15,8 @@ from tagnn_fast.ops.target_attention import (
 __all__ = [
     "EncodedSessions",
     "SessionGraph",
+    "encoded_sessions",
+    "encoded_without_nodes",
     "gated_propagation",
     "prefix_batch",
     "session_attention",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -15,7 +16,7 @@ class SessionGraph(NamedTuple):
 
     Attributes:
         node_items: item of each node, int64 (slots,); 0 for the padding node.
-        clicks: clicks on each node, int64 (slots,); 0 for the padding node.
+        click_counts: clicks on each node, int64 (slots,); 0 for the padding node.
         neighbour_start: where a node's list begins in ``neighbours``, int64 (2, slots); row 0 for in-neighbours, row 1
             for out-neighbours.
         neighbour_count: how many it has, int64 (2, slots).
@@ -30,7 +31,7 @@ class SessionGraph(NamedTuple):
     """
 
     node_items: Tensor
-    clicks: Tensor
+    click_counts: Tensor
     neighbour_start: Tensor
     neighbour_count: Tensor
     neighbours: Tensor
@@ -42,11 +43,36 @@ class SessionGraph(NamedTuple):
 
 
 class EncodedSessions(NamedTuple):
-    """What target attention needs of a batch; see :func:`tagnn_fast.ops.target_attention_scores`."""
+    """A batch of sessions as target attention takes them (TAGNN, section 3.4).
 
-    session: Tensor  # (sessions, hidden)
-    keys: Tensor  # (slots, hidden)
-    values: Tensor  # (slots, hidden)
-    clicks: Tensor  # (slots,)
-    padding: Tensor  # (sessions,)
-    slot_offsets: Tensor  # (sessions + 1,)
+    A session scores item j, of vector v_j, by session · v_j + Σ_p β_pj (value_p · v_j), β_pj being the softmax of
+    key_p · v_j over its clicks p. Clicks on one item share a node, in the slots of a :class:`SessionGraph`. Padded
+    positions take part in the softmax with logit 0 and value 0.
+
+    Attributes:
+        session: session vectors, float (sessions, hidden).
+        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
+        values: h_p of each node, float (slots, hidden).
+        click_counts: clicks on each node, int64 (slots,); slots without any take no part.
+        padding: padded positions of each session, int64 (sessions,).
+        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+    """
+
+    session: Tensor
+    keys: Tensor
+    values: Tensor
+    click_counts: Tensor
+    padding: Tensor
+    slot_offsets: Tensor
+
+
+def encoded_sessions(session: Tensor, keys: Tensor, values: Tensor, graph: SessionGraph) -> EncodedSessions:
+    """Sessions with session vectors, float (sessions, hidden), and keys and values of nodes, float (slots, hidden)."""
+    return EncodedSessions(session, keys, values, graph.click_counts, graph.padding, graph.slot_offsets)
+
+
+def encoded_without_nodes(session: Tensor) -> EncodedSessions:
+    """Sessions that score by their vectors alone, float (sessions, hidden): there are no slots to attend to."""
+    sessions, rows = session.shape[0], session[:0]
+    integers = torch.zeros(sessions + 1, dtype=torch.int64, device=session.device)
+    return EncodedSessions(session, rows, rows, integers[:0], integers[1:], integers)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
-    from tagnn_fast.ops.graph import SessionGraph
+    from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
 
 
 def rising_offsets(offsets: Tensor, end: int) -> Tensor:
@@ -265,10 +265,10 @@ def session_readout(
     logits = (torch.sigmoid(query + key) @ logit_weight).unsqueeze(1)  # (slots, 1)
 
     # The padded positions share the padding node's logit; they carry no value.
-    is_padding = torch.zeros_like(graph.clicks)
+    is_padding = torch.zeros_like(graph.click_counts)
     is_padding[graph.slot_offsets[:-1][graph.padding > 0]] = 1
     padded = torch.cat([graph.padding, graph.padding.new_zeros(1)])[owner] * is_padding
-    positions = torch.where(is_padding == 1, padded, graph.clicks).unsqueeze(1)
+    positions = torch.where(is_padding == 1, padded, graph.click_counts).unsqueeze(1)
     values = nodes * (is_padding == 0).unsqueeze(1)
     if not normalize:
         return session_sums(positions * logits * values, owner, sessions), last_click
@@ -280,18 +280,10 @@ def session_readout(
     return pooled, last_click
 
 
-def _scores(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
-    table: Tensor,
-    own_item: bool,
-) -> Tensor:
+def _scores(encoded: EncodedSessions, table: Tensor, own_item: bool) -> Tensor:
     """Scores of each session for all rows of `table`, (sessions, items); or, with own_item, for its own row (, 1)."""
-    sessions, owner = session.shape[0], owners(slot_offsets, clicks.shape[0])
+    session, keys, values, click_counts, padding, slot_offsets = encoded
+    sessions, owner = session.shape[0], owners(slot_offsets, click_counts.shape[0])
     table = table.to(torch.promote_types(table.dtype, session.dtype))  # for bfloat16 tables
     if own_item:
         rows = torch.cat([table, table.new_zeros((1, table.shape[1]))]).index_select(0, owner)
@@ -300,15 +292,15 @@ def _scores(
     else:
         direct = session @ table.t()  # (sessions, items)
         logits, values = keys @ table.t(), values @ table.t()  # (slots, items)
-    clicks, padding = clicks.unsqueeze(1), padding.unsqueeze(1)
+    click_counts, padding = click_counts.unsqueeze(1), padding.unsqueeze(1)
     # Under autocast products, and session vectors made by one, are bfloat16; what follows is not.
     direct, logits, values = direct.to(table.dtype), logits.to(table.dtype), values.to(table.dtype)
-    logits = logits + torch.where(clicks == 0, -torch.inf, 0.0).to(logits.dtype)  # faster than masked_fill
+    logits = logits + torch.where(click_counts == 0, -torch.inf, 0.0).to(logits.dtype)  # faster than masked_fill
     # Padded positions have logit 0 and value 0.
     floor = torch.where(padding > 0, 0.0, -torch.inf).to(logits.dtype)
     largest = session_maxima(logits, slot_offsets, floor)  # (sessions + 1, items)
     # Terms beside a largest one of 1: below e^-60 they change nothing, and exp is 25 times slower where it underflows.
-    terms = clicks * (logits - largest.index_select(0, owner)).clamp(min=-60).exp()
+    terms = click_counts * (logits - largest.index_select(0, owner)).clamp(min=-60).exp()
     # The clamp changes nothing where there is padding: the largest is at least the padding's 0.
     total = session_sums(terms, owner, sessions) + padding * (-largest[:sessions].clamp(min=0)).exp()
     attended = session_sums(terms * values, owner, sessions)
@@ -323,29 +315,16 @@ def _chunk_items(slots: int, items: int) -> int:
 
 
 def target_attention_scores(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
+    encoded: EncodedSessions,
     table: Tensor,
 ) -> Tensor:
     """See :func:`tagnn_fast.ops.target_attention_scores`; in chunks of items."""
-    chunk = _chunk_items(keys.shape[0], table.shape[0])
-    scores = []
-    for part in table.split(chunk):
-        scores.append(_scores(session, keys, values, clicks, padding, slot_offsets, part, False))
-    return torch.cat(scores, 1)
+    chunk = _chunk_items(encoded.keys.shape[0], table.shape[0])
+    return torch.cat([_scores(encoded, part, False) for part in table.split(chunk)], 1)
 
 
 def target_attention_topk(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
+    encoded: EncodedSessions,
     table: Tensor,
     k: int,
     candidates: Optional[Tensor] = None,
@@ -353,21 +332,21 @@ def target_attention_topk(
     excluded_offsets: Optional[Tensor] = None,
 ) -> tuple[Tensor, Tensor]:
     """See :func:`tagnn_fast.ops.target_attention_topk`; never holds all scores at once, except under torch.compile."""
-    sessions, items = session.shape[0], table.shape[0]
+    sessions, items, device = encoded.session.shape[0], table.shape[0], table.device
     if candidates is None:
-        candidates = torch.arange(items, device=session.device)
+        candidates = torch.arange(items, device=device)
     else:
         candidates = candidates[(candidates >= 0) & (candidates < items)].unique()
     if excluded is not None and excluded_offsets is not None:
         owner = owners(rising_offsets(excluded_offsets, excluded.shape[0]), excluded.shape[0])
         pairs = (owner * items + excluded)[(excluded >= 0) & (excluded < items)]
-    best = session.new_full((sessions, k), -torch.inf)
-    rows = torch.full((sessions, k), -1, device=session.device)
-    for part in candidates.split(max(k, _chunk_items(keys.shape[0], items), 1)):
-        scores = _scores(session, keys, values, clicks, padding, slot_offsets, table[part], False)
+    best = encoded.session.new_full((sessions, k), -torch.inf)
+    rows = torch.full((sessions, k), -1, device=device)
+    for part in candidates.split(max(k, _chunk_items(encoded.keys.shape[0], items), 1)):
+        scores = _scores(encoded, table[part], False)
         part_rows = part.expand(sessions, -1)
         if excluded is not None:
-            session_rows = torch.arange(sessions, device=session.device).unsqueeze(1) * items + part_rows
+            session_rows = torch.arange(sessions, device=device).unsqueeze(1) * items + part_rows
             left_out = torch.isin(session_rows, pairs)
             scores, part_rows = scores.masked_fill(left_out, -torch.inf), part_rows.masked_fill(left_out, -1)
         scores, candidate_rows = torch.cat([best, scores], 1), torch.cat([rows, part_rows], 1)
@@ -378,32 +357,16 @@ def target_attention_topk(
     return best, rows
 
 
-def target_attention_cross_entropy(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
-    table: Tensor,
-    targets: Tensor,
-) -> Tensor:
+def target_attention_cross_entropy(encoded: EncodedSessions, table: Tensor, targets: Tensor) -> Tensor:
     """See :func:`tagnn_fast.ops.target_attention_cross_entropy`; chunks are recomputed in backward, so none is kept."""
-    chunk = _chunk_items(keys.shape[0], table.shape[0])
+    chunk = _chunk_items(encoded.keys.shape[0], table.shape[0])
 
-    def chunk_log_sum_exp(session: Tensor, keys: Tensor, values: Tensor, part: Tensor) -> Tensor:
-        return _scores(session, keys, values, clicks, padding, slot_offsets, part, False).logsumexp(1)
+    def chunk_log_sum_exp(part: Tensor) -> Tensor:
+        return _scores(encoded, part, False).logsumexp(1)
 
     parts = [
-        checkpoint(
-            chunk_log_sum_exp,
-            *(session, keys, values, part),
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        checkpoint(chunk_log_sum_exp, part, use_reentrant=False, preserve_rng_state=False)
         for part in table.split(chunk)  # one gradient for all parts; a slice's would be as large as the table
     ]
-    target = _scores(
-        session, keys, values, clicks, padding, slot_offsets, table.index_select(0, targets), True
-    ).squeeze(1)
+    target = _scores(encoded, table.index_select(0, targets), True).squeeze(1)
     return torch.stack(parts).logsumexp(0) - target

@@ -42,7 +42,7 @@ def session_readout(
     """
     arguments = (
         nodes,
-        graph.clicks,
+        graph.click_counts,
         graph.slot_offsets,
         graph.num_nodes,
         graph.last_node,
@@ -66,7 +66,7 @@ def session_readout(
 
 
 @torch.library.register_fake("tagnn_fast::session_readout")
-def _(nodes: Tensor, clicks: Tensor, slot_offsets: Tensor, num_nodes: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+def _(nodes: Tensor, click_counts: Tensor, slot_offsets: Tensor, num_nodes: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     slots, hidden = nodes.shape
     sessions = num_nodes.shape[0]
     shapes = ((sessions, hidden), (sessions, hidden), (slots, hidden), (slots,))
@@ -81,13 +81,15 @@ def _(grad_pooled: Tensor, grad_last_click: Tensor, nodes: Tensor, *rest: Any) -
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    nodes, clicks, offsets, num_nodes, last, padding, query_weight, _, key_weight, _, logit_weight, normalize = inputs
+    nodes, click_counts, offsets, num_nodes, last, padding, query_weight, _, key_weight, _, logit_weight, normalize = (
+        inputs
+    )
     _, last_click, activations, coefficients = output
     ctx.mark_non_differentiable(activations, coefficients)
     ctx.set_materialize_grads(False)
     ctx.normalize = normalize
     ctx.save_for_backward(
-        *(nodes, clicks, offsets, num_nodes, last, padding, query_weight, key_weight, logit_weight),
+        *(nodes, click_counts, offsets, num_nodes, last, padding, query_weight, key_weight, logit_weight),
         *(last_click, activations, coefficients),
     )
 

@@ -1,8 +1,6 @@
 """Scores of every item with attention that depends on the item (TAGNN, section 3.4).
 
-score_bj = session_b · v_j + Σ_p β_pj (value_p · v_j), β_pj the softmax of key_p · v_j over the clicks p of session b.
-Padded positions take part in the softmax with logit 0 and value 0. Nothing of size sessions x items is ever held but
-the scores themselves.
+The formula stands at :class:`EncodedSessions`. Nothing of size sessions x items is ever held but the scores themselves.
 """
 
 from __future__ import annotations
@@ -14,26 +12,14 @@ from torch import Tensor
 
 from tagnn_fast.ops import library, reference
 from tagnn_fast.ops.autograd import register_gradient
+from tagnn_fast.ops.graph import EncodedSessions
 
 
-def target_attention_scores(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
-    table: Tensor,
-) -> Tensor:
+def target_attention_scores(encoded: EncodedSessions, table: Tensor) -> Tensor:
     """Scores of all items.
 
     Args:
-        session: session vectors, float (sessions, hidden).
-        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
-        values: h_p of each node, float (slots, hidden).
-        clicks: clicks on each node, int64 (slots,); slots without any take no part.
-        padding: padded positions of each session, int64 (sessions,).
-        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+        encoded: the sessions.
         table: item vectors, float (items, hidden); may be bfloat16 beside float32 sessions, without gradient: its
             values are taken to float32, nothing else is rounded.
 
@@ -45,24 +31,16 @@ def target_attention_scores(
     """
     precision = 0
     if not torch.jit.is_scripting():
-        if not library.has_kernel(session):
-            return reference.target_attention_scores(session, keys, values, clicks, padding, slot_offsets, table)
+        if not library.has_kernel(encoded.session):
+            return reference.target_attention_scores(encoded, table)
         precision = library.precision()
         if not torch.compiler.is_compiling():
-            return _eager_scores(session, keys, values, clicks, padding, slot_offsets, table, precision)  # type: ignore[no-any-return]
-    scores: Tensor = torch.ops.tagnn_fast.target_attention_scores(
-        session, keys, values, clicks, padding, slot_offsets, table, precision
-    )
-    return scores
+            return _eager_scores(*encoded, table, precision)  # type: ignore[no-any-return]
+    return torch.ops.tagnn_fast.target_attention_scores(*encoded, table, precision)  # type: ignore[no-any-return]
 
 
 def target_attention_topk(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
+    encoded: EncodedSessions,
     table: Tensor,
     k: int,
     candidates: Optional[Tensor] = None,
@@ -72,12 +50,7 @@ def target_attention_topk(
     """The best k items of each session, best first, equal scores by row; without gradient.
 
     Args:
-        session: session vectors, float (sessions, hidden).
-        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
-        values: h_p of each node, float (slots, hidden).
-        clicks: clicks on each node, int64 (slots,); slots without any take no part.
-        padding: padded positions of each session, int64 (sessions,).
-        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+        encoded: the sessions.
         table: item vectors, float (items, hidden); bfloat16 as in :func:`target_attention_scores`.
         k: length of the lists.
         candidates: the only rows of `table` to choose from, int64 (any,), in any order; None for all.
@@ -90,41 +63,26 @@ def target_attention_topk(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
+    session, keys, values, click_counts, padding, slot_offsets = encoded
     if torch.is_grad_enabled():
         session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
+        encoded = EncodedSessions(session, keys, values, click_counts, padding, slot_offsets)
     precision = 0
     if not torch.jit.is_scripting():
         if not library.has_kernel(session):
-            return reference.target_attention_topk(
-                session, keys, values, clicks, padding, slot_offsets, table, k, candidates, excluded, excluded_offsets
-            )
+            return reference.target_attention_topk(encoded, table, k, candidates, excluded, excluded_offsets)
         precision = library.precision()
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
-        *(session, keys, values, clicks, padding, slot_offsets, table, k, candidates),
-        *(excluded, excluded_offsets, precision),
+        *encoded, table, k, candidates, excluded, excluded_offsets, precision
     )
     return scores, rows
 
 
-def target_attention_cross_entropy(
-    session: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    clicks: Tensor,
-    padding: Tensor,
-    slot_offsets: Tensor,
-    table: Tensor,
-    targets: Tensor,
-) -> Tensor:
+def target_attention_cross_entropy(encoded: EncodedSessions, table: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of each session's scores over the whole catalogue against its target.
 
     Args:
-        session: session vectors, float (sessions, hidden).
-        keys: W_t h_p of each node, float (slots, hidden); a session without nodes scores by its session vector alone.
-        values: h_p of each node, float (slots, hidden).
-        clicks: clicks on each node, int64 (slots,); slots without any take no part.
-        padding: padded positions of each session, int64 (sessions,).
-        slot_offsets: first slot of each session and the end of the last, int64 (sessions + 1,).
+        encoded: the sessions.
         table: item vectors, float (items, hidden).
         targets: row of `table` that follows each session, int64 (sessions,).
 
@@ -134,27 +92,26 @@ def target_attention_cross_entropy(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
-    arguments = (session, keys, values, clicks, padding, slot_offsets, table, targets)
     precision = 0
     if not torch.jit.is_scripting():
-        if not library.has_kernel(session):
-            return reference.target_attention_cross_entropy(*arguments)
+        if not library.has_kernel(encoded.session):
+            return reference.target_attention_cross_entropy(encoded, table, targets)
         precision = library.precision()
         if not torch.compiler.is_compiling():
-            return _eager_cross_entropy(*arguments, precision)[0]  # type: ignore[no-any-return]
-    losses: Tensor = torch.ops.tagnn_fast.target_attention_cross_entropy(*arguments, precision)[0]
-    return losses
+            return _eager_cross_entropy(*encoded, table, targets, precision)[0]  # type: ignore[no-any-return]
+    losses, _ = torch.ops.tagnn_fast.target_attention_cross_entropy(*encoded, table, targets, precision)
+    return losses  # type: ignore[no-any-return]
 
 
 @torch.library.register_fake("tagnn_fast::target_attention_scores")
-def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, padding: Tensor, *rest: Any) -> Tensor:
+def _(session: Tensor, keys: Tensor, values: Tensor, click_counts: Tensor, padding: Tensor, *rest: Any) -> Tensor:
     return session.new_empty((session.shape[0], rest[1].shape[0]))
 
 
 @torch.library.register_fake("tagnn_fast::target_attention_topk")
-def _(session: Tensor, keys: Tensor, values: Tensor, clicks: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def _(session: Tensor, keys: Tensor, values: Tensor, click_counts: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     shape = (session.shape[0], rest[3])
-    return session.new_empty(shape), clicks.new_empty(shape)
+    return session.new_empty(shape), click_counts.new_empty(shape)
 
 
 @torch.library.register_fake("tagnn_fast::target_attention_cross_entropy")

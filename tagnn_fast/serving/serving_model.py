@@ -219,12 +219,7 @@ class ServingModel(nn.Module):
         if not self.all_items:
             candidates = self.candidates
         scores, rows = ops.target_attention_topk(
-            encoded.session,
-            encoded.keys,
-            encoded.values,
-            encoded.clicks,
-            encoded.padding,
-            encoded.slot_offsets,
+            encoded,
             self._table(),
             k,
             candidates,
@@ -292,15 +287,7 @@ class ServingModel(nn.Module):
     def _scores(self, indices: Tensor, offsets: Tensor) -> Tensor:
         self._expect_offsets(offsets, indices.shape[0])
         encoded = self.model.encode(indices, offsets, None)
-        scores = ops.target_attention_scores(
-            encoded.session,
-            encoded.keys,
-            encoded.values,
-            encoded.clicks,
-            encoded.padding,
-            encoded.slot_offsets,
-            self._table(),
-        )
+        scores = ops.target_attention_scores(encoded, self._table())
         self._expect_finite(scores.isfinite().all())
         return scores
 
@@ -317,11 +304,11 @@ class ServingModel(nn.Module):
         owner = owner.clamp(0, max(sessions - 1, 0))
         vectors = self._table().to(encoded.keys.dtype)[(target_items - 1).clamp(min=0)]  # (sessions, hidden)
         logits = (encoded.keys * vectors.index_select(0, owner)).sum(1)
-        logits = logits.masked_fill(encoded.clicks == 0, -torch.inf)
+        logits = logits.masked_fill(encoded.click_counts == 0, -torch.inf)
         floor = torch.where(encoded.padding > 0, 0.0, -torch.inf).to(logits.dtype)
         largest = floor.scatter_reduce(0, owner, logits, "amax")
         terms = (logits - largest.index_select(0, owner)).exp()
-        total = torch.zeros_like(floor).index_add(0, owner, terms * encoded.clicks)
+        total = torch.zeros_like(floor).index_add(0, owner, terms * encoded.click_counts)
         # Without padding, largest may be far below 0, where this would be 0 times infinity.
         total = total + torch.where(encoded.padding > 0, encoded.padding * (-largest).exp(), 0.0)
         weights = terms / total.index_select(0, owner)

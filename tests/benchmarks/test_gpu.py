@@ -22,7 +22,7 @@ from gpu_rates import Rates
 from peers import node_scores, padded_nodes
 from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.ops import library, reference
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.ops.graph import encoded_sessions
 from tests.support import ROOT, random_tensors, sample_graph
 
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
@@ -103,15 +103,15 @@ def test_peers_compute_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(gpu_loss, "CHUNK", 7)
     graph = sample_graph("ragged")
-    slots, sessions = graph.clicks.shape[0], graph.num_nodes.shape[0]
+    slots, sessions = graph.click_counts.shape[0], graph.num_nodes.shape[0]
     tensors = random_tensors([(sessions, 6), (slots, 6), (slots, 6), (30, 6)], torch.float64)
-    encoded = EncodedSessions(*tensors[:3], graph.clicks, graph.padding, graph.slot_offsets)
+    encoded = encoded_sessions(*tensors[:3], graph)
     targets = torch.arange(sessions)
-    expected = reference.target_attention_cross_entropy(*encoded, tensors[3], targets).mean()
+    expected = reference.target_attention_cross_entropy(encoded, tensors[3], targets).mean()
     for name, loss in gpu_loss.plain_losses(encoded, targets).items():
         # Their softmaxes are in float32.
         torch.testing.assert_close(loss(*tensors).double(), expected, rtol=1e-6, atol=0, msg=name)
-    place, mask = padded_nodes(graph.clicks, graph.slot_offsets)
+    place, mask = padded_nodes(graph.click_counts, graph.slot_offsets)
     scores = node_scores(tensors[0], tensors[1][place], tensors[2][place], mask, tensors[3])
     torch.testing.assert_close(cross_entropy(scores, targets), expected, rtol=1e-6, atol=0)
     nodes = int(graph.num_nodes.sum())

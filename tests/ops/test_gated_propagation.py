@@ -176,7 +176,7 @@ class Propagate(torch.nn.Module):
 
 
 def test_export() -> None:
-    loaded = export_round_trip(Propagate(), "ragged", sample_inputs(sample_graph("ragged").clicks.shape[0], 6))
+    loaded = export_round_trip(Propagate(), "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
     clicks = batch(SESSIONS["285 clicks"])
     inputs = sample_inputs(clicks[0].shape[0], 6)
     assert torch.equal(loaded(*clicks, *inputs), Propagate()(*clicks, *inputs))

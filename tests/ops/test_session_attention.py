@@ -221,7 +221,7 @@ class Attend(torch.nn.Module):
 
 
 def test_export() -> None:
-    loaded = export_round_trip(Attend(), "ragged", sample_inputs(sample_graph("ragged").clicks.shape[0], 6))
+    loaded = export_round_trip(Attend(), "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
     clicks = batch(SESSIONS["285 clicks"])
     inputs = sample_inputs(clicks[0].shape[0], 6)
     assert torch.equal(loaded(*clicks, *inputs), Attend()(*clicks, *inputs))

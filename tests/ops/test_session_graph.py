@@ -52,7 +52,7 @@ def test_definition(name: str, padded_length: int | None) -> None:
         assert graph.last_node[number] == (first + nodes.index(clicks[-1]) if clicks else -1)
         edges = set(pairwise(clicks))
         for index, item in enumerate(nodes):
-            assert graph.clicks[first + index] == clicks.count(item)
+            assert graph.click_counts[first + index] == clicks.count(item)
             senders = sorted(first + nodes.index(sender) for sender, receiver in edges if receiver == item)
             receivers = sorted(first + nodes.index(receiver) for sender, receiver in edges if sender == item)
             assert neighbour_sets(graph, 0, first + index) == senders

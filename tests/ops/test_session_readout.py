@@ -38,7 +38,7 @@ def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, d
 
 
 def graph_arguments(graph: SessionGraph) -> tuple[Tensor, ...]:
-    return graph.clicks, graph.slot_offsets, graph.num_nodes, graph.last_node, graph.padding
+    return graph.click_counts, graph.slot_offsets, graph.num_nodes, graph.last_node, graph.padding
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -165,7 +165,7 @@ class Read(torch.nn.Module):
 
 
 def test_export() -> None:
-    loaded = export_round_trip(Read(), "ragged", sample_inputs(sample_graph("ragged").clicks.shape[0], 6))
+    loaded = export_round_trip(Read(), "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
     clicks = batch(SESSIONS["285 clicks"])
     inputs = sample_inputs(clicks[0].shape[0], 6)
     for actual, expected in zip(loaded(*clicks, *inputs), Read()(*clicks, *inputs), strict=True):

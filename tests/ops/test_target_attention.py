@@ -16,6 +16,7 @@ from torch import Tensor
 from tagnn_fast import ops
 from tagnn_fast.ops import (
     SessionGraph,
+    encoded_sessions,
     reference,
     session_graph,
     target_attention_cross_entropy,
@@ -55,7 +56,7 @@ def sample_inputs(
 
 def sample_targets(graph: SessionGraph, items: int) -> Tensor:
     """First and last items among them."""
-    return torch.arange(-1, graph.num_nodes.shape[0] - 1, device=graph.clicks.device) % items
+    return torch.arange(-1, graph.num_nodes.shape[0] - 1, device=graph.click_counts.device) % items
 
 
 def written_out(graph: SessionGraph, session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def written_out(graph: SessionGraph, session: Tensor, keys: Tensor, values: Tens
     rows = []
     for number, padding in enumerate(graph.padding.tolist()):
         first, end = graph.slot_offsets[number : number + 2].tolist()
-        positions = torch.arange(first, end, device=table.device).repeat_interleave(graph.clicks[first:end])
+        positions = torch.arange(first, end, device=table.device).repeat_interleave(graph.click_counts[first:end])
         zeros = table.new_zeros(padding, table.shape[1])
         logits = torch.cat([keys[positions], zeros]) @ table.t()  # (positions, items)
         attended = torch.einsum("pi,pd->id", logits.softmax(0), torch.cat([values[positions], zeros]))
@@ -72,18 +73,14 @@ def written_out(graph: SessionGraph, session: Tensor, keys: Tensor, values: Tens
     return scores + 0 * (keys.sum() + values.sum() + table.sum())  # none of them may matter
 
 
-def graph_part(graph: SessionGraph) -> tuple[Tensor, Tensor, Tensor]:
-    return graph.clicks, graph.padding, graph.slot_offsets
-
-
 def scores_of(graph: SessionGraph, implementation: str = "native") -> Callable[..., Tensor]:
     function = IMPLEMENTATIONS[implementation].target_attention_scores
-    return lambda session, keys, values, table: function(session, keys, values, *graph_part(graph), table)
+    return lambda *inputs: function(encoded_sessions(*inputs[:3], graph), inputs[3])
 
 
 def losses_of(graph: SessionGraph, items: int, implementation: str = "native") -> Callable[..., Tensor]:
     function, targets = IMPLEMENTATIONS[implementation].target_attention_cross_entropy, sample_targets(graph, items)
-    return lambda session, keys, values, table: function(session, keys, values, *graph_part(graph), table, targets)
+    return lambda *inputs: function(encoded_sessions(*inputs[:3], graph), inputs[3], targets)
 
 
 def losses_written_out(graph: SessionGraph, items: int) -> Callable[..., Tensor]:
@@ -146,7 +143,7 @@ def test_precisions(hidden: int, precision: int, bound: float, device: str) -> N
     targets = sample_targets(graph, 200)
     expected = outputs_and_gradients(losses_of(graph, 200, "plain"), inputs)
     session, keys, values, table = (value.float() for value in inputs)
-    arguments = session, keys, values, *graph_part(graph), table
+    arguments = *encoded_sessions(session, keys, values, graph), table
     losses, normalizer = OPS.target_attention_cross_entropy(*arguments, targets, precision)
     (weights,) = random_tensors([tuple(losses.shape)], torch.float32, device)
     backward = OPS.target_attention_cross_entropy_backward
@@ -193,7 +190,7 @@ def test_not_a_number(device: str) -> None:
     scores = scores_of(graph)(*inputs)
     assert scores.isnan().any(1).tolist() == [False] * 3 + [True] + [False] * 4
     assert losses_of(graph, 150)(*inputs).isnan().tolist() == scores.isnan().any(1).tolist()
-    best, rows = ops.target_attention_topk(*inputs[:3], *graph_part(graph), inputs[3], 3)
+    best, rows = ops.target_attention_topk(encoded_sessions(*inputs[:3], graph), inputs[3], 3)
     assert best.isnan().any(1).tolist() == scores.isnan().any(1).tolist()
     assert rows[3].tolist() == [0, 1, 2]
 
@@ -211,7 +208,7 @@ def test_gradcheck(device: str) -> None:
 def test_opcheck(name: str, device: str) -> None:
     graph = sample_graph(name, 5, device)
     session, keys, values, table = (value.requires_grad_() for value in sample_inputs(graph, 4, 9, device=device))
-    arguments, targets = (session, keys, values, *graph_part(graph), table), sample_targets(graph, 9)
+    arguments, targets = (*encoded_sessions(session, keys, values, graph), table), sample_targets(graph, 9)
     torch.library.opcheck(OPS.target_attention_scores.default, arguments)
     torch.library.opcheck(OPS.target_attention_cross_entropy.default, (*arguments, targets))
     with torch.no_grad():
@@ -258,12 +255,12 @@ def check_bfloat16_table(dtype: torch.dtype, device: str) -> None:
     for hidden in (3, 37):
         session, keys, values, table = sample_inputs(graph, hidden, 110, dtype, device)
         rounded = table.bfloat16()
-        arguments = session, keys, values, *graph_part(graph)
-        expected = target_attention_scores(*arguments, rounded.to(dtype))
-        assert torch.equal(target_attention_scores(*arguments, rounded), expected)
-        assert_near(reference.target_attention_scores(*arguments, rounded), expected, 1e-5)
-        actual = ops.target_attention_topk(*arguments, rounded, 5)
-        for value, other in zip(actual, ops.target_attention_topk(*arguments, rounded.to(dtype), 5), strict=True):
+        encoded = encoded_sessions(session, keys, values, graph)
+        expected = target_attention_scores(encoded, rounded.to(dtype))
+        assert torch.equal(target_attention_scores(encoded, rounded), expected)
+        assert_near(reference.target_attention_scores(encoded, rounded), expected, 1e-5)
+        actual = ops.target_attention_topk(encoded, rounded, 5)
+        for value, other in zip(actual, ops.target_attention_topk(encoded, rounded.to(dtype), 5), strict=True):
             assert torch.equal(value, other)
 
 
@@ -285,11 +282,8 @@ def scripted(
     items: Tensor, offsets: Tensor, session: Tensor, keys: Tensor, table: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
     graph = session_graph(items, offsets, None)
-    scores = target_attention_scores(session, keys, keys, graph.clicks, graph.padding, graph.slot_offsets, table)
-    losses = target_attention_cross_entropy(
-        session, keys, keys, graph.clicks, graph.padding, graph.slot_offsets, table, targets
-    )
-    return scores, losses
+    encoded = encoded_sessions(session, keys, keys, graph)
+    return target_attention_scores(encoded, table), target_attention_cross_entropy(encoded, table, targets)
 
 
 def test_script() -> None:
@@ -297,17 +291,17 @@ def test_script() -> None:
     session, keys, _, table = sample_inputs(graph, 6, 20)
     targets = sample_targets(graph, 20)
     scores, losses = script_round_trip(scripted)(*clicks, session, keys, table, targets)
-    arguments = session, keys, keys, *graph_part(graph), table
-    assert torch.equal(scores, target_attention_scores(*arguments))
-    assert torch.equal(losses, target_attention_cross_entropy(*arguments, targets))
+    encoded = encoded_sessions(session, keys, keys, graph)
+    assert torch.equal(scores, target_attention_scores(encoded, table))
+    assert torch.equal(losses, target_attention_cross_entropy(encoded, table, targets))
 
 
 class Score(torch.nn.Module):
     def forward(self, items: Tensor, offsets: Tensor, keys: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         graph, (table,) = session_graph(items, offsets), parameters
         session = table.new_zeros((offsets.shape[0] - 1, table.shape[1]))
-        arguments = session, keys, keys, *graph_part(graph), table
-        return target_attention_scores(*arguments), ops.target_attention_topk(*arguments, 3)[1]
+        encoded = encoded_sessions(session, keys, keys, graph)
+        return target_attention_scores(encoded, table), ops.target_attention_topk(encoded, table, 3)[1]
 
 
 def test_export() -> None:
@@ -357,7 +351,7 @@ from tagnn_fast.ops import *
 items, offsets = torch.randint(1, 43098, (2048,)), torch.arange(513) * 4
 graph = session_graph(items, offsets)
 inputs = [torch.randn(rows, 100, requires_grad=True) for rows in (512, 2048, 2048, 43097)]
-arguments = *inputs[:3], graph.clicks, graph.padding, graph.slot_offsets, inputs[3]
+arguments = encoded_sessions(*inputs[:3], graph), inputs[3]
 def status(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1])
 target_attention_topk(*arguments, 1)  # threads have started
@@ -394,7 +388,7 @@ def test_memory() -> None:
 def test_errors(position: int, value: Tensor, message: str) -> None:
     graph = sample_graph("one click")
     session, keys, values, table = sample_inputs(graph, 4, 9)
-    arguments = [session, keys, values, *graph_part(graph), table, sample_targets(graph, 9)]
+    arguments = [*encoded_sessions(session, keys, values, graph), table, sample_targets(graph, 9)]
     arguments[position] = value
     with pytest.raises(RuntimeError) as error:
         OPS.target_attention_cross_entropy(*arguments)

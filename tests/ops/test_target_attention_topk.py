@@ -9,19 +9,21 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.ops import SessionGraph, reference
+from tagnn_fast.ops import EncodedSessions, SessionGraph, encoded_sessions, encoded_without_nodes, reference
 from tests.support import CAPABILITIES, DEVICES, assert_near, capability, random_tensors, sample_graph
 
 IMPLEMENTATIONS = {"native": ops, "plain": reference}
 
 
-def sample_arguments(graph: SessionGraph, items: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+def sample_arguments(
+    graph: SessionGraph, items: int, dtype: torch.dtype = torch.float64
+) -> tuple[EncodedSessions, Tensor]:
     """Multiples of 1/4, whose products are exact: equal items score equally whatever the order of sums."""
     slots, sessions = graph.node_items.shape[0], graph.num_nodes.shape[0]
     shapes = [(sessions, 6), (slots, 6), (slots, 6), (items, 6)]
-    values = random_tensors(shapes, dtype, str(graph.clicks.device))
+    values = random_tensors(shapes, dtype, str(graph.click_counts.device))
     session, keys, states, table = [(2 * value).round() / 4 for value in values]
-    return session, keys, states, graph.clicks, graph.padding, graph.slot_offsets, table
+    return encoded_sessions(session, keys, states, graph), table
 
 
 def sorted_rows(scores: Tensor, k: int, allowed: Callable[[int, int], bool]) -> list[list[int]]:
@@ -122,10 +124,8 @@ def test_threads(threads: int) -> None:
 def test_infinite_scores(implementation: str, device: str) -> None:
     """Items that score minus infinity are still items."""
     session, table = torch.tensor([[1.0]]), torch.tensor([[2.0], [-torch.inf], [3.0], [torch.inf]])
-    none, counts = torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64)
-    graph = counts, torch.zeros(1, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
-    arguments = (value.to(device) for value in (session, none, none, *graph, table))
-    best, rows = IMPLEMENTATIONS[implementation].target_attention_topk(*arguments, 4)
+    encoded = encoded_without_nodes(session.to(device))
+    best, rows = IMPLEMENTATIONS[implementation].target_attention_topk(encoded, table.to(device), 4)
     assert rows.tolist() == [[3, 2, 0, 1]]
     assert best.tolist() == [[torch.inf, 3.0, 2.0, -torch.inf]]
 
