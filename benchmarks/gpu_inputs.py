@@ -62,7 +62,7 @@ def trained_model(run: str) -> TAGNNPP:
     """A run's model."""
     from tagnn_fast.runs.run import open_run
 
-    model = open_run(run).load_recommender("cuda").model
+    model = open_run(run).recommender("cuda").model
     if not isinstance(model, TAGNNPP):
         raise ValueError(f"{run}: expected a tagnn_pp run, got {type(model).__name__}")
     return model

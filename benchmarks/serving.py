@@ -58,7 +58,7 @@ def measure(folder: Path, what: str) -> dict[str, float]:
     offsets = torch.tensor([0, CLICKS])
     run = open_run(folder / "run")
     if what == "kernel":
-        model = run.load_recommender().model
+        model = run.recommender().model
     else:
         start = time.perf_counter()
         served = tagnn_fast.load(folder / "exported", what)

@@ -66,7 +66,7 @@ class Inputs:
             *encoded, self.table = values
             self.encoded = encoded_sessions(*encoded, self.graph)
         else:
-            model = open_run(case.run).load_recommender().model
+            model = open_run(case.run).recommender().model
             with torch.no_grad():
                 encoded = model.encode(*batch)
                 if padded_length is not None:  # a node more in each session; its state does not matter

@@ -36,7 +36,7 @@ def demo(
 
 
 def _recommend(run: Run, dataset: Dataset) -> None:
-    recommender = run.load_recommender()
+    recommender = run.recommender()
     bounds = dataset.test.offsets.tolist()
     for begin, end in pairwise(bounds[:4]):
         clicked = dataset.test.clicks[begin:end]

@@ -52,7 +52,7 @@ def test_figures(run: Run, dataset: Dataset) -> dict[str, dict[str, float]]:
     with progress_bar() as progress:
         observer = ProgressObserver(progress)
         observer.begin(run.training.architecture, len(examples))
-        figures = evaluate_model(run.load_recommender(), examples, observer.advance)
+        figures = evaluate_model(run.recommender(), examples, observer.advance)
         run.log_test_read("evaluate", dataset.name, figures)
         rows[run.training.architecture] = main_figures(figures)
         baselines = {

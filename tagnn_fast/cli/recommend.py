@@ -51,7 +51,7 @@ def recommend(
     """
     if bool(items) == bool(input) or bool(input) != bool(output):
         raise ValueError("recommend: expected item ids, or --input and --output")
-    recommender = open_run(run).load_recommender()
+    recommender = open_run(run).recommender()
     if items:
         answer = recommender.recommend([items], k, exclude_clicked)
         console.print(recommendation_table(answer, items, recommender.vocabulary))

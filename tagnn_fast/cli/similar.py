@@ -17,7 +17,7 @@ def similar(
     k: Annotated[int, typer.Option("--k", "-k", help="How many items to show for each, if there are so many.")] = 20,
 ) -> None:
     """Show the items most like each of some items, by the cosine of the model's item vectors."""
-    recommender = open_run(run).load_recommender()
+    recommender = open_run(run).recommender()
     vocabulary = recommender.vocabulary
     for item in items:
         found = recommender.similar([item], k)

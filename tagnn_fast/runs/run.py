@@ -102,7 +102,7 @@ class Run:
         except (SafetensorError, ValueError) as error:
             raise ValueError(f"{self.weights}: expected a safetensors file with its epoch, got {error}") from None
 
-    def load_recommender(self, device: str | torch.device = "cpu", bfloat16_table: bool = False) -> Recommender:
+    def recommender(self, device: str | torch.device = "cpu", bfloat16_table: bool = False) -> Recommender:
         """The run's model, ready to recommend.
 
         Args:
@@ -209,7 +209,7 @@ def grown_weights(
         )
     torch.manual_seed(training.seed)
     weights = make_model(model, training).state_dict()
-    for name, value in before.load_recommender().model.state_dict().items():
+    for name, value in before.recommender().model.state_dict().items():
         weights[name][: len(value)] = value  # only the item table has more rows
     return weights
 

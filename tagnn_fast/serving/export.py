@@ -51,7 +51,7 @@ def export_run(run: Run, folder: Path, k_max: int = 1000, bfloat16_table: bool =
     """
     if k_max < 1:
         raise ValueError(f"k_max: expected 1 or more, got {k_max}")
-    recommender = run.load_recommender()
+    recommender = run.recommender()
     model = ServingModel(recommender.model, recommender.vocabulary, bfloat16_table).eval()
     k_max = min(k_max, len(run.vocabulary))
     with new_folder(folder) as temporary:

@@ -54,8 +54,8 @@ class Fuzzer:
         self.counts: collections.Counter[str] = collections.Counter()
         self._folder = folder
         self._recommenders = {
-            str: open_run(write_run(folder / "texts", TEXTS)).load_recommender(),
-            int: open_run(write_run(folder / "integers", INTEGERS)).load_recommender(),
+            str: open_run(write_run(folder / "texts", TEXTS)).recommender(),
+            int: open_run(write_run(folder / "integers", INTEGERS)).recommender(),
         }
         self._answers: dict[tuple[object, ...], list[Any]] = {}
 

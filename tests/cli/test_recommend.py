@@ -91,14 +91,14 @@ def answers(path: Path) -> dict[object, list[tuple[object, ...]]]:
 
 def recommended(run: Path, session: Sequence[object], k: int) -> list[tuple[object, ...]]:
     """What the recommender says to a session alone."""
-    rows = open_run(run).load_recommender().recommend([session], k).to_pylist()
+    rows = open_run(run).recommender().recommend([session], k).to_pylist()
     return [tuple(row[name] for name in ("rank", "item", "answer", "skipped")) for row in rows]
 
 
 def test_session(trained: Path, known: list[int]) -> None:
     session = known[3:6]
     printed = succeed("recommend", trained, *session, "-k", 5)
-    expected = open_run(trained).load_recommender().recommend([session], 5).to_pylist()
+    expected = open_run(trained).recommender().recommend([session], 5).to_pylist()
     assert f"after {' '.join(map(str, session))} ┏" in words(printed)
     assert rows(printed) == [[str(row["rank"]), str(row["item"]), f"{row['score']:.4f}"] for row in expected]
     assert len(rows(succeed("recommend", trained, *session))) == 20
@@ -154,7 +154,7 @@ def test_files(
     printed = succeed("recommend", trained, "-k", 4, "--input", path, "--output", output)
     assert f"wrote {output}: 4 items for each of 4 sessions" in words(printed)
 
-    expected = open_run(trained).load_recommender().recommend(sessions, 4).to_pydict()
+    expected = open_run(trained).recommender().recommend(sessions, 4).to_pydict()
     expected["session"] = [(names or range(4))[session] for session in expected["session"]]
     table = read_table(output)
     assert table.column_names == COLUMNS
@@ -199,7 +199,7 @@ def test_many_sessions(trained: Path, known: list[int], tmp_path: Path) -> None:
     answers = read_table(tmp_path / "out.parquet").to_pydict()
     assert answers["session"] == [f"s{number}" for number in range(1100) for _ in range(3)]
     assert answers["rank"] == [1, 2, 3] * 1100
-    recommender = open_run(trained).load_recommender()
+    recommender = open_run(trained).recommender()
     for number in (0, 511, 512, 1024, 1099):
         expected = recommender.recommend([sessions[number]], 3)["item"].to_pylist()
         assert answers["item"][3 * number : 3 * number + 3] == expected
@@ -348,7 +348,7 @@ def test_lists_of_other_types(kind: pa.DataType, trained: Path, known: list[int]
     session = list(map(str, known[:2])) if kind.value_type == pa.string() else known[:2]
     pq.write_table(pa.table({"items": pa.array([session], kind)}), tmp_path / "in.parquet")
     succeed("recommend", trained, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out.parquet")
-    expected = open_run(trained).load_recommender().recommend([known[:2]])["item"].to_pylist()
+    expected = open_run(trained).recommender().recommend([known[:2]])["item"].to_pylist()
     assert read_table(tmp_path / "out.parquet")["item"].to_pylist() == expected
 
 

@@ -15,7 +15,7 @@ from tests.cli.test_recommend import rows
 def test_similar(trained: Path) -> None:
     known = pq.read_table(trained / "items.parquet")["raw_id"].to_pylist()
     printed = succeed("similar", trained, known[3], "-k", 5)
-    expected = open_run(trained).load_recommender().similar([known[3]], 5).to_pylist()
+    expected = open_run(trained).recommender().similar([known[3]], 5).to_pylist()
     assert printed.startswith(f"like {known[3]}\n")
     assert rows(printed) == [[str(row["rank"]), str(row["similar"]), f"{row['cosine']:.4f}"] for row in expected]
     assert len(rows(succeed("similar", trained, known[3]))) == 20

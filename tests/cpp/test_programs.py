@@ -32,7 +32,7 @@ def check(answers: list[Any], expected: tuple[Any, torch.Tensor, list[int]]) -> 
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
 @pytest.mark.parametrize(("architecture", "semantics"), CASES)
 def test_answers(architecture: str, semantics: str, program: str) -> None:
-    recommender, folder = make_run(architecture, semantics).load_recommender(), make_export(architecture, semantics)
+    recommender, folder = make_run(architecture, semantics).recommender(), make_export(architecture, semantics)
     sessions = sample_sessions()
     for k in (1, 20, 1000):
         check(ask(program, folder, sessions, k), eager(recommender, sessions, k))
@@ -41,7 +41,7 @@ def test_answers(architecture: str, semantics: str, program: str) -> None:
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
 def test_strings(program: str) -> None:
     sessions = sample_sessions(strings=True)
-    expected = eager(make_run(strings=True).load_recommender(), sessions, 20)
+    expected = eager(make_run(strings=True).recommender(), sessions, 20)
     check(ask(program, make_export(strings=True), sessions, 20), expected)
     (refused,) = ask(program, make_export(strings=True), [[1, 2]], 20)
     assert refused == {"error": "items: expected strings as the model's ids, got 1"}
@@ -52,7 +52,7 @@ def test_strings(program: str) -> None:
 def test_exclude_clicked(program: str, strings: bool) -> None:
     """The whole list without the session's own items, however long."""
     sessions, folder = sample_sessions(strings), make_export(strings=strings)
-    full = eager(make_run(strings=strings).load_recommender(), sessions, len(make_run().vocabulary))
+    full = eager(make_run(strings=strings).recommender(), sessions, len(make_run().vocabulary))
     for k in (3, 20, 1000):
         expected = without_own(full, sessions, k)
         check(ask(program, folder, sessions, k, exclude_clicked=True), expected)

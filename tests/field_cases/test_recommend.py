@@ -27,7 +27,7 @@ def test_one_bad_id(tmp_path: Path) -> None:
     assert table["answer"] == ["model"] * 9
     assert table["skipped"] == [0] * 3 + [1] * 3 + [0] * 3
     assert table["error"] == [None] * 9
-    recommender = open_run(run).load_recommender()
+    recommender = open_run(run).recommender()
     for place, item in enumerate((214500001, 214500002, 214500003)):
         alone = recommender.recommend([[item]], 3)["item"].to_pylist()
         assert table["item"][3 * place : 3 * place + 3] == alone

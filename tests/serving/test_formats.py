@@ -27,7 +27,7 @@ CASES = [(architecture, semantics) for architecture in ARCHITECTURES for semanti
 @pytest.mark.parametrize(("architecture", "semantics"), CASES)
 def test_integers(architecture: str, semantics: str, format: str) -> None:
     run, sessions = make_run(architecture, semantics), sample_sessions()
-    served, recommender = tagnn_fast.load(make_export(architecture, semantics), format), run.load_recommender()
+    served, recommender = tagnn_fast.load(make_export(architecture, semantics), format), run.recommender()
     for k in (1, 20, 1000):
         assert_same_lists(served.recommend(sessions, k), eager(recommender, sessions, k))
     alone = [served.recommend([session], 20) for session in sessions]
@@ -45,7 +45,7 @@ def test_strings(format: str) -> None:
     run, sessions = make_run(strings=True), sample_sessions(strings=True)
     served = tagnn_fast.load(make_export(strings=True), format)
     for k in (1, 20, 1000):
-        assert_same_lists(served.recommend_strings(sessions, k), eager(run.load_recommender(), sessions, k))
+        assert_same_lists(served.recommend_strings(sessions, k), eager(run.recommender(), sessions, k))
     assert served.recommend(sessions, 20) == served.recommend_strings(sessions, 20)
     by_index = served.forward_indices(torch.tensor([1, 5, 2]), torch.tensor([0, 2, 3]), 3)
     by_name = served.recommend([["item-13", "item-53"], ["item-23"]], 3)
@@ -83,7 +83,7 @@ def test_scores(semantics: str) -> None:
     column = {item: place for place, item in enumerate(served.item_ids().tolist())}
     places = torch.tensor([[column[item] for item in line] for line in ids.tolist()])
     assert_near(scores.gather(1, places), best, 1e-6)
-    model = make_run(semantics=semantics).load_recommender().model
+    model = make_run(semantics=semantics).recommender().model
     indices, offsets = batch([[(item - 3) // 10 for item in session] for session in sessions])
     assert_near(scores, model(indices, offsets).detach(), 1e-6)
 
@@ -96,7 +96,7 @@ def test_explain(architecture: str, semantics: str) -> None:
     sessions = [[13, 23, 13], [33], [43, 999_999, 53, 43], [], [63]]
     targets = torch.tensor([73, 83, 13, 13, 999_999])
     weights = served.explain(*batch(sessions), targets)
-    model = make_run(architecture, semantics).load_recommender().model
+    model = make_run(architecture, semantics).recommender().model
     known = [[1, 2, 1], [3], [4, 5, 4]]
     graph = model.graph(*batch(known), None)
     keys = model.encode(*batch(known)).keys[graph.click_nodes]  # (clicks, hidden)
@@ -123,9 +123,7 @@ def test_bfloat16_table(tmp_path: Path) -> None:
     assert manifest["bfloat16_table"]
     for format in FORMATS:
         served = tagnn_fast.load(tmp_path / "exported", format)
-        assert_same_lists(
-            served.recommend(sessions, 20), eager(run.load_recommender(bfloat16_table=True), sessions, 20)
-        )
+        assert_same_lists(served.recommend(sessions, 20), eager(run.recommender(bfloat16_table=True), sessions, 20))
 
 
 @pytest.mark.parametrize("format", ["program", "compiled"])

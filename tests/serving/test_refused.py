@@ -177,7 +177,7 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for format in ("torchscript", "program"):
         served = tagnn_fast.load(folder, format)
         for k in (9, 10, 20, 2**40):
-            assert_same_lists(served.recommend(sessions, k), eager(run.load_recommender(), sessions, 9))
+            assert_same_lists(served.recommend(sessions, k), eager(run.recommender(), sessions, 9))
             assert sorted(served.recommend([[11, 12]], k, exclude_clicked=True)[0][0]) == sorted({*raw} - {11, 12})
     triton = folder / "triton" / "tagnn_fast"
     assert "dims: [ 9 ]" in (triton / "config.pbtxt").read_text()
@@ -225,7 +225,7 @@ class FirstVersion(torch.nn.Module):
 @pytest.mark.parametrize("strings", [False, True])
 def test_first_version_loads(tmp_path: Path, strings: bool) -> None:
     folder, run = Path(shutil.copytree(make_export(strings=strings), tmp_path / "copied")), make_run(strings=strings)
-    model = ServingModel(run.load_recommender().model, run.vocabulary)
+    model = ServingModel(run.recommender().model, run.vocabulary)
     torch.jit.save(torch.jit.script(FirstVersion(model)), folder / "model.ts")
     change_manifest(folder, lambda manifest: manifest["files"]["model.ts"].update(sha256=sha256(folder / "model.ts")))
     change_manifest(folder, lambda manifest: manifest.update(version=1))

@@ -184,7 +184,7 @@ def test_exclude_clicked(strings: bool, format: str) -> None:
     """The whole list without the session's own items, however long; popularity's lists have none of them either."""
     sessions, run = sample_sessions(strings), make_run(strings=strings)
     served = tagnn_fast.load(make_export(strings=strings), format)
-    full = eager(run.load_recommender(), sessions, len(run.vocabulary))
+    full = eager(run.recommender(), sessions, len(run.vocabulary))
     for k in (1, 20, K_MAX):
         assert_same_lists(served.recommend(sessions, k, exclude_clicked=True), without_own(full, sessions, k))
     items, _, status = served.recommend(sessions, K_MAX, exclude_clicked=True)

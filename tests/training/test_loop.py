@@ -81,7 +81,7 @@ def test_test_figures_are_those_of_the_kept_weights(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     result = train(run, DATASET)
     examples = PrefixExamples(DATASET.test)
-    assert evaluate_model(open_run(run.folder).load_recommender(), examples) == result["test"]
+    assert evaluate_model(open_run(run.folder).recommender(), examples) == result["test"]
 
 
 def test_weights_are_for_whoever_may_read_the_folder(tmp_path: Path) -> None:
@@ -152,14 +152,14 @@ def test_precisions(precision: str, tmp_path: Path) -> None:
     result = train(run, DATASET)
     dtype = torch.float64 if precision == "64-true" else torch.float32
     assert all(value.dtype == dtype for value in load_file(run.weights).values())
-    assert evaluate_model(run.load_recommender(), PrefixExamples(DATASET.test)).keys() == result["test"].keys()
+    assert evaluate_model(run.recommender(), PrefixExamples(DATASET.test)).keys() == result["test"].keys()
 
 
 @pytest.mark.parametrize("architecture", ["tagnn", "sr_gnn"])
 def test_architectures(architecture: str, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", architecture=architecture)
     train(run, DATASET)
-    assert type(run.load_recommender().model).__name__.lower() == architecture.replace("_", "")
+    assert type(run.recommender().model).__name__.lower() == architecture.replace("_", "")
 
 
 def test_without_a_test_set(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_damaged_checkpoint(tmp_path: Path) -> None:
     content = run.weights.read_bytes()
     run.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ValueError, match=r"model.safetensors: expected the tensors that were written, got a damaged"):
-        run.load_recommender()
+        run.recommender()
 
 
 def test_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
