@@ -57,18 +57,46 @@ def check_sessions(items: Tensor, offsets: Tensor, table: Tensor) -> None:
         check_integer_vector(value, name)
         check_same_device(value, name, table)
     check_item_ids(items, "items", table.shape[0] - 1)
+    check_offsets_strictly(offsets, items.numel())
+
+
+def check_offsets_strictly(offsets: Tensor, clicks: int) -> None:
+    """What the networks ask of int64 offsets, (sessions + 1,): to rise from 0 to the number of clicks, at each session.
+
+    Raises:
+        ValueError: where they do not start at 0, fall, or do not end at the number of clicks, or on an empty session.
+    """
     if offsets.numel() == 0:
         raise ValueError("offsets: expected one more than there are sessions, got none")
     first, last = int(offsets[0]), int(offsets[-1])
     if first != 0:
         raise ValueError(f"offsets: expected to start at 0, got {first}")
-    if last != items.numel():
-        raise ValueError(f"offsets: expected to end at the number of clicks {items.numel()}, got {last}")
+    if last != clicks:
+        raise ValueError(f"offsets: expected to end at the number of clicks {clicks}, got {last}")
     lengths = offsets.diff()
     if lengths.numel() > 0 and int(lengths.min()) < 1:
         session = int(lengths.argmin())
         got = "an empty session" if int(lengths[session]) == 0 else f"{int(lengths[session])} clicks"
         raise ValueError(f"offsets: expected at least one click in each session, got {got} at session {session}")
+
+
+def rise_to(offsets: Tensor, clicks: int) -> bool:
+    """Whether offsets, int64 (sessions + 1,), rise from 0 to the number of clicks. TorchScript can compile it."""
+    if offsets.dtype != int64 or offsets.dim() != 1 or offsets.shape[0] == 0:
+        return False
+    return int(offsets[0]) == 0 and int(offsets[-1]) == clicks and bool((offsets.diff() >= 0).all())
+
+
+def check_offsets_leniently(offsets: Tensor, clicks: int) -> None:
+    """What those who recommend ask of offsets, (sessions + 1,): sessions may be empty.
+
+    Raises:
+        TypeError: on a wrong type or dtype.
+        ValueError: on a wrong shape, or where they do not rise from 0 to the number of clicks.
+    """
+    check_integer_vector(offsets, "offsets")
+    if not rise_to(offsets, clicks):
+        raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {clicks}, got others")
 
 
 def check_targets(targets: Tensor, offsets: Tensor, table: Tensor) -> None:

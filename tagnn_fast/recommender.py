@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tagnn_fast import ops
-from tagnn_fast.checks import check_count, check_flag, check_integer_vector
+from tagnn_fast.checks import check_count, check_flag, check_integer_vector, check_offsets_leniently
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.nn.ranking import best_rows
 from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.recommendations import POPULAR, SKIPPED, Recommendations
 
 _SESSIONS = 512  # scored at once
 _CLICKS = 1 << 16  # that these have, unless one has more
@@ -26,12 +27,12 @@ _BLOCK = 1 << 16  # and how many others they are held against at once
 _STEPS = 1 << 24  # from a cosine of 0 to one of 1: float32 holds each
 
 
-class Recommendations(NamedTuple):
+class BestItems(NamedTuple):
     """Best items of each session.
 
     Attributes:
         items: item indices, best first, equal scores by index, int64 (sessions, k), k being at most the number of
-            items. 0 where fewer are left, since clicked ones are excluded.
+            items. 0 where fewer are left to choose from.
         scores: the model's scores, float (sessions, k); for a popular item its clicks in training; -inf for no item.
         known_clicks: clicks of each session on items with a row, int64 (sessions,). Where there are none, the session
             gets the most popular items.
@@ -58,13 +59,20 @@ class Recommender:
         self.model = model.eval()
         self.vocabulary = vocabulary
         self._rounded_table = model.item_embedding.weight[1:].detach().bfloat16() if bfloat16_table else None
-        self._popular = torch.from_numpy(vocabulary.by_popularity())
-        self._clicks = torch.from_numpy(vocabulary.counts)[self._popular - 1]
+        self._counts = torch.from_numpy(vocabulary.counts).double().to(model.item_embedding.weight.device)
 
     @torch.no_grad()
     def topk(
-        self, items: Tensor, offsets: Tensor, k: int, padded_length: int | None = None, exclude_clicked: bool = False
-    ) -> Recommendations:
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        k: int,
+        padded_length: int | None = None,
+        *,
+        candidates: Tensor | None = None,
+        exclude_clicked: bool = False,
+        exclude: Tensor | None = None,
+    ) -> BestItems:
         """The best k items of each session, or all of them where there are no k.
 
         Args:
@@ -72,7 +80,9 @@ class Recommender:
             offsets: first click of each session and the end of the last, int64 (sessions + 1,).
             k: length of the lists, 1 or more.
             padded_length: see :class:`SessionModel`.
+            candidates: the only item indices to choose from, int64 (any,), in any order; 0 does not matter.
             exclude_clicked: recommend to no session what it has clicked on.
+            exclude: item indices that no session gets, int64 (any,); 0 does not matter.
 
         Raises:
             TypeError: on a wrong type or dtype.
@@ -82,52 +92,55 @@ class Recommender:
         """
         k = min(check_count(k, "k"), len(self.vocabulary))
         exclude_clicked = check_flag(exclude_clicked, "exclude_clicked")
-        self._check(items, offsets)
+        for value, name in ((items, "items"), (candidates, "candidates"), (exclude, "exclude")):
+            if value is not None:
+                self._check_indices(value, name)
+        check_offsets_leniently(offsets, items.numel())
         device = self.model.item_embedding.weight.device
         items, offsets = items.to(device), offsets.to(device)
         encoded = self.model.encode(items, offsets, padded_length)
-        table = self.model.item_embedding.weight[1:] if self._rounded_table is None else self._rounded_table
-        before = torch.cat([offsets.new_zeros(1), (items != 0).cumsum(0)])[offsets]  # known clicks before each session
-        excluded = (items[items != 0] - 1, before) if exclude_clicked else (None, None)
-        scores, rows = ops.target_attention_topk(encoded, table, k, None, *excluded)
-        # A score that is not a number sorts first, so that none can hide behind the best k.
-        if not bool((torch.isfinite(scores) | (rows < 0)).all() & torch.isfinite(encoded.session).all()):
-            raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
-        known = before.diff()
-        nothing_known = (known == 0).unsqueeze(1)  # so there is nothing to exclude either
-        return Recommendations(
-            torch.where(nothing_known, self._popular[:k].to(device), rows + 1),
-            torch.where(nothing_known, self._clicks[:k].to(device, scores.dtype), scores),
-            known,
+        best = best_rows(
+            encoded,
+            self.model.item_embedding.weight[1:] if self._rounded_table is None else self._rounded_table,
+            self._counts.to(device),
+            items,
+            offsets,
+            k,
+            candidates.to(device) - 1 if candidates is not None else None,
+            items - 1 if exclude_clicked else None,
+            exclude.to(device) - 1 if exclude is not None else None,
         )
+        if not bool(best.finite & torch.isfinite(encoded.session).all()):
+            raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
+        return BestItems(best.rows + 1, best.scores, best.known_clicks)
 
-    def _check(self, items: Tensor, offsets: Tensor) -> None:
-        check_integer_vector(items, "items")
-        check_integer_vector(offsets, "offsets")
+    def _check_indices(self, items: Tensor, name: str) -> None:
+        check_integer_vector(items, name)
         if items.numel():
             low, high = (int(bound) for bound in items.aminmax())
             if low < 0 or high > len(self.vocabulary):
                 found = low if low < 0 else high
-                raise ValueError(f"items: expected indices in 0..{len(self.vocabulary)}, got {found}")
-        rises = offsets.numel() > 0 and int(offsets[0]) == 0 and int(offsets[-1]) == items.numel()
-        if not rises or bool((offsets.diff() < 0).any()):
-            raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {items.numel()}, got others")
+                raise ValueError(f"{name}: expected indices in 0..{len(self.vocabulary)}, got {found}")
 
     def recommend(
-        self, sessions: Sequence[Sequence[object]] | pa.Array, k: int = 20, exclude_clicked: bool = False
-    ) -> pa.Table:
+        self,
+        sessions: Sequence[Sequence[object]] | pa.Array,
+        k: int = 20,
+        *,
+        candidates: Iterable[object] | pa.Array | None = None,
+        exclude_clicked: bool = False,
+        exclude: Iterable[object] | pa.Array | None = None,
+    ) -> Recommendations:
         """The best k items of each session, in raw ids; fewer where there are no k.
 
         Args:
             sessions: raw item ids of each session, oldest click first, as :meth:`Vocabulary.encode` takes them. Unknown
                 ones are skipped. In an Arrow array of lists, null is a session without clicks.
             k: length of the lists, 1 or more.
+            candidates: raw ids of the only items to choose from, in any order; unknown ones do not matter. None for all
+                items, while nothing is recommended where there are none.
             exclude_clicked: recommend to no session what it has clicked on.
-
-        Returns:
-            A row per recommendation: ``session`` (its number, int64), ``rank`` (from 1, int32), ``item`` (raw id),
-            ``score`` (the model's, or clicks in training, float64), ``answer`` ("model", or "popularity" for sessions
-            without a known item), ``skipped`` (unknown clicks of the session, int64).
+            exclude: raw ids of items that no session gets; unknown ones do not matter.
 
         Raises:
             TypeError: on sessions that are no lists, ids of another type than the data set's, a k that is no int, or an
@@ -138,28 +151,36 @@ class Recommender:
         raw_ids, lengths = _flattened(sessions)
         items = torch.from_numpy(self.vocabulary.encode(raw_ids)).long()
         offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-        parts = [
-            self._recommend(items, torch.from_numpy(offsets[begin : end + 1]), begin, k, exclude_clicked)
-            for begin, end in _batches(offsets)
-        ]
-        return pa.concat_tables(parts).combine_chunks()
+        chosen, excluded = self._indices(candidates, "candidates"), self._indices(exclude, "exclude")
+        answer = Recommendations([], [], [], [], self.vocabulary.integers)
+        for begin, end in _batches(offsets):
+            first, last = offsets[begin], offsets[end]
+            ends = torch.from_numpy(offsets[begin : end + 1] - first)
+            best = self.topk(
+                items[first:last], ends, k, candidates=chosen, exclude_clicked=exclude_clicked, exclude=excluded
+            )
+            self._append(answer, best, ends)
+        return answer
 
-    def _recommend(self, items: Tensor, offsets: Tensor, first: int, k: int, exclude_clicked: bool) -> pa.Table:
-        """What `recommend` gives, for the sessions of these offsets, of which the first has that number."""
-        items, offsets = items[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0]
-        best, scores, known = (value.cpu() for value in self.topk(items, offsets, k, exclude_clicked=exclude_clicked))
-        session, place = (best > 0).nonzero(as_tuple=True)  # 0 where fewer than k are left
-        answers = np.where(known.numpy() > 0, "model", "popularity").astype(object)
-        return pa.table(
-            {
-                "session": (session + first).numpy(),
-                "rank": (place + 1).int().numpy(),
-                "item": self.vocabulary.decode(best[session, place].numpy()),
-                "score": scores[session, place].double().numpy(),
-                "answer": pa.array(answers[session.numpy()], pa.string()),
-                "skipped": (offsets.diff() - known)[session].numpy(),
-            }
-        )
+    def _indices(self, ids: Iterable[object] | pa.Array | None, name: str) -> Tensor | None:
+        """Item indices of the raw ids of an argument, 0 for unknown ones."""
+        if ids is None:
+            return None
+        try:
+            return torch.from_numpy(self.vocabulary.encode(ids)).long()
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from None
+
+    def _append(self, answer: Recommendations, best: BestItems, ends: Tensor) -> None:
+        """Add the answers to some sessions, in raw ids; clicks end there."""
+        items, scores, known = (value.cpu() for value in best)
+        found, skipped = items > 0, ends.diff() - known
+        raw_ids, values = self.vocabulary.decode(items[found].numpy()).to_pylist(), scores[found].tolist()
+        bounds = [0, *found.sum(1).cumsum(0).tolist()]
+        answer.items.extend(raw_ids[begin:end] for begin, end in pairwise(bounds))
+        answer.scores.extend(values[begin:end] for begin, end in pairwise(bounds))
+        answer.status.extend(torch.where(known == 0, POPULAR, (skipped > 0).long() * SKIPPED).tolist())
+        answer.skipped.extend(skipped.tolist())
 
     def item_vectors(self) -> pa.Table:
         """The model's vector of each item, in the order of rows.

@@ -16,11 +16,12 @@ FLOORS = [
     Layer("serving", "training"),
     Layer("evaluation"),
     Layer("runs"),
+    Layer("recommend_files"),
     Layer("logs", "recommender"),
     Layer("data"),
     Layer("nn"),
     Layer("ops"),
-    Layer("batch", "checks", "files", "memory", "observer", "version", independent=False),
+    Layer("batch", "checks", "files", "memory", "observer", "recommendations", "version", independent=False),
 ]
 
 

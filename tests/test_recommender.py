@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import random
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,30 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig
-from tagnn_fast.data import Vocabulary
+from tagnn_fast import TAGNNPP, ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.recommender import Recommender
-from tests.support import batch, random_sessions
-
-ITEMS = 30
-MODELS: list[type[SessionModel]] = [TAGNNPP, TAGNN, SRGNN]
-COUNTS = np.array([3 + item % 5 for item in range(ITEMS)])
-POPULAR = [5, 10, 15, 20, 25, 30, 4, 9]  # of item indices, equal ones by index
-SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2), ITEMS)]
-
-
-def make(model: type[SessionModel] = TAGNNPP, semantics: str = "clean", strings: bool = False) -> Recommender:
-    """A model in float64; raw ids are 100 more than the index, or that as text."""
-    torch.manual_seed(0)
-    config = ModelConfig(ITEMS, hidden_size=8, semantics=semantics, padded_length=None if semantics == "clean" else 12)
-    ids = [str(100 + item) if strings else 100 + item for item in range(1, ITEMS + 1)]
-    return Recommender(model(config).double(), Vocabulary(pa.array(ids), COUNTS))
-
-
-def raw(sessions: list[list[int]]) -> list[list[int]]:
-    return [[100 + item for item in session] for session in sessions]
+from tests.small_recommender import ITEMS, MODELS, POPULAR, SESSIONS, make, raw, table_of
+from tests.support import batch
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -121,7 +100,7 @@ def test_recommend(strings: bool) -> None:
     sessions: list[list[object]] = [[103, 999, 109], [998, 999], [], [105]]
     if strings:
         sessions = [[str(item) for item in session] for session in sessions]
-    table = recommender.recommend(sessions, 3)
+    table = table_of(recommender, sessions, 3)
     raw_id = pa.string() if strings else pa.int64()
     assert table.schema == pa.schema(
         {
@@ -145,7 +124,7 @@ def test_recommend(strings: bool) -> None:
 
 
 def test_default_k() -> None:
-    assert make().recommend([[101]]).num_rows == 20
+    assert table_of(make(), [[101]]).num_rows == 20
 
 
 @pytest.mark.parametrize("strings", [False, True])
@@ -153,9 +132,9 @@ def test_no_sessions(strings: bool) -> None:
     """An empty table, of the same columns and types as any other."""
     recommender = make(strings=strings)
     for sessions in ([], pa.array([], pa.list_(pa.int64()))):
-        table = recommender.recommend(sessions, 3)
+        table = table_of(recommender, sessions, 3)
         assert table.num_rows == 0
-        assert table.schema == recommender.recommend([[]], 3).schema
+        assert table.schema == table_of(recommender, [[]], 3).schema
 
 
 @pytest.mark.parametrize("strings", [False, True])
@@ -166,24 +145,24 @@ def test_arrow_lists(strings: bool) -> None:
     if strings:
         sessions = [[str(item) for item in session] for session in sessions]
     lists = pa.array(sessions)
-    expected = recommender.recommend(sessions, 4)
-    assert recommender.recommend(lists, 4).equals(expected)
-    assert recommender.recommend(lists.slice(1, 3), 4).equals(recommender.recommend(sessions[1:4], 4))
+    expected = table_of(recommender, sessions, 4)
+    assert table_of(recommender, lists, 4).equals(expected)
+    assert table_of(recommender, lists.slice(1, 3), 4).equals(table_of(recommender, sessions[1:4], 4))
     with_null = pa.array([sessions[0], None, *sessions[3:]])
-    assert recommender.recommend(with_null, 4).equals(recommender.recommend([sessions[0], [], *sessions[3:]], 4))
+    assert table_of(recommender, with_null, 4).equals(table_of(recommender, [sessions[0], [], *sessions[3:]], 4))
 
 
 def test_other_sequences() -> None:
     """Tuples, NumPy arrays, and text that reads as an id."""
     recommender = make()
-    expected = recommender.recommend(raw(SESSIONS), 5)
+    expected = table_of(recommender, raw(SESSIONS), 5)
     for kind in (tuple, np.array):
-        assert recommender.recommend([kind(session) for session in raw(SESSIONS)], 5).equals(expected)
+        assert table_of(recommender, [kind(session) for session in raw(SESSIONS)], 5).equals(expected)
     as_text = [[str(item) for item in session] for session in raw(SESSIONS)]
-    assert recommender.recommend(as_text, 5).equals(expected)
-    assert make(strings=True).recommend(as_text, 5)["score"].equals(expected["score"])
-    assert recommender.recommend(np.array([[103, 104], [105, 106]]), 5).equals(
-        recommender.recommend([[103, 104], [105, 106]], 5)
+    assert table_of(recommender, as_text, 5).equals(expected)
+    assert table_of(make(strings=True), as_text, 5)["score"].equals(expected["score"])
+    assert table_of(recommender, np.array([[103, 104], [105, 106]]), 5).equals(
+        table_of(recommender, [[103, 104], [105, 106]], 5)
     )
 
 
@@ -195,32 +174,32 @@ def test_other_sequences() -> None:
 def test_arrow_lists_of_every_kind(kind: pa.DataType) -> None:
     """A null is a session without clicks, whatever lies below it."""
     lists = pa.array([[103, 104], None, [105, 106], [107, 108]], kind)
-    expected = make().recommend([[], [105, 106], [107, 108]], 4)
-    assert make().recommend(lists.slice(1), 4).equals(expected)
+    expected = table_of(make(), [[], [105, 106], [107, 108]], 4)
+    assert table_of(make(), lists.slice(1), 4).equals(expected)
     chunks = pa.chunked_array([lists.slice(1, 1), lists.slice(2)])
-    assert make().recommend(chunks, 4).equals(expected)
+    assert table_of(make(), chunks, 4).equals(expected)
     hidden = pa.ListArray.from_arrays(pa.array([0, 1, 3]), pa.array([103, 105, 106]), mask=pa.array([True, False]))
-    assert make().recommend(hidden, 4).equals(make().recommend([[], [105, 106]], 4))
+    assert table_of(make(), hidden, 4).equals(table_of(make(), [[], [105, 106]], 4))
 
 
 @pytest.mark.parametrize("session", [["a"], ["0103"], [2**63], [2**70], ["103 "]], ids=str)
 def test_ids_that_no_item_has(session: list[object]) -> None:
     """They are unknown, whatever they look like."""
-    assert make().recommend([[103, *session, 104]], 3).equals(make().recommend([[103, 999, 104]], 3))
+    assert table_of(make(), [[103, *session, 104]], 3).equals(table_of(make(), [[103, 999, 104]], 3))
 
 
 @pytest.mark.parametrize("session", [[103.5], [103.0], [True], [None], [object()], [[103]], [b"103"]], ids=str)
 @pytest.mark.parametrize("strings", [False, True])
 def test_values_that_are_no_ids(session: list[object], strings: bool) -> None:
     with pytest.raises(TypeError, match="^item ids: expected "):
-        make(strings=strings).recommend([["103"], session], 3)
+        table_of(make(strings=strings), [["103"], session], 3)
 
 
 @pytest.mark.parametrize("session", [[103], ["103", 103], np.array([3])], ids=str)
 def test_integers_where_ids_are_strings(session: list[object]) -> None:
     """Neither ids nor rows."""
     with pytest.raises(TypeError, match="^item ids: expected strings, as the data set's are, got int"):
-        make(strings=True).recommend([session], 3)
+        table_of(make(strings=True), [session], 3)
 
 
 @pytest.mark.parametrize(
@@ -228,9 +207,9 @@ def test_integers_where_ids_are_strings(session: list[object]) -> None:
 )
 def test_sessions_that_are_no_lists(sessions: list[object]) -> None:
     with pytest.raises(TypeError, match="^sessions: expected a list of item ids each, got .* in sessions.0."):
-        make().recommend(sessions, 3)  # type: ignore[arg-type]
+        table_of(make(), sessions, 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="^sessions: expected lists of item ids, got int64"):
-        make().recommend(pa.array([103]), 3)
+        table_of(make(), pa.array([103]), 3)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -250,7 +229,7 @@ def test_scores_that_are_no_number(model: type[SessionModel]) -> None:
                 recommender.topk(*inputs, k)
             assert str(error.value) == "scores: expected finite numbers, got NaN or infinity: training diverged"
         with pytest.raises(FloatingPointError):
-            recommender.recommend([[101, 102, 101], [103]], 1)
+            table_of(recommender, [[101, 102, 101], [103]], 1)
     assert noticed > 5
 
 
@@ -260,7 +239,7 @@ def test_diverged_model_without_a_known_click() -> None:
         for parameter in recommender.model.parameters():
             parameter.fill_(float("nan"))
     with pytest.raises(FloatingPointError):
-        recommender.recommend([[999]], 1)
+        table_of(recommender, [[999]], 1)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +256,7 @@ def test_diverged_model_without_a_known_click() -> None:
 def test_k_errors(k: int, kind: type[Exception], message: str) -> None:
     for call in (
         lambda: make().topk(*batch([[1]]), k),
-        lambda: make().recommend([[101]], k),
+        lambda: table_of(make(), [[101]], k),
         lambda: make().similar([101], k),
     ):
         with pytest.raises(kind) as error:
@@ -290,12 +269,14 @@ def test_exclude_clicked_is_a_truth_value() -> None:
     for flag in ("no", 1, None):
         for call in (
             lambda flag=flag: make().topk(*batch([[1]]), 3, exclude_clicked=flag),
-            lambda flag=flag: make().recommend([[101]], 3, flag),
+            lambda flag=flag: table_of(make(), [[101]], 3, exclude_clicked=flag),
         ):
             with pytest.raises(TypeError, match="^exclude_clicked: expected True or False, got "):
                 call()
     for flag in (np.True_, np.False_):
-        assert make().recommend([[101]], 3, flag).equals(make().recommend([[101]], 3, bool(flag)))
+        assert table_of(make(), [[101]], 3, exclude_clicked=flag).equals(
+            table_of(make(), [[101]], 3, exclude_clicked=bool(flag))
+        )
 
 
 @pytest.mark.parametrize("k", [ITEMS + 1, 2**31, 2**70, np.int64(ITEMS), np.uint8(200)], ids=str)
@@ -303,8 +284,8 @@ def test_k_above_the_catalogue(k: int) -> None:
     """Gives what there is, for the model and for popular items."""
     recommender = make()
     assert recommender.topk(*batch([[1], []]), k).items.shape == (2, ITEMS)
-    table = recommender.recommend([[101], []], k)
-    assert table.equals(recommender.recommend([[101], []], ITEMS))
+    table = table_of(recommender, [[101], []], k)
+    assert table.equals(table_of(recommender, [[101], []], ITEMS))
     assert sorted(table["item"].to_pylist()) == sorted([100 + item for item in range(1, ITEMS + 1)] * 2)
     assert recommender.similar([101], k).num_rows == ITEMS - 1
 
@@ -315,7 +296,8 @@ def test_exclude_clicked(model: type[SessionModel], k: int) -> None:
     """The whole ranking without what was clicked, cut at k; sessions of which nothing is known get what they got."""
     recommender = make(model)
     sessions = [[3, 9, 3], [], [0, 0], [5, 0], list(range(1, ITEMS)), list(range(1, ITEMS + 1))]
-    table = recommender.recommend([[100 + item if item else 999 for item in session] for session in sessions], k, True)
+    asked = [[100 + item if item else 999 for item in session] for session in sessions]
+    table = table_of(recommender, asked, k, exclude_clicked=True)
     everything = recommender.topk(*batch(sessions), ITEMS)
     expected = [
         (place, rank, 100 + item, score)
@@ -346,97 +328,6 @@ def test_scores_of_excluded_items_are_no_matter() -> None:
         recommender.model.item_embedding.weight[7] = float("nan")
     with pytest.raises(FloatingPointError):
         recommender.topk(*batch([[1, 2]]), 5, exclude_clicked=True)
-
-
-@pytest.mark.parametrize("strings", [False, True])
-def test_item_vectors(strings: bool) -> None:
-    recommender = make(strings=strings)
-    table = recommender.item_vectors()
-    assert table.schema == pa.schema(
-        {"item": pa.string() if strings else pa.int64(), "vector": pa.list_(pa.float32(), 8)}
-    )
-    assert table["item"].to_pylist() == recommender.vocabulary.raw_ids.to_pylist()
-    weight = recommender.model.item_embedding.weight[1:].detach().float()
-    assert table["vector"].to_pylist() == weight.tolist()
-    titles = pa.array(["a", None, *["b"] * (ITEMS - 2)])
-    titled = Vocabulary(recommender.vocabulary.raw_ids, COUNTS, titles)
-    assert Recommender(recommender.model, titled).item_vectors()["title"].to_pylist() == titles.to_pylist()
-
-
-def cosine(one: list[float], other: list[float]) -> float:
-    lengths = [math.sqrt(math.fsum(value * value for value in vector)) for vector in (one, other)]
-    if not all(lengths):
-        return 0.0
-    return math.fsum(x * y for x, y in zip(one, other, strict=True)) / lengths[0] / lengths[1]
-
-
-@settings(deadline=None, max_examples=15)
-@given(st.lists(st.integers(1, ITEMS), max_size=4), st.integers(1, 40), st.randoms(use_true_random=False))
-def test_similar_by_hand(asked: list[int], k: int, chance: random.Random) -> None:
-    """Cosines of small whole numbers, of which many are equal; equal ones by index, the item itself left out."""
-    recommender = make()
-    vectors = [[float(chance.randrange(-1, 2)) for _ in range(8)] for _ in range(ITEMS)]
-    vectors[4] = vectors[20] = [0.0] * 8
-    with torch.no_grad():
-        recommender.model.item_embedding.weight[1:] = torch.tensor(vectors)
-    expected = []
-    for item in asked:
-        cosines = {
-            other: round(cosine(vectors[item - 1], vectors[other - 1]) * 2**24) / 2**24 for other in range(1, ITEMS + 1)
-        }
-        best = sorted((other for other in cosines if other != item), key=lambda other: (-cosines[other], other))[:k]
-        expected += [(100 + item, rank, 100 + other, cosines[other]) for rank, other in enumerate(best, 1)]
-    table = recommender.similar([100 + item for item in asked], k)
-    columns = [table[name].to_pylist() for name in ("item", "rank", "similar", "cosine")]
-    assert list(zip(*columns, strict=True)) == expected
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e200])
-def test_similar_at_any_scale(scale: float) -> None:
-    """The length of a vector is no matter, also where its square is no number."""
-    recommender = make()
-    expected = recommender.similar([105, 107], 29)
-    with torch.no_grad():
-        recommender.model.item_embedding.weight *= scale
-    assert recommender.similar([105, 107], 29)["similar"].equals(expected["similar"])
-
-
-def test_similar_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more items than are looked for at once, among more than are held at once."""
-    everything = make().similar(range(101, 131), 6)
-    monkeypatch.setattr("tagnn_fast.recommender._QUERIES", 7)
-    monkeypatch.setattr("tagnn_fast.recommender._BLOCK", 11)
-    assert make().similar(range(101, 131), 6).equals(everything)
-    assert make(strings=True).similar(["105"], 3)["similar"].to_pylist() == [
-        str(row["similar"]) for row in everything.to_pylist() if row["item"] == 105 and row["rank"] <= 3
-    ]
-    assert make().similar(pa.array([105]), 3).equals(make().similar([105], 3))
-    chunks = pa.chunked_array([["105"], ["101"]])
-    assert make(strings=True).similar(chunks, 3).equals(make(strings=True).similar(["105", "101"], 3))
-    assert make().similar([], 3).schema == everything.schema
-
-
-@pytest.mark.parametrize(
-    ("ids", "kind", "message"),
-    [
-        ([101, 999], ValueError, "ids: expected items of the data set, got 999"),
-        (["shoe"], ValueError, "ids: expected items of the data set, got 'shoe'"),
-        ("101", TypeError, "item ids: expected several, got str '101'"),
-        ([1.5], TypeError, "item ids: expected integers, as the data set's are, got float 1.5"),
-    ],
-)
-def test_similar_errors(ids: list[object], kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind) as error:
-        make().similar(ids)
-    assert str(error.value) == message
-
-
-def test_similar_by_vectors_that_are_no_numbers() -> None:
-    recommender = make()
-    with torch.no_grad():
-        recommender.model.item_embedding.weight[9] = float("inf")
-    with pytest.raises(FloatingPointError, match="^item vectors: expected finite numbers"):
-        recommender.similar([101])
 
 
 def test_vocabulary_of_another_size() -> None:

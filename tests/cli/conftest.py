@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.cli.commands import TINY, succeed
@@ -30,3 +31,10 @@ def trained(data: Path) -> Path:
 def copied(trained: Path, tmp_path: Path) -> Path:
     """A copy of the finished run."""
     return Path(shutil.copytree(trained, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="session")
+def known(data: Path) -> list[int]:
+    """Item ids that the model knows."""
+    ids: list[int] = pq.read_table(data / "items.parquet")["raw_id"].to_pylist()
+    return ids

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import collections
-import io
 import json
 import random
 import re
 import time
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tagnn_fast.cli import _message
-from tagnn_fast.cli.recommend import _recommend_file
+from tagnn_fast.recommend_files import recommend_file
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import open_run
 from tests.cli.small_runs import write_run
@@ -165,8 +163,7 @@ class Fuzzer:
         output = self._folder / self.chance.choice(["out.parquet", "out.jsonl"])
         output.unlink(missing_ok=True)
         try:
-            with redirect_stdout(io.StringIO()):
-                _recommend_file(self._recommenders[kind], path, output, K, False)
+            recommend_file(self._recommenders[kind], path, output, K)
         except Exception as error:
             if _message(error) is None:
                 raise
@@ -187,7 +184,7 @@ class Fuzzer:
         """What the session is answered alone."""
         if (kind, *items) not in self._answers:
             recommender: Recommender = self._recommenders[kind]
-            alone = recommender.recommend([items], K).to_pylist()
+            alone = recommender.recommend([items], K).to_table().to_pylist()
             self._answers[(kind, *items)] = [(row["item"], row["answer"], None) for row in alone]
         return [(name, *row) for row in self._answers[(kind, *items)]]
 

@@ -119,7 +119,7 @@ def test_run_from_before_an_update(tmp_path: Path) -> None:
     examples = [(items[:end], items[end]) for items in sessions for end in range(1, len(items))]
     unknown = sum(target not in opened.vocabulary.raw_ids.to_pylist() for _, target in examples)
     assert 0 < unknown < len(examples)
-    lists = opened.recommender().recommend([prefix for prefix, _ in examples], k=20)["item"].to_numpy()
+    lists = opened.recommender().recommend([prefix for prefix, _ in examples], k=20).to_table()["item"].to_numpy()
     hits = sum(target in best for (_, target), best in zip(examples, lists.reshape(-1, 20), strict=True))
     clicks = grown.vocabulary.counts[grown.vocabulary.encode(opened.vocabulary.raw_ids) - 1]
     popular = opened.vocabulary.raw_ids.take(np.argsort(-clicks, kind="stable"))[:20].to_pylist()

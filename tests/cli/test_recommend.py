@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,9 @@ import pytest
 from tagnn_fast.data.table_files import TableWriter
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import contents, refused, run, succeed, words
+from tests.cli.session_tables import COLUMNS, UNKNOWN, answers, read_table, recommended, rows, write_sessions
 
 KINDS = [".parquet", ".csv", ".jsonl"]
-COLUMNS = ["session", "rank", "item", "score", "answer", "skipped", "error"]
-UNKNOWN = 7
-
-
-@pytest.fixture(scope="session")
-def known(data: Path) -> list[int]:
-    """Item ids that the model knows."""
-    ids: list[int] = pq.read_table(data / "items.parquet")["raw_id"].to_pylist()
-    return ids
 
 
 @pytest.fixture(scope="session")
@@ -38,67 +28,10 @@ def popular(data: Path) -> list[tuple[int, int]]:
     return [(item["raw_id"], item["count"]) for item in items]
 
 
-def rows(printed: str) -> list[list[str]]:
-    """The rows of the printed table."""
-    lines = [line for line in printed.splitlines() if line.startswith("│")]
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-
-
-def write_sessions(path: Path, sessions: Sequence[Sequence[object]], names: Sequence[object] | None = None) -> Path:
-    lines: list[str] = []
-    if path.suffix == ".parquet":
-        lists = pa.array(sessions) if sessions else pa.array([], pa.list_(pa.int64()))
-        pq.write_table(pa.table({**({} if names is None else {"session": pa.array(names)}), "items": lists}), path)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            cells = [[" ".join(map(str, session))] for session in sessions]
-            named = cells if names is None else [[name, *cell] for name, cell in zip(names, cells, strict=True)]
-            csv.writer(file).writerows([["items"] if names is None else ["session", "items"], *named])
-    else:
-        for place, session in enumerate(sessions):
-            lines.append(json.dumps(list(session) if names is None else {"session": names[place], "items": session}))
-        path.write_text("".join(f"{line}\n" for line in lines))
-    return path
-
-
-def read_table(path: Path) -> pa.Table:
-    if path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        return pa.Table.from_pylist(rows) if rows else pa.table({name: [] for name in COLUMNS})
-    if path.suffix == ".parquet":
-        return pq.read_table(path)
-    options = pyarrow.csv.ConvertOptions(
-        column_types={"session": pa.string(), "error": pa.string()},
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-    return pyarrow.csv.read_csv(path, convert_options=options)
-
-
-def answers(path: Path) -> dict[object, list[tuple[object, ...]]]:
-    """Rank, item, answer and skipped of each name's rows; errors alone where there is one."""
-    found: dict[object, list[tuple[object, ...]]] = {}
-    for row in read_table(path).to_pylist():
-        values = tuple(row[name] for name in ("rank", "item", "answer", "skipped"))
-        if row["answer"] == "error":
-            assert (*values, row["score"]) == (None, None, "error", None, None)
-            values = (row["error"],)
-        else:
-            assert row["error"] is None
-        found.setdefault(row["session"], []).append(values)
-    return found
-
-
-def recommended(run: Path, session: Sequence[object], k: int) -> list[tuple[object, ...]]:
-    """What the recommender says to a session alone."""
-    rows = open_run(run).recommender().recommend([session], k).to_pylist()
-    return [tuple(row[name] for name in ("rank", "item", "answer", "skipped")) for row in rows]
-
-
 def test_session(trained: Path, known: list[int]) -> None:
     session = known[3:6]
     printed = succeed("recommend", trained, *session, "-k", 5)
-    expected = open_run(trained).recommender().recommend([session], 5).to_pylist()
+    expected = open_run(trained).recommender().recommend([session], 5).to_table().to_pylist()
     assert f"after {' '.join(map(str, session))} ┏" in words(printed)
     assert rows(printed) == [[str(row["rank"]), str(row["item"]), f"{row['score']:.4f}"] for row in expected]
     assert len(rows(succeed("recommend", trained, *session))) == 20
@@ -154,7 +87,7 @@ def test_files(
     printed = succeed("recommend", trained, "-k", 4, "--input", path, "--output", output)
     assert f"wrote {output}: 4 items for each of 4 sessions" in words(printed)
 
-    expected = open_run(trained).recommender().recommend(sessions, 4).to_pydict()
+    expected = open_run(trained).recommender().recommend(sessions, 4).to_table().to_pydict()
     expected["session"] = [(names or range(4))[session] for session in expected["session"]]
     table = read_table(output)
     assert table.column_names == COLUMNS
@@ -201,7 +134,7 @@ def test_many_sessions(trained: Path, known: list[int], tmp_path: Path) -> None:
     assert answers["rank"] == [1, 2, 3] * 1100
     recommender = open_run(trained).recommender()
     for number in (0, 511, 512, 1024, 1099):
-        expected = recommender.recommend([sessions[number]], 3)["item"].to_pylist()
+        expected = recommender.recommend([sessions[number]], 3).items[0]
         assert answers["item"][3 * number : 3 * number + 3] == expected
 
 
@@ -348,7 +281,7 @@ def test_lists_of_other_types(kind: pa.DataType, trained: Path, known: list[int]
     session = list(map(str, known[:2])) if kind.value_type == pa.string() else known[:2]
     pq.write_table(pa.table({"items": pa.array([session], kind)}), tmp_path / "in.parquet")
     succeed("recommend", trained, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out.parquet")
-    expected = open_run(trained).recommender().recommend([known[:2]])["item"].to_pylist()
+    expected = open_run(trained).recommender().recommend([known[:2]]).items[0]
     assert read_table(tmp_path / "out.parquet")["item"].to_pylist() == expected
 
 

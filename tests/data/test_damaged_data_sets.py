@@ -62,7 +62,7 @@ cached_dataset, cached_run = cache(read_dataset), cache(open_run)
 
 @cache
 def cached_answer(folder: Path) -> pa.Table:
-    return cached_run(folder).recommender().recommend(SESSIONS, 5)
+    return cached_run(folder).recommender().recommend(SESSIONS, 5).to_table()
 
 
 def content_of(dataset: Dataset) -> tuple[Any, ...]:
@@ -98,7 +98,7 @@ def read_run(folder: Path, original: Path) -> None:
     assert len(looks) >= len(log[: log.rfind(b"\n") + 1].splitlines())  # a last one may be cut off
     assert _items(found) == _items(whole)
     if found.model == whole.model and found.training == whole.training:
-        assert found.recommender().recommend(SESSIONS, 5).equals(cached_answer(original))
+        assert found.recommender().recommend(SESSIONS, 5).to_table().equals(cached_answer(original))
     else:
         found.recommender()
 

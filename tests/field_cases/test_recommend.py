@@ -29,7 +29,7 @@ def test_one_bad_id(tmp_path: Path) -> None:
     assert table["error"] == [None] * 9
     recommender = open_run(run).recommender()
     for place, item in enumerate((214500001, 214500002, 214500003)):
-        alone = recommender.recommend([[item]], 3)["item"].to_pylist()
+        alone = recommender.recommend([[item]], 3).items[0]
         assert table["item"][3 * place : 3 * place + 3] == alone
 
 

@@ -82,7 +82,7 @@ def eager(
     recommender: Recommender, sessions: list[list[int]], k: int
 ) -> tuple[list[list[int]], torch.Tensor, list[int]]:
     """What the package itself answers: raw ids, scores, status."""
-    table = recommender.recommend(sessions, k)
+    table = recommender.recommend(sessions, k).to_table()
     count = len(sessions)
     ids = [table["item"].to_pylist()[k * b : k * (b + 1)] for b in range(count)]
     scores = torch.tensor(table["score"].to_pylist()).view(count, k)

@@ -1,0 +1,105 @@
+"""From encoded sessions to lists: the model's best items, and the most popular where it knows nothing.
+
+What a run's recommender and what is exported of it do alike. TorchScript compiles it, and torch.export follows it.
+"""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from tagnn_fast import ops
+from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
+
+
+class RankedRows(NamedTuple):
+    """Best rows of the item table for each session, best first; -1, of score -inf, where fewer are left.
+
+    Attributes:
+        rows: int64 (sessions, k), equal scores by row.
+        scores: float (sessions, k); for a popular item its clicks in training.
+        known_clicks: clicks of each session on known items, int64 (sessions,).
+        finite: whether all of the model's own scores are finite, bool ().
+    """
+
+    rows: Tensor
+    scores: Tensor
+    known_clicks: Tensor
+    finite: Tensor
+
+
+def best_rows(
+    encoded: EncodedSessions,
+    table: Tensor,
+    counts: Tensor,
+    items: Tensor,
+    offsets: Tensor,
+    k: int,
+    candidates: Optional[Tensor],
+    own: Optional[Tensor],
+    excluded: Optional[Tensor],
+) -> RankedRows:
+    """The best k rows of the table for each session.
+
+    Args:
+        encoded: the sessions.
+        table: item vectors, float (items, hidden).
+        counts: clicks on each item in training, float64 (items,).
+        items: item indices of all clicks, int64 (clicks,); 0 is an unknown item.
+        offsets: first click of each session and the end of the last, int64 (sessions + 1,).
+        k: length of the lists.
+        candidates: the only rows to choose from, int64 (any,), in any order; those outside the table do not matter.
+        own: a row for each click that its session must not get, int64 (clicks,); -1 for none.
+        excluded: rows that no session must get, int64 (any,).
+    """
+    known = torch.cat([offsets[:1], (items != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
+    left_out: Optional[Tensor] = None
+    ends: Optional[Tensor] = None
+    if own is not None or excluded is not None:
+        left_out, ends = _excluded_rows(offsets, own, excluded)
+    scores, rows = ops.target_attention_topk(encoded, table, k, candidates, left_out, ends)
+    # A score that is not a number sorts first, so that none can hide behind the best k.
+    finite = (scores.isfinite() | (rows < 0)).all()
+    nothing_known = (known == 0).unsqueeze(1)  # so there is nothing of its own to exclude either
+    if _any(nothing_known):
+        popular_scores, popular = most_popular(counts, k, candidates, excluded)
+        scores = torch.where(nothing_known, popular_scores.to(scores.dtype), scores)
+        rows = torch.where(nothing_known, popular, rows)
+    return RankedRows(rows, scores, known, finite)
+
+
+def most_popular(
+    counts: Tensor, k: int, candidates: Optional[Tensor], excluded: Optional[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Clicks, float64, and rows, int64, of the most clicked k items, both (1, k): one session that scores by them."""
+    ends: Optional[Tensor] = None
+    if excluded is not None:
+        ends = torch.arange(2, device=counts.device) * excluded.shape[0]
+    table = counts.unsqueeze(1)
+    return ops.target_attention_topk(
+        encoded_without_nodes(torch.ones_like(table[:1])), table, k, candidates, excluded, ends
+    )
+
+
+def _excluded_rows(offsets: Tensor, own: Optional[Tensor], excluded: Optional[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows that each session must not get, session after session, and where each session's begin and the last's end."""
+    if excluded is None:
+        assert own is not None
+        return own, offsets
+    sessions = torch.arange(offsets.shape[0], device=offsets.device)
+    ends = offsets + sessions * excluded.shape[0]
+    if own is None:
+        return excluded.repeat(offsets.shape[0] - 1), sessions * excluded.shape[0]
+    clicks = torch.arange(own.shape[0], device=offsets.device)
+    session = torch.searchsorted(offsets, clicks, right=True)  # from 1
+    places = ends[:-1].unsqueeze(1) + torch.arange(excluded.shape[0], device=offsets.device)
+    places = torch.cat([places.flatten(), clicks + session * excluded.shape[0]])
+    rows = torch.cat([excluded.repeat(offsets.shape[0] - 1), own])
+    return torch.zeros_like(rows).scatter(0, places, rows), ends
+
+
+def _any(flags: Tensor) -> bool:
+    """Whether one is true; yes in a program, which cannot look at values while it is made."""
+    if not torch.jit.is_scripting():
+        return torch.compiler.is_compiling() or bool(flags.any())
+    return bool(flags.any())

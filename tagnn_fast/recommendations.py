@@ -1,0 +1,73 @@
+"""The answer to whoever asks for recommendations, a run's model or an exported one in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:  # both are imported when they are needed
+    import pandas  # type: ignore[import-untyped]
+    import pyarrow
+
+Status = Literal[0, 1, 2]
+ANSWERED, SKIPPED, POPULAR = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The best items of each session; ``items, scores, status = answer``.
+
+    Attributes:
+        items: raw ids of each session, best first.
+        scores: the model's, of each of them; clicks in training where popularity answered.
+        status: of each session: 0, answered in full; 1, unknown clicks were skipped; 2, nothing of it is known, so it
+            was answered by popularity.
+        skipped: unknown clicks of each session.
+        integers: whether raw ids are integers; they are strings otherwise.
+    """
+
+    items: list[list[Any]]
+    scores: list[list[float]]
+    status: list[int]
+    skipped: list[int]
+    integers: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.items, self.scores, self.status))
+
+    def to_table(self) -> pyarrow.Table:
+        """A row per recommendation.
+
+        Returns:
+            ``session`` (its number, int64), ``rank`` (from 1, int32), ``item`` (raw id, int64 or string), ``score``
+            (float64), ``answer`` ("model" or "popularity"), ``skipped`` (unknown clicks of the session, int64).
+        """
+        import pyarrow as pa
+
+        rows = [(session, rank) for session, line in enumerate(self.items) for rank in range(1, len(line) + 1)]
+        answers = ["popularity" if status == POPULAR else "model" for status in self.status]
+        return pa.table(
+            {
+                "session": pa.array([session for session, _ in rows], pa.int64()),
+                "rank": pa.array([rank for _, rank in rows], pa.int32()),
+                "item": pa.array(
+                    [item for line in self.items for item in line], pa.int64() if self.integers else pa.string()
+                ),
+                "score": pa.array([score for line in self.scores for score in line], pa.float64()),
+                "answer": pa.array([answers[session] for session, _ in rows], pa.string()),
+                "skipped": pa.array([self.skipped[session] for session, _ in rows], pa.int64()),
+            }
+        )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows of :meth:`to_table` as a data frame.
+
+        Raises:
+            ImportError: without pandas.
+        """
+        try:
+            import pandas  # noqa: F401  (what Arrow needs)
+        except ImportError:
+            raise ImportError("to_pandas: expected pandas, got none: pip install pandas") from None
+        return self.to_table().to_pandas()
