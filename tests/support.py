@@ -17,8 +17,20 @@ from tagnn_fast import _C
 from tagnn_fast.ops import SessionGraph, reference, session_graph
 
 ROOT = Path(__file__).parent.parent
-# Golden numbers and real sessions, which are not part of the project; tests that need them are skipped without.
+# Real sessions and what else is no part of the repository.
 SHARED = Path(os.environ.get("TAGNN_FAST_SHARED", ROOT.parent / "shared"))
+
+
+def shared(name: str) -> Path:
+    """A file or folder of SHARED: without it the test is skipped, or fails where TAGNN_FAST_EXPECT_SHARED=1."""
+    __tracebackhide__ = True
+    import pytest  # benchmarks use this module where there is none
+
+    if not (SHARED / name).exists():
+        expected = os.environ.get("TAGNN_FAST_EXPECT_SHARED") == "1"
+        (pytest.fail if expected else pytest.skip)(f"{name} is not in {SHARED}, and no part of the repository")
+    return SHARED / name
+
 
 CAPABILITIES = [name for name in ("baseline", "avx2", "avx512") if _C.has_cpu_capability(name)]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])

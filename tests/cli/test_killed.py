@@ -29,7 +29,10 @@ from tests.cli.commands import TINY, assert_same_run, run, succeed, temporary_fi
 from tests.cli.test_stopped import COLUMNS, write_log
 
 SECONDS = float(os.environ.get("TAGNN_FAST_KILLED_SECONDS", 0))
-pytestmark = pytest.mark.skipif(not SECONDS or shutil.which("strace") is None, reason="opt-in, and needs strace")
+pytestmark = [
+    pytest.mark.skipif(not SECONDS, reason="opt-in: TAGNN_FAST_KILLED_SECONDS"),
+    pytest.mark.skipif(shutil.which("strace") is None, reason="expected strace on PATH"),
+]
 CALLS = "write,writev,pwrite64,rename,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,ftruncate,link"
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 PRELOAD = ["tagnn_fast.cli", "tagnn_fast.logs", "tagnn_fast.training.loop", "tagnn_fast.serving.export", "duckdb"]

@@ -13,9 +13,9 @@ import pytest
 
 from tagnn_fast.data import read_dataset
 from tests.cli.commands import TINY, contents, read, refused, run, succeed, words
-from tests.support import SHARED
+from tests.support import shared
 
-EXCHANGES = [SHARED / "data" / name for name in ("diginetica", "yoochoose1_64")]
+EXCHANGES = ["diginetica", "yoochoose1_64"]
 TRAIN = [[30, 10, 30, 20], [10, 20], [20], [40, 10, 10]]
 TEST = ([[10, 99, 20], [10, 99], [10], [40]], [30, 20, 99, 10])  # one session of four clicks, one of two
 
@@ -47,15 +47,14 @@ def raw_sessions(folder: Path, split: str) -> list[list[int]]:
     ]
 
 
-@pytest.mark.parametrize("source", EXCHANGES, ids=lambda source: source.name)
-def test_real_sessions(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_real_sessions(name: str, tmp_path: Path) -> None:
     """The first sessions of the published files come out click by click."""
-    if not source.exists():
-        pytest.skip("no real sessions")
+    source = shared(f"data/{name}")
     train = load(source / "all_train_seq.txt")[:400]
     prefixes, targets = (part[:300] for part in load(source / "test.txt"))
     output = tmp_path / "data"
-    printed = succeed("prepare", "exchange", write_exchange(tmp_path / source.name, train, (prefixes, targets)), output)
+    printed = succeed("prepare", "exchange", write_exchange(tmp_path / name, train, (prefixes, targets)), output)
 
     assert raw_sessions(output, "train") == train
     known = set(chain.from_iterable(train))
@@ -66,14 +65,13 @@ def test_real_sessions(source: Path, tmp_path: Path) -> None:
     assert statistics["train"]["examples"] == sum(len(session) - 1 for session in train)
     assert statistics["test"]["examples"] == 300
     assert statistics["test"]["targets_without_a_row"] == sum(target not in known for target in targets)
-    assert f"{source.name}: {len(known):,} items" in printed
+    assert f"{name}: {len(known):,} items" in printed
     assert f"sessions 400 {statistics['test']['sessions']}" in words(printed)
 
 
-@pytest.mark.parametrize("source", EXCHANGES, ids=lambda source: source.name)
-def test_a_model_can_be_trained_on_real_sessions(source: Path, tmp_path: Path) -> None:
-    if not source.exists():
-        pytest.skip("no real sessions")
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_a_model_can_be_trained_on_real_sessions(name: str, tmp_path: Path) -> None:
+    source = shared(f"data/{name}")
     train = load(source / "all_train_seq.txt")[:300]
     test = tuple(part[:100] for part in load(source / "test.txt"))
     succeed("prepare", "exchange", write_exchange(tmp_path / "source", train, test), tmp_path / "data")

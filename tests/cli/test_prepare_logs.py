@@ -17,9 +17,8 @@ from safetensors.torch import load_file
 from tagnn_fast.data import read_dataset
 from tests.cli.commands import contents, finish, read, refused, run, start, succeed, temporary_files, wait_until, words
 from tests.cli.test_evaluate import row
-from tests.support import SHARED
+from tests.support import shared
 
-YOOCHOOSE = SHARED / "data" / "yoochoose-clicks-100k.dat"
 COLUMNS = ("--session-column", "session", "--item-column", "item", "--time-column", "time")
 PHRASES = {
     "not": "not given",
@@ -368,11 +367,10 @@ def test_without_the_engine(log: Path, tmp_path: Path) -> None:
     assert outcome.stderr == "error: this command needs ibis: pip install 'tagnn_fast[prepare]'\n"
 
 
-@pytest.mark.skipif(not YOOCHOOSE.exists(), reason="no real logs")
 def test_from_a_log_to_figures(tmp_path: Path) -> None:
     """One week of real clicks: the model beats what it must beat, on the same split."""
     data, folder = tmp_path / "data", tmp_path / "run"
-    succeed("prepare", "logs", YOOCHOOSE, data, "--format", "yoochoose")
+    succeed("prepare", "logs", shared("data/yoochoose-clicks-100k.dat"), data, "--format", "yoochoose")
     # Of a few, best on the validation sessions.
     options = ("--batch-size", 256, "--learning-rate", 2e-3, "--epochs", 8, "--accelerator", "cpu")
     succeed("train", data, "--run", folder, *options)

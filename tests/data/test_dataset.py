@@ -27,7 +27,7 @@ from tagnn_fast.data import (
 )
 from tagnn_fast.data import dataset as dataset_module
 from tagnn_fast.data.dataset import read_items, write_items
-from tests.support import SHARED, forget_digests
+from tests.support import forget_digests, shared
 
 FILES = ["dataset.json", "items.parquet", "test.parquet", "train.parquet"]
 
@@ -101,9 +101,7 @@ def test_round_trip_of_a_slice(tmp_path: Path) -> None:
 
 def test_round_trip_of_real_data(tmp_path: Path) -> None:
     name = "yoochoose1_64"
-    if not (SHARED / "data" / name).exists():
-        pytest.skip(f"{SHARED / 'data' / name} is not there")
-    dataset = read_exchange(SHARED / "data" / name)
+    dataset = read_exchange(shared(f"data/{name}"))
     write_dataset(dataset, tmp_path / name)
     assert_equal(read_dataset(tmp_path / name), dataset)
 

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, exchange, read_exchange
-from tests.support import SHARED
+from tests.support import shared
 
 TRAIN = [[30, 10, 30, 20], [20, 700], [10, 10]]
 TEST = ([[10, 30, 99, 20], [10, 30, 99], [10, 30], [10], [99]], [700, 20, 99, 30, 99])
@@ -368,10 +368,7 @@ def test_example_errors(tmp_path: Path, file: str, value: object, message: str) 
 
 @cache
 def real_dataset(name: str) -> Dataset:
-    folder = SHARED / "data" / name
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
-    return read_exchange(folder)
+    return read_exchange(shared(f"data/{name}"))
 
 
 @pytest.mark.parametrize(
@@ -400,7 +397,7 @@ def test_published_test_examples() -> None:
     name = "yoochoose1_64"
     dataset = real_dataset(name)
     known = set(dataset.vocabulary.raw_ids.to_pylist())
-    prefixes, targets = pickle.loads((SHARED / "data" / name / "test.txt").read_bytes())
+    prefixes, targets = pickle.loads(shared(f"data/{name}/test.txt").read_bytes())
     expected = [
         ([item if item in known else 0 for item in prefix], target if target in known else 0)
         for prefix, target in zip(prefixes, targets, strict=True)
@@ -409,8 +406,7 @@ def test_published_test_examples() -> None:
 
 
 def test_truncated_diginetica(tmp_path: Path) -> None:
-    real_dataset("diginetica")
-    content = (SHARED / "data" / "diginetica" / "all_train_seq.txt").read_bytes()
+    content = shared("data/diginetica/all_train_seq.txt").read_bytes()
     for length in (0, 1, 1_000_000, len(content) - 1):
         with pytest.raises(ValueError, match="expected a pickle of lists of integers, got "):
             read_exchange(write(tmp_path, content[:length]))

@@ -15,7 +15,7 @@ from tagnn_fast.evaluation.baselines import popularity, sequential_rules, sessio
 from tagnn_fast.evaluation.evaluate import evaluate, evaluate_model
 from tagnn_fast.nn.tagnn_pp import TAGNNPP
 from tagnn_fast.recommender import Recommender
-from tests.support import SHARED
+from tests.support import shared
 
 VOCABULARY = Vocabulary(pa.array(range(101, 107)), np.array([5, 9, 9, 1, 0, 7]))
 POPULAR = [2, 3, 6, 1, 4, 5]
@@ -99,10 +99,9 @@ def test_non_finite_scores_fail() -> None:
         evaluate_model(recommender, PrefixExamples(Sessions.from_lists([[1, 2, 4]])))
 
 
-@pytest.mark.skipif(not (SHARED / "data").exists(), reason="real sessions are not there")
 def test_real_baselines() -> None:
     """Popularity on Yoochoose 1/64, where 412 targets without a row stay in the denominator."""
-    dataset = read_exchange(SHARED / "data" / "yoochoose1_64")
+    dataset = read_exchange(shared("data/yoochoose1_64"))
     examples = PrefixExamples(dataset.test)
     figures = evaluate(popularity(dataset.vocabulary), examples, len(dataset.vocabulary))
     popular = set(dataset.vocabulary.by_popularity()[:20].tolist())

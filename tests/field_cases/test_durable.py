@@ -11,16 +11,13 @@ from tagnn_fast.data import PrefixExamples, read_dataset
 from tagnn_fast.runs.configuration import TrainingConfig
 from tagnn_fast.training.steps import Steps
 from tests.cli.commands import TINY, succeed
-from tests.support import SHARED
-
-CASES = SHARED / "field_cases"
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason="cases of users are not part of the project")
+from tests.support import shared
 
 
 def test_bot_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """512 of its prefixes have two million clicks, of which no more than 100,000 are computed at once."""
     columns = ("--session-column", "s", "--item-column", "i", "--time-column", "t", "--time-unit", "seconds")
-    succeed("prepare", "logs", CASES / "bot-session" / "log.csv", tmp_path / "data", *columns)
+    succeed("prepare", "logs", shared("field_cases/bot-session/log.csv"), tmp_path / "data", *columns)
     clicks: list[int] = []
 
     def add_gradient(steps: Steps, places: torch.Tensor, share: float | None = None) -> torch.Tensor:

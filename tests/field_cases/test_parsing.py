@@ -8,14 +8,10 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
 from tagnn_fast.data import read_dataset
 from tests.cli.commands import read, refused, succeed, words
-from tests.support import SHARED
+from tests.support import shared
 
-CASES = SHARED / "field_cases"
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason="no field cases")
 SECONDS = ("--item-column", "item", "--time-column", "time", "--time-unit", "seconds")
 
 
@@ -26,7 +22,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_one_junk_id(tmp_path: Path) -> None:
     """A junk id that does not stay changes nothing."""
-    logs = CASES / "one-junk-id"
+    logs = shared("field_cases/one-junk-id")
     succeed("prepare", "logs", logs / "clean.csv", tmp_path / "clean", "--session-column", "session", *SECONDS)
     junk_log = logs / "one_junk_row.csv"
     printed = words(succeed("prepare", "logs", junk_log, tmp_path / "junk", "--session-column", "session", *SECONDS))
@@ -66,7 +62,7 @@ ALL = ("--minimum-support", 1)
 
 def test_session_id_per_user(tmp_path: Path) -> None:
     """Both columns make 120 sessions; one alone merges them, and that is said."""
-    log = CASES / "session-id-per-user" / "events.csv"
+    log = shared("field_cases/session-id-per-user/events.csv")
     columns = (
         "--session-column", "session_number", "--item-column", "item", "--time-column", "event_time", "--time-unit",
         "seconds", "--test", "1h",
@@ -82,7 +78,7 @@ def test_session_id_per_user(tmp_path: Path) -> None:
 
 def test_rees46(tmp_path: Path) -> None:
     """Times that end in UTC."""
-    log = CASES / "rees46" / "2019-Oct.csv"
+    log = shared("field_cases/rees46/2019-Oct.csv")
     columns = ("--session-column", "user_session", "--item-column", "product_id", "--time-column", "event_time")
     succeed("prepare", "logs", log, tmp_path / "data", *columns, *ALL)
     rows = rows_of(log)
@@ -94,7 +90,7 @@ def test_rees46(tmp_path: Path) -> None:
 
 def test_events_space(tmp_path: Path) -> None:
     """Both kinds count, however they are listed; a kind that never occurs is an error."""
-    log = CASES / "events-space" / "log.csv"
+    log = shared("field_cases/events-space/log.csv")
     columns = ("--session-column", "session", *SECONDS, "--event-column", "event")
     succeed("prepare", "logs", log, tmp_path / "data", *columns, "--events", "view, cart", *ALL)
     rows = [row for row in rows_of(log) if row["event"] in ("view", "cart")]
@@ -108,7 +104,7 @@ def test_events_space(tmp_path: Path) -> None:
 
 def test_bot_session(tmp_path: Path) -> None:
     """A robot's session is cut, and what it clicked on no longer counts; without the option it is pointed out."""
-    log = CASES / "bot-session" / "log.csv"
+    log = shared("field_cases/bot-session/log.csv")
     columns = ("--session-column", "s", "--item-column", "i", "--time-column", "t", "--time-unit", "seconds")
     found: dict[str, int] = Counter(row["s"] for row in rows_of(log))
     cut = {name: count - 100 for name, count in found.items() if count > 100}

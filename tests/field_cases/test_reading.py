@@ -8,14 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from tagnn_fast.data import Dataset, read_dataset
 from tests.cli.commands import run
-from tests.support import SHARED
+from tests.support import shared
 
-CASES = SHARED / "field_cases"
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason="no field cases")
 ALL = ("--minimum-support", 1, "--minimum-length", 1, "--test", "1s")
 
 
@@ -29,12 +26,12 @@ def sessions_of(dataset: Dataset) -> list[list[str]]:
 
 
 def test_original_header_of_diginetica(tmp_path: Path) -> None:
-    datasets = []
+    logs, datasets = shared("field_cases/digi-header"), []
     for name in ("train-item-views.csv", "ok.csv"):
-        outcome = run("prepare", "logs", CASES / "digi-header" / name, tmp_path / name, "--format", "diginetica", *ALL)
+        outcome = run("prepare", "logs", logs / name, tmp_path / name, "--format", "diginetica", *ALL)
         assert outcome.returncode == 0, outcome.stderr
         datasets.append(read_dataset(tmp_path / name))
-    with (CASES / "digi-header" / "train-item-views.csv").open() as file:
+    with (logs / "train-item-views.csv").open() as file:
         rows = list(csv.DictReader(file, delimiter=";"))
     expected: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for row in rows:
@@ -45,7 +42,7 @@ def test_original_header_of_diginetica(tmp_path: Path) -> None:
 
 
 def test_lists_of_items_are_baskets(tmp_path: Path) -> None:
-    log = CASES / "parquet-list-items" / "baskets.parquet"
+    log = shared("field_cases/parquet-list-items/baskets.parquet")
     columns = ("--user-column", "user", "--item-column", "items", "--time-column", "time", "--time-unit", "seconds")
     outcome = run("prepare", "logs", log, tmp_path / "d", *columns, *ALL)
     assert outcome.returncode == 0, outcome.stderr
@@ -67,7 +64,7 @@ def test_lists_of_items_are_baskets(tmp_path: Path) -> None:
 
 
 def test_negative_number_of_bad_rows(tmp_path: Path) -> None:
-    log = CASES / "max-bad-rows-minus-one" / "yoo.dat"
+    log = shared("field_cases/max-bad-rows-minus-one/yoo.dat")
     outcome = run("prepare", "logs", log, tmp_path / "d", "--format", "yoochoose", "--max-bad-rows", -1)
     assert outcome.returncode != 0
     assert "Traceback" not in outcome.stderr

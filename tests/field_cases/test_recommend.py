@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import succeed
 from tests.cli.small_runs import write_run
-from tests.support import SHARED
-
-CASES = SHARED / "field_cases"
-
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason="needs the shared field cases")
+from tests.support import shared
 
 
 def test_one_bad_id(tmp_path: Path) -> None:
     """An id that no item has is skipped, and the rows beside it are answered."""
     run = write_run(tmp_path, range(214500001, 214500010))
-    path, output = CASES / "one-bad-id" / "sessions.csv", tmp_path / "o.parquet"
+    path, output = shared("field_cases/one-bad-id/sessions.csv"), tmp_path / "o.parquet"
     succeed("recommend", run, "--input", path, "--output", output, "-k", 3)
     table = pq.read_table(output).to_pydict()
     assert table["session"] == ["a"] * 3 + ["b"] * 3 + ["c"] * 3

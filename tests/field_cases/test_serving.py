@@ -9,17 +9,14 @@ import pytest
 
 from tests.cpp.programs import PROGRAMS
 from tests.serving.folders import make_export
-from tests.support import SHARED
-
-CASES = SHARED / "field_cases" / "cpp-serve-dies"
+from tests.support import shared
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="needs the shared field cases")
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
 def test_every_line_is_answered(program: str) -> None:
     if not (PROGRAMS / program).exists():
         pytest.skip("needs the C++ programs: make cpp")
-    for path in sorted(CASES.glob("*.jsonl")):
+    for path in sorted(shared("field_cases/cpp-serve-dies").glob("*.jsonl")):
         lines = path.read_bytes()
         result = subprocess.run([PROGRAMS / program, make_export()], input=lines, capture_output=True, timeout=300)
         assert result.returncode == 0, result.stderr

@@ -7,17 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from tagnn_fast.data import Dataset, read_dataset
 from tagnn_fast.logs import PrepareOptions
 from tests.cli.commands import read, refused, succeed, words
 from tests.logs.by_hand import ByHand, Click, split_by_hand
 from tests.logs.running import raw
-from tests.support import SHARED
+from tests.support import shared
 
-CASES = SHARED / "field_cases"
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason="no field cases")
 OPTIONS = ("--session-column", "s", "--item-column", "i", "--time-column", "t", "--time-unit", "seconds")
 
 
@@ -46,7 +42,7 @@ def assert_equals(dataset: Dataset, expected: ByHand) -> None:
 
 def test_overlap(tmp_path: Path) -> None:
     """A day that is sent again, longer: no session is in both splits, and the record says what came."""
-    logs, data = CASES / "update-overlap", tmp_path / "data"
+    logs, data = shared("field_cases/update-overlap"), tmp_path / "data"
     first, day, again = (logs / f"{name}.csv" for name in ("day1-4", "day5", "day5-resent"))
     succeed("prepare", "logs", first, data, *OPTIONS)
     for log, known in ((day, [first]), (again, [first, day])):
@@ -69,7 +65,7 @@ def test_overlap(tmp_path: Path) -> None:
 
 def test_older_log(tmp_path: Path) -> None:
     """Days 1 to 4 after day 5: the test set is still day 5."""
-    logs, data = CASES / "update-overlap", tmp_path / "data"
+    logs, data = shared("field_cases/update-overlap"), tmp_path / "data"
     both = (logs / "day5-resent.csv", logs / "day1-4.csv")
     succeed("prepare", "logs", both[0], data, *OPTIONS, "--test", "8h", "--minimum-support", 1)
     succeed("prepare", "update", data, both[1])
@@ -81,7 +77,7 @@ def test_older_log(tmp_path: Path) -> None:
 
 def test_one_string_id(tmp_path: Path) -> None:
     """It is one bad row of the day, and the day is added without it."""
-    logs, data = CASES / "update-one-string-id", tmp_path / "data"
+    logs, data = shared("field_cases/update-one-string-id"), tmp_path / "data"
     succeed("prepare", "logs", logs / "day1-4.csv", data, *OPTIONS)
     assert "got 1: 1 × i is no integer; such as 'N/A'" in refused("prepare", "update", data, logs / "day5.csv")
     succeed("prepare", "update", data, logs / "day5.csv", "--max-bad-rows", 100)
@@ -92,7 +88,7 @@ def test_one_string_id(tmp_path: Path) -> None:
 
 
 def test_titles_of_old_and_new_items(tmp_path: Path) -> None:
-    logs, data = CASES / "update-loses-titles", tmp_path / "data"
+    logs, data = shared("field_cases/update-loses-titles"), tmp_path / "data"
     succeed("prepare", "logs", logs / "day1-4.csv", data, *OPTIONS, "--titles", logs / "titles.csv")
     items = len(read_dataset(data).vocabulary)
     succeed("prepare", "update", data, logs / "day5.csv")
@@ -108,8 +104,8 @@ def test_titles_of_old_and_new_items(tmp_path: Path) -> None:
 
 def test_stray_quote_in_titles(tmp_path: Path) -> None:
     """It is a character of its title, and every other row keeps its own."""
-    titles = CASES / "titles-quote" / "titles.tsv"
-    log = CASES / "max-bad-rows-minus-one" / "yoo.dat"
+    titles = shared("field_cases/titles-quote/titles.tsv")
+    log = shared("field_cases/max-bad-rows-minus-one/yoo.dat")
     succeed("prepare", "logs", log, tmp_path / "data", "--format", "yoochoose", "--titles", titles)
     rows = dict(line.split("\t") for line in titles.read_text().splitlines()[1:])
     assert len(rows) == 9

@@ -8,8 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tagnn_fast.data import Dataset, Sessions
 from tagnn_fast.logs import (
     FORMATS,
@@ -23,7 +21,7 @@ from tagnn_fast.logs import (
     update_dataset,
 )
 from tagnn_fast.logs.update import recorded
-from tests.support import SHARED
+from tests.support import shared
 
 USER_LOG = LogFormat(
     "users", owner="user", owner_is_user=True, item="item", time="time", event="event", events=("view",)
@@ -83,10 +81,7 @@ def paper_options(name: str, fraction: int = 1) -> PrepareOptions:
 def golden_log(name: str) -> tuple[str, LogFormat, PrepareOptions]:
     """The real log that a golden was made of, and what was done with it; skips the test where there is none."""
     form, log, fraction = GOLDENS[name]
-    path = SHARED / "data" / log
-    if not path.exists():
-        pytest.skip("no real logs")
-    return str(path), FORMATS[form], paper_options(form, fraction)
+    return str(shared(f"data/{log}")), FORMATS[form], paper_options(form, fraction)
 
 
 def raw(sessions: Sessions, dataset: Dataset) -> list[list[str]]:

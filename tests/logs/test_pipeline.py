@@ -18,12 +18,12 @@ from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
 from tests.logs.by_hand import prepare_by_hand
 from tests.logs.messy import write_messy_log
 from tests.logs.running import CASES, GOLDENS, USER_LOG, golden_log, prepared, raw
-from tests.support import SHARED
+from tests.support import shared
 
 
 def assert_equals_golden(dataset: Dataset, name: str) -> None:
     """Sessions and prefix examples, order included."""
-    golden = np.load(SHARED / "goldens" / "preprocess" / f"{name}.npz")
+    golden = np.load(shared(f"goldens/preprocess/{name}.npz"))
     clicks, offsets = dataset.train.clicks.numpy(), dataset.train.offsets.numpy()
     # The published sessions of a fraction keep clicks of the first that none of its examples has.
     cut = next(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, reference, session_graph
-from tests.support import DEVICES, PADDED_LENGTHS, SESSIONS, SHARED, batch
+from tests.support import DEVICES, PADDED_LENGTHS, ROOT, SESSIONS, batch
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -61,10 +61,7 @@ def test_definition(name: str, padded_length: int | None) -> None:
 
 @pytest.mark.parametrize("name", ["tagnn_pp_nonhybrid", "tagnn_pp_three_steps", "sr_gnn_hybrid"])
 def test_published_graphs(name: str) -> None:
-    path = SHARED / "goldens" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip("no goldens")
-    golden = np.load(path)
+    golden = np.load(ROOT / "tests" / "goldens" / f"{name}.npz")
     items, offsets = (torch.from_numpy(golden[f"sessions/{key}"]) for key in ("values", "offsets"))
     graph = session_graph(items, offsets, int(golden["sessions/len_max"]))
     most = golden["graph/items"].shape[1]
