@@ -62,7 +62,7 @@ def padded_encoder(
     """
     gnn, transformer, readout = model.propagation, model.transformer, model.readout
     sessions, most, hidden = nodes.shape
-    for _ in range(gnn.steps):
+    for _ in range(gnn.rounds):
         products = F.linear(nodes, gnn.state_weight, gnn.state_bias)  # (sessions, nodes, 5 hidden)
         incoming, outgoing, state_reset, state_update, state_new = products.chunk(5, 2)
         averages = [adjacency[:, :, :most] @ incoming, adjacency[:, :, most:] @ outgoing]

@@ -48,7 +48,7 @@ class Golden:
             parameters,
             architecture=self.architecture,
             padded_length=int(self.values["sessions/len_max"]),
-            steps=3 if self.name.endswith("three_steps") else 1,
+            rounds=3 if self.name.endswith("three_steps") else 1,
             hybrid=self.hybrid,
         )
         return model.to(self.device).eval()

@@ -18,7 +18,7 @@ from tests.support import batch
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("semantics", ["clean", "original"])
+@pytest.mark.parametrize("semantics", ["clean", "published"])
 def test_known_sessions(model: type[SessionModel], semantics: str) -> None:
     """What the model's own topk says."""
     recommender = make(model, semantics)
@@ -33,7 +33,7 @@ def test_known_sessions(model: type[SessionModel], semantics: str) -> None:
 
 
 def test_padded_length() -> None:
-    recommender = make(semantics="original")
+    recommender = make(semantics="published")
     inputs = batch(SESSIONS)
     assert torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.model.topk(*inputs, 5, 40)[0])
     assert not torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.topk(*inputs, 5).scores)
@@ -57,7 +57,7 @@ def test_bfloat16_table() -> None:
 @settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.lists(st.one_of(st.just(0), st.integers(1, ITEMS)), max_size=8), max_size=5),
-    st.sampled_from(["clean", "original"]),
+    st.sampled_from(["clean", "published"]),
 )
 def test_unknown_items_are_skipped(sessions: list[list[int]], semantics: str) -> None:
     recommender = make(semantics=semantics)

@@ -37,12 +37,18 @@ def train(
     preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
     architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn or sr_gnn.")] = None,
     hidden_size: Annotated[Optional[int], _field("Width of item vectors and node states.")] = None,
-    steps: Annotated[Optional[int], _field("Rounds of propagation over the session graph.")] = None,
+    rounds: Annotated[
+        Optional[int],
+        typer.Option("--rounds", "--steps", help="Of propagation over the session graph.", show_default=False),
+    ] = None,
     heads: Annotated[Optional[int], _field("Attention heads of the Transformer block.")] = None,
     attention_dropout: Annotated[Optional[float], _field("Rate on its attention weights.")] = None,
     hybrid: Annotated[Optional[bool], _field("Project [readout ; last click] to the session vector.")] = None,
-    semantics: Annotated[Optional[str], _field("clean (no padding) or original (as published).")] = None,
-    padded_length: Annotated[Optional[int], _field("Length padded to in original semantics.")] = None,
+    semantics: Annotated[
+        Optional[str],
+        _field("clean (no padding) or published (as its code; original, its earlier name, means the same)."),
+    ] = None,
+    padded_length: Annotated[Optional[int], _field("Length padded to in published semantics.")] = None,
     protocol: Annotated[
         Optional[str],
         _field(

@@ -53,10 +53,10 @@ def evaluate_model(
 ) -> dict[str, float]:
     """A model's figures; the most popular items answer prefixes without a known click.
 
-    In "original" semantics, prefixes are padded to the longest of the examples, as the published code does.
+    In "published" semantics, prefixes are padded to the longest of the examples, as the published code does.
     """
-    original = recommender.model.config.semantics == "original"
-    padded_length = examples.longest_prefix() if original else None
+    published = recommender.model.config.semantics == "published"
+    padded_length = examples.longest_prefix() if published else None
 
     def topk(batch: ExampleBatch, k: int) -> Tensor:
         return recommender.topk(batch.items, batch.offsets, k, padded_length).items

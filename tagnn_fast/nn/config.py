@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from tagnn_fast.checks import check_count, check_padded_length
+
+Semantics = Literal["clean", "published"]
+_ALIASES = {"original": "published"}  # what earlier versions wrote
 
 
 @dataclass(frozen=True)
@@ -14,27 +18,29 @@ class ModelConfig:
     Attributes:
         num_items: size of the catalogue; item ids are 1..num_items.
         hidden_size: width of item embeddings and node states.
-        steps: rounds of gated propagation over the session graph (1 in the paper).
+        rounds: rounds of gated propagation over the session graph (1 in the paper). Files and options of earlier
+            versions call them `steps`, which is still read.
         heads: attention heads of the Transformer block (TAGNN-PP only, where it must divide hidden_size).
         attention_dropout: rate on the Transformer block's attention weights in training.
         hybrid: project [readout ; last click] to the session vector, instead of the readout alone.
-        semantics: "clean", without any padding and with nodes in order of first click; or "original", what the
+        semantics: "clean", without any padding and with nodes in order of first click; or "published", what the
             published code computes, in which padded positions take part in every softmax and nodes are sorted by id.
-        padded_length: clicks that sessions are padded to in "original" semantics (the longest prefix of the data split
+            "original", its name in earlier versions, is taken for "published".
+        padded_length: clicks that sessions are padded to in "published" semantics (the longest prefix of the data split
             in the published code); unused in "clean". Models also take it per call.
     """
 
     num_items: int
     hidden_size: int = 100
-    steps: int = 1
+    rounds: int = 1
     heads: int = 2
     attention_dropout: float = 0.1
     hybrid: bool = False
-    semantics: str = "clean"
+    semantics: Semantics = "clean"
     padded_length: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("num_items", "hidden_size", "steps", "heads"):
+        for name in ("num_items", "hidden_size", "rounds", "heads"):
             object.__setattr__(self, name, check_count(getattr(self, name), name))
         if not isinstance(self.attention_dropout, (int, float)):
             raise TypeError(f"attention_dropout: expected a float, got {self.attention_dropout!r}")
@@ -42,10 +48,17 @@ class ModelConfig:
             raise ValueError(f"attention_dropout: expected a rate in [0, 1), got {self.attention_dropout}")
         if not isinstance(self.hybrid, bool):
             raise TypeError(f"hybrid: expected a bool, got {self.hybrid!r}")
-        if self.semantics not in ("clean", "original"):
-            raise ValueError(f"semantics: expected 'clean' or 'original', got {self.semantics!r}")
-        if self.semantics == "original" and self.padded_length is None:
+        object.__setattr__(self, "semantics", as_semantics(self.semantics))
+        if self.semantics == "published" and self.padded_length is None:
             raise ValueError(
-                "padded_length: expected the length sessions are padded to in 'original' semantics, got None"
+                "padded_length: expected the length sessions are padded to in 'published' semantics, got None"
             )
         object.__setattr__(self, "padded_length", check_padded_length(self.padded_length))
+
+
+def as_semantics(value: object) -> Semantics:
+    """The semantics of that name, "original" among them; raises ValueError on others."""
+    for semantics in get_args(Semantics):
+        if value == semantics or (isinstance(value, str) and _ALIASES.get(value) == semantics):
+            return semantics  # type: ignore[no-any-return]
+    raise ValueError(f"semantics: expected 'clean' or 'published', got {value!r}")

@@ -12,12 +12,12 @@ class GatedPropagation(nn.Module):
 
     Args:
         hidden_size: width of a node state.
-        steps: number of rounds.
+        rounds: how many.
     """
 
-    def __init__(self, hidden_size: int, steps: int = 1) -> None:
+    def __init__(self, hidden_size: int, rounds: int = 1) -> None:
         super().__init__()
-        self.steps = steps
+        self.rounds = rounds
         # Blocks of rows: sent along in-edges, along out-edges, then the gates reset, update, candidate.
         self.state_weight = nn.Parameter(torch.empty(5 * hidden_size, hidden_size))
         self.state_bias = nn.Parameter(torch.empty(5 * hidden_size))
@@ -37,5 +37,5 @@ class GatedPropagation(nn.Module):
             self.message_bias,
             self.weight_ih,
             self.bias_ih,
-            self.steps,
+            self.rounds,
         )

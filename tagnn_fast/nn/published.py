@@ -64,16 +64,16 @@ def from_published(
     *,
     architecture: str,
     padded_length: int,
-    steps: int = 1,
+    rounds: int = 1,
     hybrid: bool = False,
 ) -> SessionModel:
-    """A model with the weights of a published implementation, in "original" semantics and the weights' dtype.
+    """A model with the weights of a published implementation, in "published" semantics and the weights' dtype.
 
     Args:
         params: tensors under their published names; names that the model does not use are ignored.
         architecture: "tagnn_pp", "tagnn" or "sr_gnn".
         padded_length: the length that the published code pads sessions to, its data split's longest.
-        steps: rounds of propagation.
+        rounds: rounds of propagation.
         hybrid: whether the published model was trained with the [readout ; last click] projection.
 
     Raises:
@@ -89,9 +89,9 @@ def from_published(
     config = ModelConfig(
         num_items=table.shape[0] - 1,
         hidden_size=table.shape[1],
-        steps=steps,
+        rounds=rounds,
         hybrid=hybrid,
-        semantics="original",
+        semantics="published",
         padded_length=padded_length,
     )
     model = ARCHITECTURES[architecture](config).to(table.dtype)

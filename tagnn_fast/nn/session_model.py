@@ -18,11 +18,12 @@ class SessionModel(nn.Module):
     for one call; it has no effect in "clean" semantics.
     """
 
+    padded_length: Optional[int]
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.original = config.semantics == "original"
-        self.padded_length = config.padded_length if config.padded_length is not None else 0
+        self.padded_length = config.padded_length if config.semantics == "published" else None
         self.item_embedding = nn.Embedding(config.num_items + 1, config.hidden_size)  # row 0 is the padding item
 
     def reset_parameters(self) -> None:
@@ -37,7 +38,7 @@ class SessionModel(nn.Module):
 
     def graph(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> ops.SessionGraph:
         """The sessions' graphs, in the model's semantics."""
-        if not self.original:
+        if self.padded_length is None:
             return ops.session_graph(items, offsets, None)
         return ops.session_graph(items, offsets, self.padded_length if padded_length is None else padded_length)
 

@@ -16,7 +16,7 @@ class SRGNN(SessionModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.propagation = GatedPropagation(config.hidden_size, config.steps)
+        self.propagation = GatedPropagation(config.hidden_size, config.rounds)
         self.readout = SessionReadout(config.hidden_size, normalize=False, hybrid=config.hybrid)
         self.reset_parameters()
 

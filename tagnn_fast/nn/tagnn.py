@@ -17,7 +17,7 @@ class TAGNN(SessionModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         hidden = config.hidden_size
-        self.propagation = GatedPropagation(hidden, config.steps)
+        self.propagation = GatedPropagation(hidden, config.rounds)
         self.readout = SessionReadout(hidden, normalize=True, hybrid=config.hybrid)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()

@@ -18,7 +18,7 @@ class TAGNNPP(SessionModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         hidden = config.hidden_size
-        self.propagation = GatedPropagation(hidden, config.steps)
+        self.propagation = GatedPropagation(hidden, config.rounds)
         self.transformer = SessionTransformer(hidden, config.heads, config.attention_dropout)
         self.readout = SessionReadout(hidden, normalize=True, hybrid=config.hybrid)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)

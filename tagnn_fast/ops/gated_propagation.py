@@ -20,9 +20,9 @@ def gated_propagation(
     message_bias: Tensor,
     weight_ih: Tensor,
     bias_ih: Tensor,
-    steps: int = 1,
+    rounds: int = 1,
 ) -> Tensor:
-    """Node states after `steps` rounds of: average over in- and out-neighbours, then a GRU cell.
+    """Node states after some rounds of: average over in- and out-neighbours, then a GRU cell.
 
     Args:
         nodes: node states, float (slots, hidden); empty slots may hold anything.
@@ -33,7 +33,7 @@ def gated_propagation(
         message_bias: biases after the averages, which reach nodes without neighbours too, float (2 hidden,).
         weight_ih: the messages' part of the gates reset, update, candidate, float (3 hidden, 2 hidden).
         bias_ih: its biases, float (3 hidden,).
-        steps: rounds of propagation, 1 or more.
+        rounds: how many, 1 or more.
 
     Returns:
         float (slots, hidden); zeros in empty slots.
@@ -53,12 +53,12 @@ def gated_propagation(
         message_bias,
         weight_ih,
         bias_ih,
-        steps,
+        rounds,
     )
     if not torch.jit.is_scripting():
         if not library.has_kernel(nodes):
             return reference.gated_propagation(
-                nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, steps
+                nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, rounds
             )
         if not torch.compiler.is_compiling():
             return _eager(*arguments)[0]  # type: ignore[no-any-return]

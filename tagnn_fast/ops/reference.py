@@ -60,10 +60,10 @@ def prefix_batch(
 def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> tuple[Tensor, ...]:
     """See :func:`tagnn_fast.ops.session_graph`; the fields of ``SessionGraph`` in order."""
     clicks, sessions = items.shape[0], offsets.shape[0] - 1
-    original = padded_length is not None
+    padded = padded_length is not None
     offsets = rising_offsets(offsets, clicks)
-    slot_offsets = offsets + torch.arange(sessions + 1, device=items.device) if original else offsets
-    slots = clicks + sessions if original else clicks
+    slot_offsets = offsets + torch.arange(sessions + 1, device=items.device) if padded else offsets
+    slots = clicks + sessions if padded else clicks
 
     session = owners(offsets, clicks)
     real = (items != 0) & (session < sessions)
@@ -74,7 +74,7 @@ def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] =
 
     # Nodes are the distinct (session, item), sorted by item or by first click within the session.
     pairs, node = torch.unique(torch.stack([session, item]), dim=1, return_inverse=True)
-    if not original:
+    if not padded:
         first = torch.full((pairs.shape[1],), clicks, device=items.device).scatter_reduce(0, node, position, "amin")
         order = first.argsort()
         node, pairs = order.argsort()[node], pairs[:, order]
@@ -140,12 +140,12 @@ def gated_propagation(
     message_bias: Tensor,
     weight_ih: Tensor,
     bias_ih: Tensor,
-    steps: int = 1,
+    rounds: int = 1,
 ) -> Tensor:
     """See :func:`tagnn_fast.ops.gated_propagation`."""
     real = is_node(graph.slot_offsets, graph.num_nodes, nodes.shape[0]).unsqueeze(1)
     nodes = torch.where(real, nodes, 0.0)
-    for _ in range(steps):
+    for _ in range(rounds):
         products = torch.addmm(state_bias, nodes, state_weight.t())  # (slots, 5 hidden)
         incoming, outgoing, state_reset, state_update, state_new = products.chunk(5, 1)
         averages = [

@@ -20,7 +20,7 @@ def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] =
         items: item of each click, int64 (clicks,).
         offsets: first click of each session and the end of the last, int64 (sessions + 1,).
         padded_length: None for nodes in order of first click and no padding ("clean"); otherwise nodes are sorted by
-            item id, and sessions with fewer clicks have an isolated padding node first ("original").
+            item id, and sessions with fewer clicks have an isolated padding node first ("published").
 
     Raises:
         RuntimeError: on a wrong shape, dtype or device, or a negative padded_length.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -14,9 +14,10 @@ from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+ProtocolName = Literal["held-out", "all", "published", "published-test"]
+Precision = Literal["32-true", "64-true", "bf16-mixed"]
+PROTOCOLS, PRECISIONS = get_args(ProtocolName), get_args(Precision)
 MAX_CLICKS_PER_BATCH = 100_000  # a batch of 512 sessions of 195 clicks; the models take about 10 KB each to train
-PROTOCOLS = ("held-out", "all", "published", "published-test")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class TrainingConfig:
     """
 
     architecture: str = "tagnn_pp"
-    protocol: str = "held-out"
+    protocol: ProtocolName = "held-out"
     epochs: int = 6
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -50,7 +51,7 @@ class TrainingConfig:
     decay_every: int = 3
     decay_factor: float = 0.1
     seed: int = 0
-    precision: str = "32-true"
+    precision: Precision = "32-true"
     accelerator: str = "auto"
     max_clicks_per_batch: int = MAX_CLICKS_PER_BATCH
 
@@ -88,15 +89,18 @@ def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str
 
 
 def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, TrainingConfig]:
-    """The configurations that :func:`configuration_json` wrote; fields that an earlier version had not are the default.
+    """The configurations that :func:`configuration_json` wrote, in this version or an earlier one.
+
+    Fields that an earlier one had not are the default; it called `rounds` steps.
 
     Raises:
         ValueError: on fields that are missing, unknown or refused.
     """
     if not isinstance(value, Mapping) or not all(isinstance(value.get(part), dict) for part in ("model", "training")):
         raise ValueError(f"{where}: expected the configuration of a run, got {reprlib.repr(value)}")
+    model = {"rounds" if name == "steps" else name: content for name, content in value["model"].items()}
     try:
-        return ModelConfig(**value["model"]), TrainingConfig(**value["training"])
+        return ModelConfig(**model), TrainingConfig(**value["training"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: expected the configuration of a run, got {error}") from None
 

@@ -169,7 +169,7 @@ class ServingModel(nn.Module):
         """Weight of each click in its session's attention for a target, float (clicks,) (TAGNN, equation 8).
 
         `targets` are one raw id per session, int64 (sessions,). A session's weights sum to 1 in "clean" semantics;
-        in "original" semantics padded positions have the rest. Unknown items weigh 0, and all for an unknown target.
+        in "published" semantics padded positions have the rest. Unknown items weigh 0, and all for an unknown target.
 
         Raises:
             ValueError: where raw ids are strings, or for a model without target attention.

@@ -274,7 +274,7 @@ def make_fabric(options: TrainingConfig) -> Fabric:
         ValueError: on an accelerator that is unknown or not here.
     """
     try:
-        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)  # type: ignore[arg-type]
+        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"accelerator: expected one that is here, got {options.accelerator!r}: {error}") from None
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.config import ModelConfig, as_semantics
 from tagnn_fast.runs.configuration import TrainingConfig
 
 # The published code advances its schedule before each epoch, so that the first learning rate lasts two epochs of three.
 _PUBLISHED = {
     "architecture": "tagnn_pp",
-    "semantics": "original",
-    "steps": 1,
+    "semantics": "published",
+    "rounds": 1,
     "heads": 2,
     "attention_dropout": 0.1,
     "hybrid": False,
@@ -42,7 +42,7 @@ def resolve(
         preset: a name in PRESETS.
         overrides: values of fields of ModelConfig and TrainingConfig; None keeps the preset's.
         num_items: items of the data set.
-        longest_prefix: of its training examples: the padded length in "original" semantics unless one is given.
+        longest_prefix: of its training examples: the padded length in "published" semantics unless one is given.
 
     Raises:
         TypeError, ValueError: on an unknown preset or a value that is refused.
@@ -50,7 +50,7 @@ def resolve(
     if preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     given = {**PRESETS[preset], **{name: value for name, value in overrides.items() if value is not None}}
-    if given.get("semantics") == "original":
+    if as_semantics(given.get("semantics", "clean")) == "published":
         given.setdefault("padded_length", longest_prefix)
     model_fields = {field.name for field in fields(ModelConfig)}
     model = ModelConfig(num_items, **{name: value for name, value in given.items() if name in model_fields})

@@ -126,14 +126,14 @@ def test_peers_take_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = SessionBatch(torch.tensor([3, 9, 3, 5, 1, 2, 2]), torch.tensor([0, 3, 4, 7]))
     targets = torch.tensor([1, 7, 4])
     config = ModelConfig(10, hidden_size=8, attention_dropout=0.0, padded_length=6)
-    clean, original = (TAGNNPP(dataclasses.replace(config, semantics=kind)) for kind in ("clean", "original"))
+    clean, published = (TAGNNPP(dataclasses.replace(config, semantics=kind)) for kind in ("clean", "published"))
     losses = gpu_peers.plain_mean_losses(clean, batch, targets)
     assert len(losses) >= 4
     for name, mean_loss in losses.items():
         torch.testing.assert_close(mean_loss(), clean.loss(*batch, targets + 1), rtol=1e-5, atol=0, msg=name)
-    published = gpu_peers.published_mean_loss(original, batch, targets)
-    torch.testing.assert_close(published(), original.loss(*batch, targets + 1), rtol=1e-5, atol=0)
-    for model, mean_loss in ((clean, losses["plain, chunked"]), (original, published)):
+    mean = gpu_peers.published_mean_loss(published, batch, targets)
+    torch.testing.assert_close(mean(), published.loss(*batch, targets + 1), rtol=1e-5, atol=0)
+    for model, mean_loss in ((clean, losses["plain, chunked"]), (published, mean)):
         before = float(mean_loss().detach())
         for _ in range(3):
             gpu_peers.learning(model, mean_loss, autocast=False)()

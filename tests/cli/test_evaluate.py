@@ -46,7 +46,7 @@ def test_model_and_baselines(copied: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["tagnn", "sr_gnn"])
-@pytest.mark.parametrize("semantics", ["clean", "original"])
+@pytest.mark.parametrize("semantics", ["clean", "published"])
 def test_other_models(architecture: str, semantics: str, data: Path, tmp_path: Path) -> None:
     options = ("--epochs", 1, "--architecture", architecture, "--semantics", semantics)
     succeed("train", data, "--run", tmp_path / "run", *TINY, *options)

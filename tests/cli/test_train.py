@@ -60,23 +60,23 @@ def test_what_a_run_leaves(data: Path, trained: Path) -> None:
         ("clean", {"hidden_size": 100, "batch_size": 256, "semantics": "clean", "protocol": "held-out"}),
         (
             "published-diginetica",
-            {"hidden_size": 100, "batch_size": 50, "semantics": "original", "protocol": "published"},
+            {"hidden_size": 100, "batch_size": 50, "semantics": "published", "protocol": "published"},
         ),
         (
             "published-yoochoose",
-            {"hidden_size": 120, "batch_size": 75, "semantics": "original", "protocol": "published"},
+            {"hidden_size": 120, "batch_size": 75, "semantics": "published", "protocol": "published"},
         ),
     ],
 )
 def test_presets(preset: str, expected: dict[str, object], data: Path, tmp_path: Path) -> None:
-    """A preset's own configuration, whole; the padded length of the original semantics is the data set's."""
+    """A preset's own configuration, whole; the padded length of the published semantics is the data set's."""
     folder = tmp_path / "run"
     printed = succeed("train", data, "--run", folder, "--preset", preset, "--epochs", 1, "--accelerator", "cpu")
-    original = expected["semantics"] == "original"
+    published = expected["semantics"] == "published"
     longest = read(data / "dataset.json")["statistics"]["train"]["longest_prefix"]
-    expected = {**expected, "padded_length": longest if original else None, "architecture": "tagnn_pp", "epochs": 1}
+    expected = {**expected, "padded_length": longest if published else None, "architecture": "tagnn_pp", "epochs": 1}
     assert configuration(folder).items() >= expected.items()
-    assert ("Beware" in printed) == original
+    assert ("Beware" in printed) == published
     assert f"wrote {folder}" in words(printed)
 
 
@@ -117,11 +117,11 @@ def test_protocols(protocol: str, data: Path, tmp_path: Path) -> None:
 OPTIONS = {
     "architecture": "tagnn",
     "hidden_size": 12,
-    "steps": 2,
+    "rounds": 2,
     "heads": 3,
     "attention_dropout": 0.25,
     "hybrid": True,
-    "semantics": "original",
+    "semantics": "published",
     "padded_length": 30,
     "protocol": "all",
     "epochs": 4,
@@ -194,10 +194,11 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
         ("--protocol", "none", "protocol: expected one of held-out, all, published, published-test, got 'none'"),
         ("--architecture", "bert", "architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'bert'"),
         ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, got '16'"),
-        ("--semantics", "new", "semantics: expected 'clean' or 'original', got 'new'"),
+        ("--semantics", "new", "semantics: expected 'clean' or 'published', got 'new'"),
         ("--hidden-size", 0, "hidden_size: expected 1 or more, got 0"),
         ("--heads", 3, "heads: expected a divisor of hidden_size 8, got 3"),
-        ("--steps", 0, "steps: expected 1 or more, got 0"),
+        ("--rounds", 0, "rounds: expected 1 or more, got 0"),
+        ("--steps", 0, "rounds: expected 1 or more, got 0"),
         ("--attention-dropout", 1, "attention_dropout: expected a rate in [0, 1), got 1.0"),
         ("--padded-length", -1, "padded_length: expected 0 or more, got -1"),
         ("--epochs", 0, "epochs: expected 1 or more, got 0"),

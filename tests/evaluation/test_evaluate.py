@@ -57,7 +57,7 @@ def test_sequential_rules() -> None:
 
 def sample_recommender(semantics: str = "clean") -> Recommender:
     torch.manual_seed(0)
-    padded_length = 3 if semantics == "original" else None
+    padded_length = 3 if semantics == "published" else None
     config = ModelConfig(6, hidden_size=8, semantics=semantics, padded_length=padded_length)
     return Recommender(TAGNNPP(config).double(), VOCABULARY)
 
@@ -78,7 +78,7 @@ def test_model() -> None:
 
 
 def test_original_pads_to_the_longest_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
-    recommender = sample_recommender("original")
+    recommender = sample_recommender("published")
     lengths: list[int | None] = []
     encode = recommender.model.encode
 

@@ -17,7 +17,7 @@ from tests.support import DEVICES, random_sessions
 
 MODELS = [TAGNNPP, TAGNN, SRGNN]
 CLEAN = ModelConfig(num_items=60, hidden_size=12, hybrid=True)
-ORIGINAL = replace(CLEAN, semantics="original", padded_length=9)
+PUBLISHED = replace(CLEAN, semantics="published", padded_length=9)
 SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 30), items=60)]
 
 
@@ -27,7 +27,7 @@ def make(model: type[SessionModel], config: ModelConfig, dtype: torch.dtype = to
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
 def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig) -> None:
     """A session's scores are the same alone, in any batch and in any place of it."""
     network = make(model, config)
@@ -41,7 +41,7 @@ def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
 def test_clicks_of_no_session(model: type[SessionModel], config: ModelConfig, device: str) -> None:
     """A batch padded with zeros after its last click has the losses and gradients of the exact one."""
     network = make(model, config).train().to(device)
@@ -60,25 +60,25 @@ def test_clicks_of_no_session(model: type[SessionModel], config: ModelConfig, de
 
 @pytest.mark.parametrize("model", MODELS)
 def test_padded_length(model: type[SessionModel]) -> None:
-    """Padding changes "original" scores of TAGNN and TAGNN-PP, and never "clean" ones."""
+    """Padding changes "published" scores of TAGNN and TAGNN-PP, and never "clean" ones."""
     batch = SessionBatch.from_lists(SESSIONS)
-    clean, original = make(model, CLEAN), make(model, ORIGINAL)
+    clean, published = make(model, CLEAN), make(model, PUBLISHED)
     for padded_length in (0, 1, 9, 69):
         expected = make(model, replace(CLEAN, padded_length=padded_length))(*batch)
         torch.testing.assert_close(clean(*batch, padded_length), clean(*batch), rtol=1e-12, atol=0)
         torch.testing.assert_close(expected, clean(*batch), rtol=1e-12, atol=0)
-        by_call = original(*batch, padded_length)
-        by_configuration = make(model, replace(ORIGINAL, padded_length=padded_length))(*batch)
+        by_call = published(*batch, padded_length)
+        by_configuration = make(model, replace(PUBLISHED, padded_length=padded_length))(*batch)
         assert torch.equal(by_call, by_configuration)
-    changes = not torch.allclose(original(*batch, 69), original(*batch))
+    changes = not torch.allclose(published(*batch, 69), published(*batch))
     assert changes == (model is not SRGNN)
 
 
 def test_clean_order_is_the_order_of_clicks() -> None:
-    """Renaming items consistently changes nothing in "clean"; "original" sorts by id."""
+    """Renaming items consistently changes nothing in "clean"; "published" sorts by id."""
     batch = SessionBatch.from_lists(SESSIONS)
     names = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randperm(60) + 1])
-    for config, same in ((CLEAN, True), (ORIGINAL, False)):
+    for config, same in ((CLEAN, True), (PUBLISHED, False)):
         network, renamed = make(TAGNNPP, config), make(TAGNNPP, config)
         with torch.no_grad():
             renamed.item_embedding.weight[names] = network.item_embedding.weight.clone()
@@ -87,7 +87,7 @@ def test_clean_order_is_the_order_of_clicks() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
 def test_topk_and_loss_agree_with_scores(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     scores = network(*batch)
@@ -140,7 +140,7 @@ def test_dropout_follows_the_seed() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
 def test_script(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     buffer = io.BytesIO()
@@ -153,7 +153,7 @@ def test_script(model: type[SessionModel], config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
 def test_export(model: type[SessionModel], config: ModelConfig) -> None:
     network = make(model, config)
     clicks, sessions = torch.export.Dim("clicks", min=2), torch.export.Dim("sessions", min=3)
@@ -180,7 +180,7 @@ def test_autocast() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, ORIGINAL], ids=["clean", "original"])
+@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
 def test_devices_without_kernels(
     model: type[SessionModel], config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +282,7 @@ def test_no_sessions() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     sessions=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=12), min_size=1, max_size=6),
-    config=st.sampled_from([CLEAN, ORIGINAL]),
+    config=st.sampled_from([CLEAN, PUBLISHED]),
 )
 def test_any_sessions(sessions: list[list[int]], config: ModelConfig) -> None:
     """Whatever the batch, a session's scores are its own."""
@@ -356,7 +356,7 @@ def test_k_errors(k: int, kind: type[Exception]) -> None:
 @pytest.mark.parametrize(("padded_length", "kind"), [(-1, ValueError), (2.0, TypeError)])
 def test_padded_length_errors(padded_length: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="^padded_length: expected "):
-        make(TAGNNPP, ORIGINAL)(ITEMS, OFFSETS, padded_length)
+        make(TAGNNPP, PUBLISHED)(ITEMS, OFFSETS, padded_length)
 
 
 def test_heads_must_divide() -> None:

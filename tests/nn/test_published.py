@@ -27,7 +27,7 @@ def test_unused_parameters_are_ignored() -> None:
     model = from_published({**parameters(), "other": torch.ones(1)}, architecture="sr_gnn", padded_length=9)
     assert isinstance(model, SRGNN)
     assert model.config.num_items == 7
-    assert model.config.semantics == "original"
+    assert model.config.semantics == "published"
 
 
 def test_missing_parameter() -> None:

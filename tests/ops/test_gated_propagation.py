@@ -70,8 +70,8 @@ def test_equals_reference(name: str, padded_length: int | None, hidden: int, dty
 def test_three_steps(name: str, hidden: int, device: str) -> None:
     graph = sample_graph(name, 69, device)
     assert_same_function(
-        lambda nodes, *parameters: gated_propagation(nodes, graph, *parameters, steps=3),
-        lambda nodes, *parameters: reference.gated_propagation(nodes, graph, *parameters, steps=3),
+        lambda nodes, *parameters: gated_propagation(nodes, graph, *parameters, rounds=3),
+        lambda nodes, *parameters: reference.gated_propagation(nodes, graph, *parameters, rounds=3),
         sample_inputs(graph.node_items.shape[0], hidden, device=device),
     )
 
@@ -105,7 +105,7 @@ def test_saturated_gates() -> None:
 def test_gradcheck(device: str) -> None:
     graph = sample_graph("ragged", 5, device)
     inputs = [value.requires_grad_() for value in sample_inputs(graph.node_items.shape[0], 2, device=device)]
-    assert torch.autograd.gradcheck(lambda nodes, *rest: gated_propagation(nodes, graph, *rest, steps=2), inputs)
+    assert torch.autograd.gradcheck(lambda nodes, *rest: gated_propagation(nodes, graph, *rest, rounds=2), inputs)
 
 
 @pytest.mark.parametrize("name", ["ragged", "empty batch"])
@@ -166,7 +166,7 @@ def scripted(
 def test_script() -> None:
     clicks = batch(SESSIONS["ragged"])
     inputs = sample_inputs(clicks[0].shape[0], 6)
-    expected = gated_propagation(inputs[0], session_graph(*clicks), *inputs[1:], steps=2)
+    expected = gated_propagation(inputs[0], session_graph(*clicks), *inputs[1:], rounds=2)
     assert torch.equal(script_round_trip(scripted)(*clicks, *inputs), expected)
 
 

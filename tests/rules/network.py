@@ -10,11 +10,11 @@ import numpy as np
 Weights = Mapping[str, np.ndarray]
 
 
-def scores(weights: Weights, session: Sequence[int], architecture: str, steps: int, heads: int) -> np.ndarray:
+def scores(weights: Weights, session: Sequence[int], architecture: str, rounds: int, heads: int) -> np.ndarray:
     """Of all items, for a session of known items, numbered from 1."""
     table = weights["item_embedding.weight"]
     nodes = list(dict.fromkeys(session))  # in order of first click
-    states = propagated(weights, np.array([table[item] for item in nodes]), nodes, session, steps)
+    states = propagated(weights, np.array([table[item] for item in nodes]), nodes, session, rounds)
     if architecture == "tagnn_pp":
         states = transformed(weights, states, heads)
     of_click = np.array([states[nodes.index(item)] for item in session])  # (clicks, hidden)
@@ -29,12 +29,12 @@ def scores(weights: Weights, session: Sequence[int], architecture: str, steps: i
     return np.array(result)
 
 
-def propagated(w: Weights, states: np.ndarray, nodes: list[int], session: Sequence[int], steps: int) -> np.ndarray:
+def propagated(w: Weights, states: np.ndarray, nodes: list[int], session: Sequence[int], rounds: int) -> np.ndarray:
     hidden = states.shape[1]
     edges = set(pairwise(session))
     come_from = [[nodes.index(a) for a, b in edges if b == node] for node in nodes]
     go_to = [[nodes.index(b) for a, b in edges if a == node] for node in nodes]
-    for _ in range(steps):
+    for _ in range(rounds):
         product = states @ w["propagation.state_weight"].T + w["propagation.state_bias"]
         parts = np.split(product, 5, axis=1)
         inside = [parts[0][others].mean(0) if others else np.zeros(hidden) for others in come_from]

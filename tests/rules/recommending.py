@@ -48,7 +48,7 @@ def check_recommend(dataset: Dataset, folder: Path, seed: int) -> str:
         ids,
         k,
         exclude,
-        lambda session: scores(known, session, training.architecture, config.steps, config.heads),
+        lambda session: scores(known, session, training.architecture, config.rounds, config.heads),
     )
     options = ["--exclude-clicked"] if exclude else []
     outcome = run("recommend", folder / "run", "--input", source, "--output", output, "-k", k, *options)

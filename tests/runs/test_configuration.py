@@ -22,10 +22,10 @@ def test_presets() -> None:
     model, training = resolve("clean", {}, 50, 9)
     assert (model.semantics, model.padded_length, training.protocol) == ("clean", None, "held-out")
     model, training = resolve("published-diginetica", {}, 43097, 69)
-    assert (model.semantics, model.padded_length, model.hidden_size) == ("original", 69, 100)
+    assert (model.semantics, model.padded_length, model.hidden_size) == ("published", 69, 100)
     assert (training.batch_size, training.protocol, training.weight_decay) == (50, "published", 1e-5)
     model, training = resolve("published-yoochoose", {}, 17376, 145)
-    assert (model.semantics, model.padded_length, model.hidden_size) == ("original", 145, 120)
+    assert (model.semantics, model.padded_length, model.hidden_size) == ("published", 145, 120)
     assert training.batch_size == 75
 
 
@@ -33,11 +33,11 @@ def test_presets() -> None:
 def test_every_field_can_be_overridden(preset: str) -> None:
     overrides: dict[str, Any] = {
         "hidden_size": 24,
-        "steps": 2,
+        "rounds": 2,
         "heads": 3,
         "attention_dropout": 0.25,
         "hybrid": True,
-        "semantics": "original",
+        "semantics": "published",
         "padded_length": 7,
         "architecture": "tagnn",
         "protocol": "all",
@@ -61,6 +61,17 @@ def test_every_field_can_be_overridden(preset: str) -> None:
 def test_json_round_trip() -> None:
     configurations = resolve("published-yoochoose", {"seed": 7}, 11, 5)
     assert configuration_from_json(configuration_json(*configurations), "here") == configurations
+
+
+def test_json_of_earlier_versions() -> None:
+    """They called rounds steps and published semantics original, and had no `max_clicks_per_batch`."""
+    overrides = {"rounds": 2, "semantics": "published", "padded_length": 7}
+    configurations = resolve("clean", overrides, 11, 5)
+    content = configuration_json(*configurations)
+    earlier = {**content["model"], "semantics": "original", "steps": content["model"].pop("rounds")}
+    del content["training"]["max_clicks_per_batch"], earlier["rounds"]
+    assert configuration_from_json({"model": earlier, "training": content["training"]}, "here") == configurations
+    assert resolve("clean", {"semantics": "original"}, 11, 5) == resolve("clean", {"semantics": "published"}, 11, 5)
 
 
 @pytest.mark.parametrize(

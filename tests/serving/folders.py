@@ -20,7 +20,7 @@ from tagnn_fast.training.recipes import resolve
 from tests.support import assert_near
 
 ARCHITECTURES = ["tagnn_pp", "tagnn", "sr_gnn"]
-SEMANTICS = ["clean", "original"]
+SEMANTICS = ["clean", "published"]
 ITEMS = 1100  # more than the longest list
 K_MAX = 1000
 

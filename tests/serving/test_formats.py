@@ -103,7 +103,7 @@ def test_explain(architecture: str, semantics: str) -> None:
     expected, start = [], 0
     for session, target in zip(known, (7, 8, 1), strict=True):
         logits = keys[start : start + len(session)] @ model.item_embedding.weight[target]
-        padding = 12 - len(session) if semantics == "original" else 0
+        padding = 12 - len(session) if semantics == "published" else 0
         expected.append(torch.cat([logits, torch.zeros(padding)]).softmax(0)[: len(session)])
         start += len(session)
     expected[2] = torch.cat([expected[2][:1], torch.zeros(1), expected[2][1:]])  # the unknown item

@@ -36,7 +36,7 @@ ITEMS = 9
 
 def small_model(kind: type[SessionModel] = TAGNNPP, semantics: str = "clean") -> SessionModel:
     torch.manual_seed(0)
-    padded_length = 5 if semantics == "original" else None
+    padded_length = 5 if semantics == "published" else None
     config = ModelConfig(ITEMS, hidden_size=8, semantics=semantics, padded_length=padded_length)
     return kind(config).eval()  # without dropout
 
@@ -116,7 +116,7 @@ def test_scores_that_are_not_finite_are_no_answer(copied: Path, format: str) -> 
 
 
 @pytest.mark.parametrize("kind", [TAGNNPP, TAGNN])
-@pytest.mark.parametrize("semantics", ["clean", "original"])
+@pytest.mark.parametrize("semantics", ["clean", "published"])
 def test_explain_where_all_logits_are_low(kind: type[SessionModel], semantics: str) -> None:
     """Below -88 exp gives 0 in float32, and above 88 infinity; the weights are those of float64."""
     model = small_model(kind, semantics)
@@ -130,12 +130,12 @@ def test_explain_where_all_logits_are_low(kind: type[SessionModel], semantics: s
     model.item_embedding.weight.detach()[target] = low
     logits = keys @ model.item_embedding.weight[target].detach().double()
     assert float(logits.max()) < -100
-    padding = torch.zeros(1 if semantics == "original" else 0, dtype=torch.float64)  # 5 positions, 4 of them clicks
+    padding = torch.zeros(1 if semantics == "published" else 0, dtype=torch.float64)  # 5 positions, 4 of them clicks
     expected = torch.cat([logits, padding]).softmax(0)[: len(session)]
     serving = ServingModel(model, vocabulary())
     weights = serving.explain(*batch([[9 + item for item in session]]), torch.tensor([9 + target]))
     assert torch.allclose(weights.double(), expected, rtol=1e-2, atol=1e-30)  # the logits' own rounding
-    assert semantics == "original" or float(weights.sum()) == pytest.approx(1, abs=1e-6)
+    assert semantics == "published" or float(weights.sum()) == pytest.approx(1, abs=1e-6)
 
 
 def test_versions(copied: Path) -> None:
