@@ -41,4 +41,4 @@ def test_resume(tmp_path: Path) -> None:
     assert (opened.model, opened.training) == configurations
     train(opened, DATASET)
     assert_same_outcome(opened, whole)
-    assert open_run(stopped.folder).load_recommender().model.config == configurations[0]
+    assert open_run(stopped.folder).recommender().model.config == configurations[0]
