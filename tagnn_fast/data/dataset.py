@@ -372,7 +372,7 @@ def _read_table(path: Path, types: Mapping[str, pa.DataType | None], sha256: str
     try:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError(f"{path}: expected the file of the recorded SHA-256, got a damaged or another one")
+            raise ValueError(f"{path}: damaged Parquet file: expected the SHA-256 that was recorded, got another")
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, rows = file.read(), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:

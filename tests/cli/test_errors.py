@@ -17,6 +17,7 @@ import torch
 
 from tests.cli.commands import message, refused, run, succeed
 from tests.cli.small_runs import write_run
+from tests.support import forget_digests
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object]) -> None:
@@ -93,6 +94,7 @@ def test_items_of_another_run(tmp_path: Path) -> None:
     """Named, before anything is answered by them."""
     one, other = (write_run(tmp_path / str(count), range(count)) for count in (5, 6))
     (other / "items.parquet").rename(one / "items.parquet")
+    forget_digests(one / "config.json")
     for command in (["recommend", one, 1], ["similar", one, 1], ["export", one, tmp_path / "out"]):
         assert refused(*command) == f"{one / 'items.parquet'}: expected the 5 items of config.json, got 6"
 
@@ -101,6 +103,7 @@ def test_as_many_items_of_another_run(tmp_path: Path) -> None:
     """Also named; a run of before items had a fingerprint is taken as it is."""
     one, other = (write_run(tmp_path / str(first), range(first, first + 5)) for first in (0, 1))
     (other / "items.parquet").rename(one / "items.parquet")
+    forget_digests(one / "config.json")
     assert refused("recommend", one, 1) == f"{one / 'items.parquet'}: expected the items of config.json, got others"
     config = json.loads((one / "config.json").read_text())
     del config["dataset"]["items"]
@@ -119,6 +122,7 @@ def test_items_with_other_columns(tmp_path: Path) -> None:
     path = write_run(tmp_path, range(5)) / "items.parquet"
     table = pq.read_table(path)
     pq.write_table(table.set_column(0, "raw_id", pa.array([0.5] * 5)), path)
+    forget_digests(path.with_name("config.json"))
     assert refused("recommend", path.parent, 1) == f"{path}: raw_ids: expected int64 or string, got double"
 
 

@@ -14,6 +14,7 @@ from tagnn_fast.data import read_dataset
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, words
 from tests.logs.running import raw
+from tests.support import forget_digests
 
 
 def row(printed: str, name: str) -> list[float]:
@@ -62,6 +63,7 @@ def test_published_run(data: Path, tmp_path: Path) -> None:
 
 def test_another_data_set_of_the_same_items(data: Path, copied: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(data, tmp_path / "other"))
+    forget_digests(other / "dataset.json")
     pq.write_table(pq.read_table(data / "test.parquet").slice(0, 5), other / "test.parquet")
     succeed("evaluate", copied, "--dataset", other)
     first, second = looks_at_test_set(copied)
@@ -75,6 +77,7 @@ def test_data_set_that_is_refused(data: Path, copied: Path, tmp_path: Path) -> N
         "dataset: expected the items of the run (148), got others"
     )
     renamed = Path(shutil.copytree(data, tmp_path / "renamed"))
+    forget_digests(renamed / "dataset.json")
     items = pq.read_table(data / "items.parquet")
     names = pa.array(range(7, 7 + items.num_rows), pa.int64())
     pq.write_table(items.set_column(0, "raw_id", names), renamed / "items.parquet")
@@ -84,6 +87,7 @@ def test_data_set_that_is_refused(data: Path, copied: Path, tmp_path: Path) -> N
         f"{nowhere}: expected a data set folder with a dataset.json in it"
     )
     empty = Path(shutil.copytree(data, tmp_path / "empty"))
+    forget_digests(empty / "dataset.json")
     pq.write_table(pq.read_table(data / "test.parquet").slice(0, 0), empty / "test.parquet")
     assert refused("evaluate", copied, "--dataset", empty) == (
         "synthetic-900-200-0: expected test sessions of two clicks or more, got none"

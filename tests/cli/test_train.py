@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from tagnn_fast import ModelConfig
 from tagnn_fast.runs.configuration import TrainingConfig
 from tests.cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, temporary_files, words
+from tests.support import forget_digests
 
 LEFT = {
     "checkpoints",
@@ -309,6 +310,7 @@ def test_few_items(tmp_path: Path) -> None:
 def test_no_test_sessions(data: Path, tmp_path: Path) -> None:
     """Then there is nothing to look at."""
     other = Path(shutil.copytree(data, tmp_path / "data"))
+    forget_digests(other / "dataset.json")
     pq.write_table(pq.read_table(other / "test.parquet").slice(0, 0), other / "test.parquet")
     succeed("train", other, "--run", tmp_path / "run", *TINY, "--epochs", 1)
     assert "test" not in read(tmp_path / "run" / "result.json")
