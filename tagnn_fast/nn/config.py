@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import NoneType
 from typing import Literal, get_args
 
 from tagnn_fast.checks import check_count, check_padded_length
@@ -28,6 +30,8 @@ class ModelConfig:
             "original", its name in earlier versions, is taken for "published".
         padded_length: clicks that sessions are padded to in "published" semantics (the longest prefix of the data split
             in the published code); unused in "clean". Models also take it per call.
+        options: what the constructor of an architecture of one's own takes beside this configuration, by name: numbers,
+            strings, truth values or None. The package's own architectures take none.
     """
 
     num_items: int
@@ -38,6 +42,7 @@ class ModelConfig:
     hybrid: bool = False
     semantics: Semantics = "clean"
     padded_length: int | None = None
+    options: Mapping[str, int | float | str | bool | None] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("num_items", "hidden_size", "rounds", "heads"):
@@ -54,6 +59,14 @@ class ModelConfig:
                 "padded_length: expected the length sessions are padded to in 'published' semantics, got None"
             )
         object.__setattr__(self, "padded_length", check_padded_length(self.padded_length))
+        if not isinstance(self.options, Mapping):
+            raise TypeError(f"options: expected a dictionary, got {self.options!r}")
+        for name, value in self.options.items():
+            if not isinstance(name, str) or not isinstance(value, (int, float, str, NoneType)):
+                raise TypeError(
+                    f"options: expected names and numbers, strings, truth values or None, got {name!r}: {value!r}"
+                )
+        object.__setattr__(self, "options", dict(self.options))
 
 
 def as_semantics(value: object) -> Semantics:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.nn.sr_gnn import SRGNN
+from tagnn_fast.nn.tagnn import TAGNN
+from tagnn_fast.nn.tagnn_pp import TAGNNPP
 
 _EDGES = ("linear_edge_in.weight", "linear_edge_out.weight")
 _EDGE_BIASES = ("linear_edge_in.bias", "linear_edge_out.bias")
@@ -26,7 +29,7 @@ _HYBRID = {
     "readout.projection.weight": ("linear_transform.weight",),
     "readout.projection.bias": ("linear_transform.bias",),
 }
-_TARGET = {"target_projection.weight": ("linear_t.weight",)}
+_TARGET: dict[str, tuple[str, ...]] = {"target_projection.weight": ("linear_t.weight",)}
 _TRANSFORMER = {
     "transformer.norm.weight": ("layer_norm1.weight",),
     "transformer.norm.bias": ("layer_norm1.bias",),
@@ -37,23 +40,29 @@ _TRANSFORMER = {
 }
 
 
-def published_names(architecture: str, hybrid: bool = False) -> dict[str, tuple[str, ...]]:
+# The class, its name for the gated graph network, and what it has beside that and the readout.
+_PUBLISHED: dict[str, tuple[type[SessionModel], str, dict[str, tuple[str, ...]]]] = {
+    "tagnn_pp": (TAGNNPP, "tagnn", {**_TARGET, **_TRANSFORMER}),
+    "tagnn": (TAGNN, "gnn", _TARGET),
+    "sr_gnn": (SRGNN, "gnn", {}),
+}
+PublishedArchitecture = Literal["tagnn_pp", "tagnn", "sr_gnn"]
+
+
+def published_names(architecture: PublishedArchitecture, hybrid: bool = False) -> dict[str, tuple[str, ...]]:
     """For each parameter of our model, the published parameters that are stacked (along rows) into it."""
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
-    gnn = "tagnn" if architecture == "tagnn_pp" else "gnn"
+    if architecture not in _PUBLISHED:
+        raise ValueError(f"architecture: expected one of {', '.join(_PUBLISHED)}, got {architecture!r}")
+    _, gnn, more = _PUBLISHED[architecture]
     names = {
         **_READOUT,
+        **more,
         "propagation.state_weight": tuple(f"{gnn}.{name}" for name in (*_EDGES, "w_hh")),
         "propagation.state_bias": tuple(f"{gnn}.{name}" for name in (*_EDGE_BIASES, "b_hh")),
         "propagation.message_bias": (f"{gnn}.b_iah", f"{gnn}.b_oah"),
         "propagation.weight_ih": (f"{gnn}.w_ih",),
         "propagation.bias_ih": (f"{gnn}.b_ih",),
     }
-    if architecture != "sr_gnn":
-        names.update(_TARGET)
-    if architecture == "tagnn_pp":
-        names.update(_TRANSFORMER)
     if hybrid:
         names.update(_HYBRID)
     return names
@@ -62,7 +71,7 @@ def published_names(architecture: str, hybrid: bool = False) -> dict[str, tuple[
 def from_published(
     params: Mapping[str, Tensor],
     *,
-    architecture: str,
+    architecture: PublishedArchitecture,
     padded_length: int,
     rounds: int = 1,
     hybrid: bool = False,
@@ -94,7 +103,7 @@ def from_published(
         semantics="published",
         padded_length=padded_length,
     )
-    model = ARCHITECTURES[architecture](config).to(table.dtype)
+    model = _PUBLISHED[architecture][0](config).to(table.dtype)
     state = model.state_dict()
     for name, parts in names.items():
         expected = (1, *state[name].shape) if name == "readout.logit_weight" else tuple(state[name].shape)

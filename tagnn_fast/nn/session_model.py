@@ -1,4 +1,4 @@
-"""What all models share: from an encoded session to scores, the best k, and the loss."""
+"""What all networks share: from an encoded session to scores, the best k, and the loss."""
 
 from typing import Optional
 
@@ -11,14 +11,37 @@ from tagnn_fast.ops.graph import EncodedSessions
 
 
 class SessionModel(nn.Module):
-    """A model that scores every item of the catalogue for each session. Subclasses say how sessions are encoded.
+    """A network that scores every item of the catalogue for each session: the base class of all.
 
     In all methods, `items` are the item ids of all clicks, int64 (clicks,) in 1..num_items, and session b's are
     ``items[offsets[b]:offsets[b + 1]]``, offsets int64 (sessions + 1,). `padded_length` replaces the configuration's
     for one call; it has no effect in "clean" semantics.
+
+    **A network of one's own** is a subclass that says how sessions are encoded; scores, top-k, the loss, training,
+    evaluation, export and serving follow from that (``examples/python/own_model.py`` does all of it).
+
+    - Its constructor takes a ModelConfig, and by keyword whatever `ModelConfig.options` holds; all of these need
+      defaults. It ends with :meth:`reset_parameters`, or initialises its parameters as it likes.
+    - Its :meth:`encode` gives what target attention needs, :func:`tagnn_fast.ops.encoded_sessions`, or
+      :func:`tagnn_fast.ops.encoded_without_nodes` where sessions score by their vectors alone.
+    - encode takes any values, as the ops do: item 0 is a click to skip, as if it were not there; a session may be
+      empty, and gets finite numbers; clicks behind ``offsets[-1]`` belong to no session. What it gives a session
+      depends on this session alone. :meth:`graph` and the modules of :mod:`tagnn_fast.nn` keep all of this.
+    - It can be scripted by ``torch.jit.script``, in which it is exported: tensors and plain values, with types.
+      On a GPU, it looks at no value on the host, and no size in it depends on one, so that steps can be recorded.
+    - :func:`tagnn_fast.register_architecture` gives it a name, and tries all of this but the last on a few sessions.
+
+    Attributes:
+        config: the configuration.
+        padded_length: clicks that sessions are padded to in "published" semantics; None in "clean".
+        item_embedding: item vectors; row 0 is the padding item.
+        can_explain: whether attention says what each click weighs in a score: keys and values of encode stand in the
+            slots of :meth:`graph`. A subclass of which it is true says so.
     """
 
+    can_explain = False
     padded_length: Optional[int]
+    __constants__ = ["can_explain"]  # noqa: RUF012 (as TorchScript wants it)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -33,7 +56,13 @@ class SessionModel(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
-        """Session vectors, and keys and values of target attention. Item 0 is a click to skip; values are unchecked."""
+        """Session vectors, and keys and values of target attention; see the class for what a subclass must keep to.
+
+        Args:
+            items: as in all methods, but of any values: unchecked, 0 for a click to skip.
+            offsets: as in all methods; sessions may be empty, and clicks behind the last belong to no session.
+            padded_length: replaces the configuration's.
+        """
         raise NotImplementedError
 
     def graph(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> ops.SessionGraph:

@@ -15,6 +15,8 @@ from tagnn_fast.ops.graph import EncodedSessions, encoded_sessions
 class TAGNNPP(SessionModel):
     """Session graph → gated propagation → Transformer block → attention that depends on the item being scored."""
 
+    can_explain = True
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         hidden = config.hidden_size

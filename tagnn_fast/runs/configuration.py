@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from tagnn_fast.checks import check_count
-from tagnn_fast.nn.architectures import ARCHITECTURES
+from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 
@@ -25,7 +26,8 @@ class TrainingConfig:
     """Options of a training run, checked when made.
 
     Attributes:
-        architecture: "tagnn_pp", "tagnn" or "sr_gnn".
+        architecture: "tagnn_pp", "tagnn", "sr_gnn", or a registered one; see
+            :func:`tagnn_fast.register_architecture`.
         protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.
         epochs: passes over the training examples.
         batch_size: examples per step.
@@ -56,7 +58,8 @@ class TrainingConfig:
     max_clicks_per_batch: int = MAX_CLICKS_PER_BATCH
 
     def __post_init__(self) -> None:
-        for name, choices in (("architecture", ARCHITECTURES), ("protocol", PROTOCOLS), ("precision", PRECISIONS)):
+        find_architecture(self.architecture)
+        for name, choices in (("protocol", PROTOCOLS), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, lowest in (
@@ -106,7 +109,16 @@ def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, 
 
 
 def make_model(model: ModelConfig, training: TrainingConfig) -> SessionModel:
-    """A new model; its parameters depend on the seed alone."""
+    """A new model; its parameters depend on the seed alone.
+
+    Raises:
+        ValueError: on options that the architecture does not take.
+    """
+    model_class = find_architecture(training.architecture)
+    try:
+        inspect.signature(model_class).bind(model, **model.options)
+    except TypeError as error:
+        raise ValueError(f"options: expected what {training.architecture} takes, got {error}") from None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        return ARCHITECTURES[training.architecture](model)
+        return model_class(model, **model.options)

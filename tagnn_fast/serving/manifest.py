@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tagnn_fast._C import build_information
+from tagnn_fast.nn.architectures import BUILT_IN
 from tagnn_fast.version import __version__
 
 FORMAT, VERSION = "tagnn_fast.serving", 2  # 1: no exclude_clicked; tensors of item indices under the names of raw ids
@@ -53,7 +54,8 @@ def check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     items, strings = manifest["items"], manifest["item_ids"] == "strings"
     inputs = "item indices" if strings else "item ids"
     found_inputs = manifest.get("inputs", inputs)
-    attention = manifest["architecture"] != "sr_gnn"
+    network = BUILT_IN.get(manifest["architecture"])  # of another, the folder alone knows
+    attention = manifest["target_attention"] if network is None else network.can_explain
     _check(path, "items", items == manifest["model"].get("num_items"), "the model's num_items", items)
     _check(path, "k_max", 1 <= manifest["k_max"] <= items, f"1 to {items}", manifest["k_max"])
     _check(path, "item_ids", strings or manifest["item_ids"] == "integers", "integers or strings", manifest["item_ids"])

@@ -48,7 +48,7 @@ class ServingModel(nn.Module):
     def __init__(self, model: SessionModel, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.target_attention = hasattr(model, "target_projection")
+        self.target_attention = model.can_explain
         self.has_strings = not vocabulary.integers
         count = len(vocabulary)
         self.num_items = count

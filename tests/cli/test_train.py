@@ -140,14 +140,19 @@ OPTIONS = {
 
 
 def test_every_field_has_an_option(data: Path, tmp_path: Path) -> None:
-    assert {field.name for cls in (ModelConfig, TrainingConfig) for field in fields(cls)} == {*OPTIONS, "num_items"}
+    assert {field.name for cls in (ModelConfig, TrainingConfig) for field in fields(cls)} == {
+        *OPTIONS,
+        "num_items",
+        "options",
+    }
     arguments = [
         argument
         for name, value in OPTIONS.items()
         for argument in ([f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", value])
     ]
     succeed("train", data, "--run", tmp_path / "run", *arguments)
-    assert configuration(tmp_path / "run") == {**OPTIONS, "num_items": configuration(tmp_path / "run")["num_items"]}
+    found = configuration(tmp_path / "run")
+    assert found == {**OPTIONS, "num_items": found["num_items"], "options": {}}  # no option: for networks of one's own
     rates = [record["learning_rate"] for record in read(tmp_path / "run" / "history.json")]
     assert rates == pytest.approx([0.01, 0.005, 0.005, 0.0025])
     weights = load_file(tmp_path / "run" / "model.safetensors")

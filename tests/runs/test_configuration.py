@@ -39,6 +39,7 @@ def test_every_field_can_be_overridden(preset: str) -> None:
         "hybrid": True,
         "semantics": "published",
         "padded_length": 7,
+        "options": {"layers": 2},
         "architecture": "tagnn",
         "protocol": "all",
         "epochs": 4,
