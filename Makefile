@@ -76,7 +76,7 @@ benchmark: .venv/installed
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
 
 report: .venv/installed
-	$(BIN)/python benchmarks/target_attention.py reports/target_attention $(if $(RUN),--run $(RUN))
+	$(BIN)/python -m benchmarks.ops.target_attention reports/target_attention $(if $(RUN),--run $(RUN))
 
 clean:
 	rm -rf .venv build demo dist *.egg-info tagnn_fast/*.so

@@ -1,4 +1,4 @@
-"""Sessions that the benchmarks run on."""
+"""Sessions that the benchmarks run on, and what of them ops get."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from functools import cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tagnn_fast import SessionBatch
 from tagnn_fast.data import Dataset, PrefixExamples, read_exchange, synthetic_dataset
+from tagnn_fast.ops.graph import EncodedSessions
 from tests.support import SHARED
 
 PADDED_LENGTH = 69  # longest prefix of Diginetica's training split
@@ -39,3 +41,8 @@ def sample_batch(count: int, seed: int = 0) -> SessionBatch:
     chosen = np.random.default_rng([count, seed]).choice(len(training_examples()), count)
     items, offsets, _ = training_examples().cut(torch.from_numpy(chosen))
     return SessionBatch(items, offsets)
+
+
+def with_floats(encoded: EncodedSessions, session: Tensor, keys: Tensor, values: Tensor) -> EncodedSessions:
+    """The same sessions with other vectors."""
+    return encoded._replace(session=session, keys=keys, values=values)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from prepare_logs import write_log
-from published_preprocessing import prefixes, published_preprocessing
+from benchmarks.jobs.prepare_logs import write_log
+from benchmarks.peers.preprocessing import prefixes, published_preprocessing
 from tagnn_fast.data import Sessions
 from tagnn_fast.logs import FORMATS
 from tests.logs.running import paper_options, prepared

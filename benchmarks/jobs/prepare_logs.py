@@ -1,6 +1,6 @@
 """A log of Yoochoose's size to a data set, and what the published way takes for a part of it.
 
-    python benchmarks/prepare_logs.py FOLDER [--sessions 9200000] [--part 500000] [--engine duckdb]
+    python -m benchmarks.jobs.prepare_logs FOLDER [--sessions 9200000] [--part 500000] [--engine duckdb]
 
 makes FOLDER/clicks.dat (33 million clicks, 53,000 items, the columns of Yoochoose), runs `tagnn-fast prepare logs` on
 it in a process of its own, and the published way, row by row in Python, on the sessions of its first part.
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import typer
 
-from published_preprocessing import published_preprocessing
+from benchmarks.peers.preprocessing import published_preprocessing
 
 MEAN_CLICKS = 3.57
 ITEMS = 53_000

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_inputs import PRECISIONS, Call, all_calls, random_model, trained_model
-from inputs import sample_batch, training_examples
+from benchmarks.gpu.calls import PRECISIONS, Call, all_calls, random_model, trained_model
+from benchmarks.inputs import sample_batch, training_examples
 from tagnn_fast import ops
 from tagnn_fast.ops import reference
 from tests.support import outputs_and_gradients

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from gpu_inputs import BATCH, PRECISIONS, Call, all_calls, random_model, size_of, trained_model
-from gpu_rates import Rates, measure_rates, replayed, timed
-from inputs import sample_batch, training_examples
+from benchmarks.gpu.calls import BATCH, PRECISIONS, Call, all_calls, random_model, size_of, trained_model
+from benchmarks.gpu.rates import Rates, measure_rates, replayed
+from benchmarks.inputs import sample_batch, training_examples
+from benchmarks.timing import timed_on_gpu
 from tagnn_fast import ops
 
 
@@ -46,8 +47,8 @@ def time_ops(folder: Path, run: str | None) -> dict[str, Any]:
             for what, function in passes(call, ops).items():
                 cost = 1 if what == "forward" else 4 if call.name.startswith("target") else 3
                 floor = rates.floor(cost * call.multiply_adds, cost * call.bytes, precision)
-                seconds = timed(replayed(function))
-                eager = timed(function)
+                seconds = timed_on_gpu(replayed(function))
+                eager = timed_on_gpu(function)
                 row = {"op": call.name, "pass": what, "precision": precision, "seconds": seconds, "eager": eager}
                 rows.append({**row, "floor": floor, "share": floor / seconds})
                 print(rows[-1], flush=True)
@@ -75,7 +76,7 @@ def time_integer_ops(rates: Rates, rows: list[dict[str, Any]]) -> dict[str, str]
     table = {}
     for name, (call, read) in calls.items():
         floor = (read + size_of(*call())) / rates.copy
-        seconds = timed(replayed(call))
-        rows.append({"op": name, "seconds": seconds, "eager": timed(call), "floor": floor, "share": floor / seconds})
+        seconds, eager = timed_on_gpu(replayed(call)), timed_on_gpu(call)
+        rows.append({"op": name, "seconds": seconds, "eager": eager, "floor": floor, "share": floor / seconds})
         table[name] = described_time(seconds, floor)
     return table

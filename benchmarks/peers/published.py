@@ -1,4 +1,4 @@
-"""What the package is measured against: the published way of doing things, written anew and as well as it allows."""
+"""The published way of computing the model, padded, written anew and as well as it allows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def padded_session_graphs(
 def padded_encoder(
     model: TAGNNPP, nodes: Tensor, adjacency: Tensor, alias: Tensor, mask: Tensor, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """TAGNN-PP's encoder in "original" semantics on dense, padded tensors.
+    """TAGNN-PP's encoder in "published" semantics on dense, padded tensors.
 
     Args:
         model: whose weights to use.
@@ -103,38 +103,3 @@ def padded_positions(rows: Tensor, click_nodes: Tensor, offsets: Tensor, padded_
     """Rows of nodes (slots, hidden) at every click of every session, (sessions, padded length, hidden)."""
     clicks = rows[click_nodes].tensor_split(offsets[1:-1])
     return torch.stack([F.pad(part, (0, 0, 0, padded_length - part.shape[0])) for part in clicks])
-
-
-def padded_nodes(clicks: Tensor, slot_offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Slot of every node, int64 (sessions, most slots), 0 where there is none; log of its clicks, -inf without."""
-    lengths = slot_offsets.diff()
-    within = torch.arange(int(lengths.max()), device=clicks.device)  # (most slots,)
-    place = slot_offsets[:-1].unsqueeze(1) + within
-    exists = within < lengths.unsqueeze(1)
-    place = torch.where(exists, place, 0)
-    return place, torch.where(exists, clicks[place], 0).float().log()
-
-
-def node_scores(
-    session: Tensor, keys: Tensor, values: Tensor, mask: Tensor, table: Tensor, own_item: bool = False
-) -> Tensor:
-    """Scores without the published code's (sessions, items, hidden): the attended vector is never made.
-
-    Args:
-        session: session vectors, (sessions, hidden).
-        keys: W_t h of each node, (sessions, nodes, hidden).
-        values: h of each node, (sessions, nodes, hidden).
-        mask: log of a node's clicks, (sessions, nodes); -inf where there is none.
-        table: item vectors, (items, hidden), or with own_item one for each session.
-        own_item: score that one alone, (sessions,).
-    """
-    if own_item:
-        logits, products = ((rows * table.unsqueeze(1)).sum(2) for rows in (keys, values))  # (sessions, nodes)
-        return (session * table).sum(1) + ((logits + mask).softmax(1) * products).sum(1)
-    logits = (keys @ table.t()).float() + mask.unsqueeze(2)  # (sessions, nodes, items)
-    return session @ table.t() + (logits.softmax(1) * (values @ table.t())).sum(1)
-
-
-def node_log_sum_exp(session: Tensor, keys: Tensor, values: Tensor, mask: Tensor, table: Tensor) -> Tensor:
-    """Logarithm of Σ exp of those scores, (sessions,)."""
-    return node_scores(session, keys, values, mask, table).float().logsumexp(1)

@@ -12,10 +12,10 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from inputs import ITEMS, PADDED_LENGTH, sample_batch, sample_prefixes
-from peers import padded_encoder, padded_session_graphs
+from benchmarks.inputs import ITEMS, PADDED_LENGTH, sample_batch, sample_prefixes
+from benchmarks.peers.published import padded_encoder, padded_session_graphs
+from benchmarks.timing import training_step
 from tagnn_fast import TAGNNPP, ModelConfig
-from training_step import training_step
 
 SIZES = [1, 100, 512]
 BATCHES = 8
@@ -36,7 +36,7 @@ def run_all(steps: list[Callable[[], None]]) -> None:
         step()
 
 
-@pytest.mark.parametrize("semantics", ["clean", "original"])
+@pytest.mark.parametrize("semantics", ["clean", "published"])
 @pytest.mark.parametrize("sessions", SIZES)
 def test_native(benchmark: BenchmarkFixture, sessions: int, semantics: str) -> None:
     benchmark.group = f"encoder, 8 batches of {sessions} sessions"
@@ -64,7 +64,7 @@ def padded_inputs(model: TAGNNPP, sessions: int, seed: int = 0) -> tuple[Tensor,
 @pytest.mark.parametrize("sessions", SIZES)
 def test_padded(benchmark: BenchmarkFixture, sessions: int) -> None:
     benchmark.group = f"encoder, 8 batches of {sessions} sessions"
-    model = make_model("original")
+    model = make_model("published")
 
     def step(seed: int) -> Callable[[], None]:
         nodes, *rest = padded_inputs(model, sessions, seed)
@@ -77,7 +77,7 @@ def test_padded(benchmark: BenchmarkFixture, sessions: int) -> None:
 
 def test_padded_peer_computes_the_same() -> None:
     """The peer is a fair one: same session vectors."""
-    model = make_model("original").eval()
+    model = make_model("published").eval()
     graph = model.graph(*sample_batch(50), None)
     nodes, *rest = padded_inputs(model, 50)
     encoded = model.encode(*sample_batch(50)).session

@@ -4,8 +4,8 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from inputs import PADDED_LENGTH, sample_batch, sample_prefixes
-from peers import padded_session_graphs
+from benchmarks.inputs import PADDED_LENGTH, sample_batch, sample_prefixes
+from benchmarks.peers.published import padded_session_graphs
 from tagnn_fast import SessionBatch
 from tagnn_fast.ops import reference, session_graph
 
@@ -13,7 +13,7 @@ SIZES = [1, 100, 512]
 SEMANTICS = [None, PADDED_LENGTH]
 
 
-@pytest.mark.parametrize("padded_length", SEMANTICS, ids=["clean", "original"])
+@pytest.mark.parametrize("padded_length", SEMANTICS, ids=["clean", "published"])
 @pytest.mark.parametrize("sessions", SIZES)
 def test_native(benchmark: BenchmarkFixture, sessions: int, padded_length: int | None) -> None:
     benchmark.group = f"session graph, {sessions} sessions"
@@ -32,7 +32,7 @@ def test_published(benchmark: BenchmarkFixture, sessions: int) -> None:
     benchmark(padded_session_graphs, sample_prefixes(sessions), PADDED_LENGTH)
 
 
-@pytest.mark.parametrize("padded_length", [*SEMANTICS, 285], ids=["clean", "original", "original, padded"])
+@pytest.mark.parametrize("padded_length", [*SEMANTICS, 285], ids=["clean", "published", "published, padded"])
 @pytest.mark.parametrize("distinct", [60, 43097], ids=["many repeats", "few repeats"])
 def test_long_sessions(benchmark: BenchmarkFixture, distinct: int, padded_length: int | None) -> None:
     """8 sessions of 285 clicks: about as many clicks as 512 prefixes have."""

@@ -10,53 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 
-from gpu_inputs import BATCH, PRECISIONS, encode, random_model, target_attention_work, trained_model, with_floats
-from gpu_rates import Rates, extra_memory, measure_rates, timed
-from inputs import PADDED_LENGTH, sample_batch
-from peers import node_log_sum_exp, node_scores, padded_nodes, padded_positions, padded_target_attention
+from benchmarks.gpu.calls import BATCH, PRECISIONS, encode, random_model, target_attention_work, trained_model
+from benchmarks.gpu.rates import Rates, extra_memory, measure_rates
+from benchmarks.inputs import PADDED_LENGTH, sample_batch, with_floats
+from benchmarks.peers.losses import plain_losses
+from benchmarks.peers.published import padded_positions, padded_target_attention
+from benchmarks.timing import timed_on_gpu
 from tagnn_fast import TAGNNPP, ops
-from tagnn_fast.ops import reference
-from tagnn_fast.ops.graph import EncodedSessions
 
 LARGE_CATALOGUE = 1_000_000
 PLAIN_PRECISIONS = ("tf32", "bf16")
-CHUNK = 8192  # items that a chunked peer scores at once
-
-
-def plain_losses(encoded: EncodedSessions, targets: Tensor) -> dict[str, Callable[..., Tensor]]:
-    """The loss in plain PyTorch, as functions of session vectors, keys, values and table: every way worth compiling."""
-    place, mask = padded_nodes(encoded.click_counts, encoded.slot_offsets)
-    compiled_scores = torch.compile(reference._scores, dynamic=False)
-    compiled_nodes = torch.compile(node_scores, dynamic=False)
-    compiled_chunk = torch.compile(node_log_sum_exp, dynamic=False)
-
-    def segments(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
-        return cross_entropy(function(with_floats(encoded, *values[:3]), values[3], False).float(), targets)
-
-    def padded(session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:
-        return cross_entropy(compiled_nodes(session, keys[place], values[place], mask, table).float(), targets)
-
-    def chunked(session: Tensor, keys: Tensor, values: Tensor, table: Tensor) -> Tensor:
-        own = keys[place], values[place], mask
-        parts = [
-            checkpoint(compiled_chunk, session, *own, part, use_reentrant=False, preserve_rng_state=False)
-            for part in table.split(CHUNK)
-        ]
-        target = (node_scores(session, *own, table[targets], own_item=True)).float()
-        return (torch.stack(parts).logsumexp(0) - target).mean()
-
-    def reference_loss(*values: Tensor) -> Tensor:
-        return reference.target_attention_cross_entropy(with_floats(encoded, *values[:3]), values[3], targets).mean()
-
-    return {
-        "plain, chunked": reference_loss,
-        "plain, all kept": lambda *values: segments(reference._scores, *values),
-        "compiled, all kept": lambda *values: segments(compiled_scores, *values),
-        "compiled, padded nodes": padded,
-        "compiled, padded nodes, chunked": chunked,
-    }
 
 
 def loss_passes(loss: Callable[..., Tensor], tensors: list[Tensor], autocast: bool) -> dict[str, Callable[[], object]]:
@@ -86,7 +50,7 @@ def measure_loss(
     for what, call in calls.items():
         row: dict[str, Any] = {"variant": name, "precision": precision, "pass": what}
         try:
-            seconds, memory = timed(call), extra_memory(call)
+            seconds, memory = timed_on_gpu(call), extra_memory(call)
             flop = 2 * work * (1 if what == "forward" else 4)
             row.update(seconds=seconds, megabytes=memory, bf16_share=flop / seconds / rates.products["bf16"])
         except Exception as error:  # out of memory, or a compiler that gives up: the others are still worth having

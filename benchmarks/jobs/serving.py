@@ -1,6 +1,6 @@
 """Answering one session at a time: every exported format, in Python and in C++, beside the bare top-k kernel.
 
-    python benchmarks/serving.py REPORT_FOLDER --programs build/cpp
+    python -m benchmarks.jobs.serving REPORT_FOLDER --programs build/cpp
 
 exports models of random weights (latency does not depend on them) with 43,097 and 1,000,000 items, hidden size 100, and
 writes a table (table.md) and the figures (figures.json): median and 99th percentile over sessions of 4 clicks, k = 20,
@@ -10,7 +10,6 @@ and the time to load. Each variant runs in a process of its own. The .pt2 progra
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 import typer
 
 import tagnn_fast
+from benchmarks.timing import in_own_process
 from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
 from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.runs.configuration import make_model
@@ -82,15 +82,8 @@ def measure(folder: Path, what: str) -> dict[str, float]:
     return {**percentiles(times), "load_seconds": load, "answers": len(times)}
 
 
-def in_own_process(command: list[str]) -> dict[str, float]:
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        raise RuntimeError(result.stderr)
-    return json.loads(result.stdout.splitlines()[-1])
-
-
 def measure_all(folder: Path, programs: Path | None) -> dict[str, dict[str, float]]:
-    python = [sys.executable, "-W", "ignore", __file__, "--measure"]
+    python = [sys.executable, "-W", "ignore", "-m", "benchmarks.jobs.serving", "--measure"]
     rows = {"top-k kernel alone": in_own_process([*python, f"{folder}:kernel"])}
     for format in FORMATS:
         rows[f"Python, {format}"] = in_own_process([*python, f"{folder}:{format}"])

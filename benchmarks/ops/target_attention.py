@@ -1,6 +1,6 @@
 """Target attention, native against plain PyTorch and the published formulation: speed and memory, one process each.
 
-    python benchmarks/target_attention.py REPORT_FOLDER [--run RUN]
+    python -m benchmarks.ops.target_attention REPORT_FOLDER [--run RUN]
 
 writes a table (table.md), the figures (figures.json) and a plot (per_session.png). RUN is a trained run on Diginetica;
 without one, trained weights are left out. Figures are per session, each variant at the largest batch that fits. The
@@ -14,28 +14,25 @@ import ctypes
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Optional
 
 import torch
 import typer
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from inputs import ITEMS, PADDED_LENGTH, sample_batch
-from peers import padded_positions, padded_target_attention
+from benchmarks.inputs import ITEMS, PADDED_LENGTH, sample_batch
+from benchmarks.peers.published import padded_positions, padded_target_attention
+from benchmarks.timing import in_own_process, machine_rates, timed
 from tagnn_fast import ops
 from tagnn_fast.ops import encoded_sessions, reference, session_graph
 from tagnn_fast.runs.run import open_run
 
 HIDDEN = 100
 TASKS = ["training step", "scores", "top 20"]
-VARIANTS = ["native", "native, original", "plain", "plain, all kept", "compiled", "published"]
+VARIANTS = ["native", "native, published semantics", "plain", "plain, all kept", "compiled", "published"]
 # Bytes that a session takes, as multiples of items; from what a batch of 50 takes.
 BYTES_PER_ITEM = {"plain, all kept": 180, "compiled": 180, "published": 2200}
 MEMORY = 12e9
@@ -58,7 +55,7 @@ class Inputs:
     def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
         batch = sample_batch(case.sessions)
-        padded_length = PADDED_LENGTH if case.variant in ("native, original", "published") else None
+        padded_length = PADDED_LENGTH if case.variant in ("native, published semantics", "published") else None
         self.offsets, self.graph = batch.offsets, session_graph(*batch, padded_length)
         if case.run is None:
             rows = self.graph.node_items.shape[0]
@@ -134,23 +131,6 @@ def make_call(case: Case, inputs: Inputs) -> Callable[[], object]:
     return lambda: torch.autograd.grad(loss(), leaves)
 
 
-def timed(call: Callable[[], object], seconds: float = 2.5) -> float:
-    """Median seconds of a call, after two that do not count (one if they are long)."""
-    start = time.perf_counter()
-    call()
-    first = time.perf_counter() - start
-    if first < seconds:
-        call()
-    times: list[float] = []
-    while len(times) < 5 or (sum(times) < seconds and len(times) < 200):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-        if sum(times) > 4 * seconds:
-            break
-    return median(times)
-
-
 def status_megabytes(name: str) -> float:
     """A line of this process's status, in megabytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -186,17 +166,6 @@ def measure(case: Case) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, float]:
-    """What this machine does at best: float32 and bfloat16 products, and reading memory with all threads."""
-    square, large = torch.randn(2048, 2048), torch.ones(1 << 26)
-    half = square.bfloat16()
-    return {
-        "gemm": 2 * 2048**3 / timed(lambda: square @ square, 3),
-        "bfloat16_gemm": 2 * 2048**3 / timed(lambda: half @ half, 3),
-        "bandwidth": large.numel() * 4 / timed(large.sum, 3),
-    }
-
-
 def cases(run: Path | None) -> list[Case]:
     chosen = []
     for task in TASKS:
@@ -211,16 +180,19 @@ def cases(run: Path | None) -> list[Case]:
                         most = max(1, int(MEMORY / (BYTES_PER_ITEM[variant] * items)))
                     chosen.append(Case(variant, task, min(sessions, most), items))
         if run is not None:
-            for variant in ("native", "native, original", "plain", "published"):
+            for variant in ("native", "native, published semantics", "plain", "published"):
                 most = int(MEMORY / (BYTES_PER_ITEM.get(variant, 1) * ITEMS))
                 chosen.append(Case(variant, task, min(512, most), ITEMS, str(run)))
     return list(dict.fromkeys(chosen))
 
 
-def in_own_process(case: Case) -> dict[str, float] | None:
-    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
-    result = subprocess.run(command, capture_output=True, text=True)
-    return json.loads(result.stdout.splitlines()[-1]) if result.returncode == 0 else None
+def figures_of(case: Case) -> dict[str, float] | None:
+    """What a process of its own measures; None if it fails, out of memory mostly."""
+    command = [sys.executable, "-m", "benchmarks.ops.target_attention", "--case", json.dumps(asdict(case))]
+    try:
+        return in_own_process(command)
+    except subprocess.CalledProcessError:
+        return None
 
 
 def main(
@@ -234,12 +206,12 @@ def main(
         return
     if report is None:
         raise typer.BadParameter("expected a folder", param_hint="REPORT")
-    from target_attention_report import write_report
+    from benchmarks.ops.target_attention_report import write_report
 
     rows = []
-    best = machine()
+    best = machine_rates()
     for chosen in cases(run):
-        figures = in_own_process(chosen)
+        figures = figures_of(chosen)
         rows.append({**asdict(chosen), **(figures or {}), "failed": figures is None})
         print(json.dumps(rows[-1]), flush=True)
     write_report(report, rows, best)

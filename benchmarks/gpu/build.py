@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.gpu.sections import ROOT
 
 
 def build(folder: Path, run: str | None) -> dict[str, Any]:

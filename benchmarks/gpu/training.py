@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputs import diginetica
+from benchmarks.gpu.calls import BATCH
+from benchmarks.inputs import diginetica
 from tagnn_fast.data import Dataset, PrefixExamples
 from tagnn_fast.data.examples import ExampleBatch, shuffled
 from tagnn_fast.evaluation.evaluate import evaluate_model
@@ -25,7 +26,6 @@ from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.steps import ResidentSteps, make_optimizer, matrix_precision, set_learning_rate
 from tests.support import ROOT
 
-BATCH = 512
 ON_CPU = ROOT / "reports" / "diginetica-held-out"  # a run on the CPU, to be matched
 
 

@@ -1,16 +1,12 @@
-"""Batches of training examples: cut natively out of whole sessions, by its twin, and from Python lists.
-
-And a whole epoch of them beside one training step, which must dwarf a batch.
-"""
+"""Batches of training examples: cut natively out of whole sessions, by its twin, and from Python lists."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from inputs import ITEMS, training_examples
-from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
+from benchmarks.inputs import training_examples
+from tagnn_fast import SessionBatch
 from tagnn_fast.data.examples import shuffled
 from tagnn_fast.ops import reference
 
@@ -53,21 +49,3 @@ def test_epoch(benchmark: BenchmarkFixture) -> None:
         return sum(batch.targets.numel() for batch in examples.batches(BATCH, order))
 
     assert benchmark.pedantic(epoch, rounds=3) == len(examples)
-
-
-@pytest.mark.parametrize("what", ["sampler", "training step"])
-def test_training_step(benchmark: BenchmarkFixture, what: str) -> None:
-    benchmark.group = f"sampling {BATCH} examples against training on them, hidden size 100"
-    examples, order = training_examples(), chosen()
-    if what == "sampler":
-        benchmark(examples.cut, order)
-        return
-    torch.manual_seed(0)
-    model = TAGNNPP(ModelConfig(ITEMS, hidden_size=100)).train()
-    items, offsets, targets = examples.cut(order)
-
-    def step() -> None:
-        model.zero_grad()
-        model.loss(items, offsets, targets).backward()
-
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)

@@ -1,27 +1,20 @@
-"""A training step as the package's peers would take it, on a GPU, and how long an epoch of such steps is."""
+"""A training step as the package's peers would take it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gpu_inputs import HIDDEN
-from gpu_loss import plain_losses
-from gpu_rates import timed
-from inputs import ITEMS, PADDED_LENGTH, sample_batch, training_examples
-from peers import padded_encoder, padded_session_graphs, padded_target_attention
-from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
+from benchmarks.inputs import PADDED_LENGTH
+from benchmarks.peers.losses import plain_losses
+from benchmarks.peers.published import padded_encoder, padded_session_graphs, padded_target_attention
+from tagnn_fast import TAGNNPP, SessionBatch
 from tagnn_fast.ops import library
 from tagnn_fast.ops.graph import EncodedSessions
-
-BATCH = 512
-PUBLISHED_BATCH = 100  # what the published code trains with; its tensors of every session and item grow with it
 
 
 @contextmanager
@@ -79,43 +72,3 @@ def published_mean_loss(model: TAGNNPP, batch: SessionBatch, targets: Tensor) ->
         return cross_entropy(padded_target_attention(session, keys, clicks, table), targets)
 
     return mean_loss
-
-
-def batch_and_targets(count: int, device: torch.device) -> tuple[SessionBatch, Tensor]:
-    """Real prefixes, and random targets."""
-    return sample_batch(count).to(device), torch.randint(0, ITEMS, (count,), device=device)
-
-
-def time_epoch_of_peers(folder: Path, run: str | None) -> dict[str, Any]:
-    """Seconds of an epoch, as many times the median step as it has batches."""
-    device = torch.device("cuda")
-    torch.set_float32_matmul_precision("high")
-    rows: list[dict[str, Any]] = []
-
-    def measure(name: str, precision: str, size: int, step: Callable[[], object]) -> None:
-        row: dict[str, Any] = {"peer": name, "precision": precision, "batch": size}
-        try:
-            row["epoch"] = timed(step, seconds=10) * len(training_examples()) / size
-        except Exception as error:  # out of memory, or a compiler that gives up: the others are still worth having
-            row["error"] = f"{type(error).__name__}: {str(error)[:200]}"
-            torch.cuda.empty_cache()
-        rows.append(row)
-        print(row, flush=True)
-
-    config = ModelConfig(ITEMS, hidden_size=HIDDEN)
-    for precision in ("tf32", "bf16"):
-        model = TAGNNPP(config).to(device).train()
-        for name, loss in plain_mean_losses(model, *batch_and_targets(BATCH, device)).items():
-            measure(name, precision, BATCH, learning(model, loss, precision == "bf16"))
-    model = TAGNNPP(config).to(device).train()
-    loss = published_mean_loss(model, *batch_and_targets(PUBLISHED_BATCH, device))
-    measure("published", "tf32", PUBLISHED_BATCH, learning(model, loss, autocast=False))
-    return {"table": epoch_table(rows), "rows": rows}
-
-
-def epoch_table(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """An epoch of each peer, from its median step."""
-    return {
-        f"epoch, {row['peer']}, {row['precision']}": f"{row['epoch']:,.1f} s" if "epoch" in row else row["error"][:60]
-        for row in rows
-    }

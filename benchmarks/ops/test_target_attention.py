@@ -1,7 +1,7 @@
 """Target attention over Diginetica's catalogue: native, plain PyTorch, and the published formulation.
 
-A batch of 32, which the published formulation still holds in memory. `python benchmarks/target_attention.py` measures
-more sizes, memory and trained weights.
+A batch of 32, which the published formulation still holds in memory. `python -m benchmarks.ops.target_attention`
+measures more sizes, memory and trained weights.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from inputs import ITEMS
-from target_attention import Case, Inputs, make_call
+from benchmarks.inputs import ITEMS
+from benchmarks.ops.target_attention import Case, Inputs, make_call
 
 SESSIONS = 32
 
 
-@pytest.mark.parametrize("variant", ["native", "native, original", "plain", "published"])
+@pytest.mark.parametrize("variant", ["native", "native, published semantics", "plain", "published"])
 @pytest.mark.parametrize("task", ["training step", "scores", "top 20"])
 def test_batch(benchmark: BenchmarkFixture, task: str, variant: str) -> None:
     benchmark.group = f"target attention, {task}, {SESSIONS} sessions"
@@ -37,5 +37,5 @@ def test_peers_compute_the_same() -> None:
     case = Case("published", "scores", 4, 300)
     inputs = Inputs(case)
     expected = make_call(case, inputs)()
-    for variant in ("native, original", "plain, all kept"):
+    for variant in ("native, published semantics", "plain, all kept"):
         torch.testing.assert_close(make_call(Case(variant, "scores", 4, 300), inputs)(), expected, rtol=0, atol=1e-4)

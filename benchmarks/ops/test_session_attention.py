@@ -4,10 +4,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from inputs import ITEMS, sample_batch
+from benchmarks.inputs import ITEMS, sample_batch
+from benchmarks.timing import training_step
 from tagnn_fast import TAGNNPP, ModelConfig, ops
 from tagnn_fast.ops import reference
-from training_step import training_step
 
 PEERS = {"native": ops.session_attention, "reference": reference.session_attention}
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputs import ITEMS, sample_batch
+from benchmarks.inputs import ITEMS, sample_batch, with_floats
 from tagnn_fast import TAGNNPP, ModelConfig, ops
 from tagnn_fast.ops.graph import EncodedSessions
 
@@ -76,11 +76,6 @@ def encode(model: TAGNNPP, sessions: int = BATCH) -> tuple[ops.SessionGraph, Enc
     encoded = model.encode(items, offsets)
     targets = torch.randint(0, model.config.num_items, (sessions,), device="cuda")
     return model.graph(items, offsets, None), encoded, targets
-
-
-def with_floats(encoded: EncodedSessions, session: Tensor, keys: Tensor, values: Tensor) -> EncodedSessions:
-    """The same sessions with other vectors."""
-    return encoded._replace(session=session, keys=keys, values=values)
 
 
 def target_attention_work(encoded: EncodedSessions, items: int) -> float:

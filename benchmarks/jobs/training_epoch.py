@@ -1,6 +1,6 @@
 """One epoch of training, and where its time goes.
 
-    python benchmarks/training_epoch.py DATASET [--preset published-diginetica] [--batch-size 512] [--steps N]
+    python -m benchmarks.jobs.training_epoch DATASET [--preset published-diginetica] [--batch-size 512] [--steps N]
 
 runs the steps of `tagnn-fast train --protocol all --epochs 1` over all training examples (or the first N batches). The
 backward pass is run in two parts, so that target attention can be told from the rest of the model.

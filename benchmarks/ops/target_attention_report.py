@@ -1,4 +1,4 @@
-"""Table and plot of benchmarks/target_attention.py."""
+"""Table and plot of target_attention.py."""
 
 from __future__ import annotations
 

@@ -1,34 +1,16 @@
-"""What the card can do, and how that is measured. Times are medians by CUDA events."""
+"""What the card can do, and how that is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-
-def timed(call: Callable[[], object], seconds: float = 1.0) -> float:
-    """Median seconds of a call, after three that do not count; calls are queued, so that the GPU does not wait."""
-    for _ in range(3):
-        call()
-    once = _elapsed(call, 1)[0]
-    return median(_elapsed(call, max(5, min(200, int(seconds / once)))))
-
-
-def _elapsed(call: Callable[[], object], calls: int) -> list[float]:
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(calls + 1)]
-    events[0].record()
-    for event in events[1:]:
-        call()
-        event.record()
-    torch.cuda.synchronize()
-    return [begin.elapsed_time(end) / 1e3 for begin, end in pairwise(events)]
+from benchmarks.timing import timed_on_gpu
 
 
 def replayed(call: Callable[[], object]) -> Callable[[], object]:
@@ -71,7 +53,7 @@ class Rates:
 def measure_rates() -> Rates:
     """A copy of 4 GB, and a product of 8192 x 8192 matrices in each precision."""
     source, target = (torch.zeros(1 << 30, dtype=torch.int32, device="cuda") for _ in range(2))
-    copy = 2 * source.numel() * 4 / timed(partial(target.copy_, source))
+    copy = 2 * source.numel() * 4 / timed_on_gpu(partial(target.copy_, source))
     del source, target
     products = {}
     for name, setting, dtype in (
@@ -81,7 +63,7 @@ def measure_rates() -> Rates:
     ):
         torch.set_float32_matmul_precision(setting)
         left, right = (torch.randn(8192, 8192, device="cuda").to(dtype) for _ in range(2))
-        products[name] = 2 * 8192**3 / timed(partial(torch.mm, left, right))
+        products[name] = 2 * 8192**3 / timed_on_gpu(partial(torch.mm, left, right))
     return Rates(copy, products)
 
 
