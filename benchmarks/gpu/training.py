@@ -6,6 +6,7 @@ import json
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tagnn_fast.evaluation.evaluate import evaluate_model
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, make_model
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.steps import ResidentSteps, make_optimizer, matrix_precision, set_learning_rate
@@ -97,12 +98,12 @@ def time_epoch(folder: Path, run: str | None) -> dict[str, Any]:
 def time_training(folder: Path, run: str | None) -> dict[str, Any]:
     """The run of reports/diginetica-held-out once more, from nothing to test figures, with time for each part."""
     data = diginetica()
-    on_cpu = json.loads((ON_CPU / "config.json").read_text())
+    model, on_cpu = configuration_from_json(json.loads((ON_CPU / "config.json").read_text()), ON_CPU)
+    model = replace(model, num_items=len(data.vocabulary))
     figures_on_cpu = json.loads((ON_CPU / "test_reads.jsonl").read_text().splitlines()[-1])["figures"]
     table, rows = {"data": data.name, "on the CPU, test": _figures(figures_on_cpu)}, []
     for precision in ("32-true", "bf16-mixed"):
-        options = TrainingConfig(**{**on_cpu["training"], "precision": precision})
-        model = ModelConfig(**{**on_cpu["model"], "num_items": len(data.vocabulary)})
+        options = replace(on_cpu, precision=precision)
         start = time.perf_counter()
         protocol = make_protocol(options.protocol, data, options.seed)
         training = Training(model, options, protocol.train)
