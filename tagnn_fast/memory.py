@@ -85,7 +85,7 @@ def enough_memory(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(
             f"expected enough for {what}; a lower --max-clicks-per-batch or --batch-size of "
@@ -93,7 +93,9 @@ def enough_memory(what: str) -> Iterator[None]:
         ) from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch, its compiled code or Python ran out of memory, which on the CPU only the text says."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return any(sign in str(error) for sign in ("can't allocate memory", "bad_alloc", "out of memory"))
+    signs = "can't allocate memory", "bad_alloc", "out of memory"
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

@@ -1,4 +1,4 @@
-"""How a run tells what it does."""
+"""How work that takes long tells what it does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Observer:
-    """What a run tells while it goes on. Does nothing; subclasses show it."""
+    """What a run, an evaluation or a preparation tells while it goes on. Does nothing; subclasses show it."""
 
     def begin(self, what: str, examples: int, done: int = 0) -> None:
         """An epoch or an evaluation begins, with so many of its examples done already."""
@@ -16,3 +16,6 @@ class Observer:
 
     def end_epoch(self, record: dict[str, Any]) -> None:
         """An epoch has ended; its record, as in ``history.json``."""
+
+    def stage(self, what: str) -> None:
+        """A stage of work begins whose size nobody knows."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # both are imported when they are needed
-    import pandas  # type: ignore[import-untyped]
+    import pandas
     import pyarrow
 
 Status = Literal[0, 1, 2]

@@ -21,7 +21,11 @@ FLOORS = [
     Layer("data"),
     Layer("nn"),
     Layer("ops"),
-    Layer("batch", "checks", "files", "memory", "observer", "recommendations", "version", independent=False),
+    Layer(
+        *("batch", "checks", "extras", "files", "lazy", "memory", "observer", "progress", "recommendations", "tables"),
+        "version",
+        independent=False,
+    ),
 ]
 
 

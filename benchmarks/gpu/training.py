@@ -17,7 +17,7 @@ from benchmarks.gpu.calls import BATCH
 from benchmarks.inputs import diginetica
 from tagnn_fast.data import Dataset, PrefixExamples
 from tagnn_fast.data.examples import ExampleBatch, shuffled
-from tagnn_fast.evaluation.evaluate import evaluate_model
+from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender
@@ -75,7 +75,7 @@ class Training:
 
     def evaluate(self, examples: PrefixExamples, data: Dataset) -> dict[str, float]:
         """Its figures on other examples."""
-        return evaluate_model(Recommender(self.model, data.vocabulary), examples)
+        return score_model(Recommender(self.model, data.vocabulary), examples)
 
 
 def time_epoch(folder: Path, run: str | None) -> dict[str, Any]:

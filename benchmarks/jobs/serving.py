@@ -27,7 +27,7 @@ from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
 from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.runs.configuration import make_model
 from tagnn_fast.runs.run import create_run, open_run
-from tagnn_fast.serving.export import export_run
+from tagnn_fast.serving.export import export as export_run
 from tagnn_fast.training.recipes import resolve
 
 CLICKS, K, SECONDS = 4, 20, 5.0

@@ -7,18 +7,13 @@ import os
 import sys
 
 import pyarrow as pa
-import torch
 import typer
 
 from tagnn_fast.cli import demo, evaluate, export, info, prepare, recommend, similar, train
 from tagnn_fast.cli.console import errors
+from tagnn_fast.extras import how_to_install
+from tagnn_fast.memory import is_out_of_memory
 from tagnn_fast.version import __version__
-
-_EXTRAS = {
-    "train": ("lightning_fabric", "tensorboard", "matplotlib"),
-    "prepare": ("ibis", "duckdb"),
-    "spark": ("pyspark",),
-}
 
 app = typer.Typer(
     help="Session-based recommendation with TAGNN++: prepare click data, train, evaluate, recommend.",
@@ -64,18 +59,8 @@ def main() -> None:
 
 def _message(error: Exception) -> str | None:
     """What to tell a user of an error that comes of what was asked for, or of the machine; None of any other."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _no_memory(error)):
+    if is_out_of_memory(error):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     if isinstance(error, (ValueError, TypeError, OSError, FloatingPointError, OverflowError, pa.ArrowException)):
         return str(error) or type(error).__name__
-    if isinstance(error, ModuleNotFoundError):
-        module = (error.name or "").split(".")[0]
-        extra = next((extra for extra, modules in _EXTRAS.items() if module in modules), None)
-        return extra and f"this command needs {module}: pip install 'tagnn_fast[{extra}]'"
-    return None
-
-
-def _no_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch or its compiled code ran out of memory, which on the CPU only the text says."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "bad_alloc" in text
+    return how_to_install(error, "this command") if isinstance(error, ModuleNotFoundError) else None

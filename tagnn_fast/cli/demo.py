@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from tagnn_fast.cli.console import console, figures_table, say
-from tagnn_fast.cli.evaluate import test_figures
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.cli.recommend import recommendation_table
-from tagnn_fast.cli.train import finish, plan
 from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
-from tagnn_fast.runs.run import Run, create_run
+from tagnn_fast.evaluation.evaluate import evaluate
+from tagnn_fast.runs.run import Run
+from tagnn_fast.tables import show
+from tagnn_fast.training.fit import fit, plan
 
 
 def demo(
@@ -26,12 +27,14 @@ def demo(
     if folder.exists():
         raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
     dataset = synthetic_dataset(clicks)
-    configurations = plan(dataset, "clean", {"hidden_size": 64, "epochs": epochs})
-    write_dataset(dataset, folder / "data")
+    plan(dataset, "clean", {"epochs": epochs})  # refuses what cannot be trained on before there is a folder
+    dataset = write_dataset(dataset, folder / "data")
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    run = create_run(folder / "run", *configurations, dataset, folder / "data")
-    finish(run, dataset)
-    console.print(figures_table(test_figures(run, dataset), "test sessions, in percent"))
+    run = fit(dataset, folder / "run", hidden_size=64, epochs=epochs)
+    if run.result is not None:
+        show(run.result, console)
+    say(f"wrote {run.folder}")
+    show(evaluate(run, dataset), console)
     _recommend(run, dataset)
 
 

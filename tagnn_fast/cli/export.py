@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tagnn_fast.cli.console import Table, console, say
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.runs.run import open_run
+from tagnn_fast.tables import Table
 
 
 def export(
@@ -24,7 +25,7 @@ def export(
     The folder has all that a service needs: the ops library, the items, a manifest with a model card, and a model
     repository for Triton Inference Server. Without a C++ compiler, which AOTInductor needs, that package is left out.
     """
-    from tagnn_fast.serving.export import export_run
+    from tagnn_fast.serving.export import export as export_run
 
     manifest = export_run(open_run(run), output, k_max, bfloat16_table)
     table = Table("file", title=f"{output}")

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tagnn_fast.cli.console import Table, console, say
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.data import Dataset, read_dataset
-from tagnn_fast.files import load_json
+from tagnn_fast.extras import needed_by
 from tagnn_fast.runs.checkpoints import list_checkpoints
 from tagnn_fast.runs.run import open_run
+from tagnn_fast.tables import Table
 
 
 def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run folder.")]) -> None:
@@ -57,9 +58,10 @@ def steps_table(source: Mapping[str, Any]) -> Table:
 
 def _draw(dataset: Dataset, folder: Path) -> None:
     try:
-        from tagnn_fast.data.plots import plot_item_popularity, plot_session_lengths
-    except ModuleNotFoundError:
-        say("no plots without matplotlib: pip install 'tagnn_fast[train]'")
+        with needed_by("drawing"):
+            from tagnn_fast.data.plots import plot_item_popularity, plot_session_lengths
+    except ModuleNotFoundError as error:
+        say(f"no plots: {error}")
         return
     try:
         for plot, name in ((plot_session_lengths, "session_lengths"), (plot_item_popularity, "item_popularity")):
@@ -75,7 +77,6 @@ def _describe_run(path: Path) -> None:
     content: dict[str, Any] = dict(run.configuration)
     checkpoints = list_checkpoints(run.checkpoints)
     content["newest_checkpoint"] = checkpoints[-1].name if checkpoints else None
-    result = path / "result.json"
-    content["result"] = load_json(result) if result.exists() else "not finished"
+    content["result"] = run.result or "not finished"
     content["looks_at_a_test_set"] = len(run.test_reads())
     console.print_json(json.dumps(content))

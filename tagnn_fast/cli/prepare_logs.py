@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from tagnn_fast.cli.console import console, say, stage_bar
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.cli.info import dataset_table, steps_table
-from tagnn_fast.cli.log_options import check_files, log_format, prepare_options
-from tagnn_fast.data import Dataset, read_dataset, read_titles, write_dataset
-from tagnn_fast.data.dataset import check_dataset_folder
-from tagnn_fast.files import exclusive, workspace
-
-if TYPE_CHECKING:
-    from tagnn_fast.logs import Engine, PrepareOptions
+from tagnn_fast.data import Dataset, read_titles
+from tagnn_fast.logs.jobs import prepare
+from tagnn_fast.logs.jobs import update as update_logs
 
 Logs = Annotated[
     list[str],
@@ -52,26 +47,34 @@ def logs(
             "below."
         ),
     ] = None,
-    session_column: Annotated[Optional[str], typer.Option(help="Column with the session's id.")] = None,
-    user_column: Annotated[
+    session: Annotated[
+        Optional[str], typer.Option("--session", "--session-column", help="Column with the session's id.")
+    ] = None,
+    user: Annotated[
         Optional[str],
         typer.Option(
-            help="Column with the user's id, where there are no sessions or their ids are unique only with it."
+            "--user",
+            "--user-column",
+            help="Column with the user's id, where there are no sessions or their ids are unique only with it.",
         ),
     ] = None,
-    item_column: Annotated[Optional[str], typer.Option(help="Column with the item's id.")] = None,
-    time_column: Annotated[Optional[str], typer.Option(help="Column with the click's time.")] = None,
+    item: Annotated[Optional[str], typer.Option("--item", "--item-column", help="Column with the item's id.")] = None,
+    time: Annotated[
+        Optional[str], typer.Option("--time", "--time-column", help="Column with the click's time.")
+    ] = None,
     time_unit: Annotated[
         Optional[str], typer.Option(help="iso; or seconds, milliseconds, microseconds or nanoseconds since 1970.")
     ] = None,
     time_format: Annotated[Optional[str], typer.Option(help="Of other times, like %d/%m/%Y %H:%M:%S.")] = None,
-    event_column: Annotated[Optional[str], typer.Option(help="Column with the kind of event.")] = None,
+    event: Annotated[
+        Optional[str], typer.Option("--event", "--event-column", help="Column with the kind of event.")
+    ] = None,
     events: Annotated[Optional[str], typer.Option(help="Kinds that count as clicks, with commas between.")] = None,
     separator: Annotated[Optional[str], typer.Option(help="Between columns, such as :: or \\t, a tab.")] = None,
     quote: Annotated[Optional[str], typer.Option(help="Around values; empty for none.")] = None,
     columns: Annotated[Optional[str], typer.Option(help="Names of all columns, for files without a header.")] = None,
     encoding: Annotated[Optional[str], typer.Option(help="Of text, such as latin-1, cp1252 or utf-16; utf-8.")] = None,
-    preset: Annotated[str, typer.Option(help="clean, or paper: what the published code does.")] = "clean",
+    preset: Annotated[str, typer.Option(help="clean, or published: what the published code does.")] = "clean",
     sessions: Annotated[Optional[str], typer.Option(help="given; or, of a user's clicks, gap or day.")] = None,
     gap: Annotated[Optional[str], typer.Option(help="Pause that ends a session, like 30m.")] = None,
     time_zone: Annotated[Optional[str], typer.Option(help="Of times that state none, and of days; UTC.")] = None,
@@ -110,22 +113,16 @@ def logs(
     """From raw click logs.
 
     Sessions that end within the last day (--test) are the test set; items with fewer than 5 clicks in the
-    training sessions and sessions of one click are dropped. --preset paper does what the published code
+    training sessions and sessions of one click are dropped. --preset published does what the published code
     does: support is counted in all sessions, and those exactly at the split are lost.
     """
-    given = {key: value for key, value in locals().items() if value is not None}
-    with _engine_errors(), _steps_of_nothing(), exclusive(output):
-        from tagnn_fast.logs import find_files, prepare_logs
-
-        form = log_format(given)
-        options = prepare_options(form, preset, given)
-        check_dataset_folder(output, force)
-        files = find_files(logs, form)
-        check_files(files, given)
-        read = read_titles(titles) if titles is not None else None
-        with _running(engine, output, options, spark_master, memory) as (running, advance):
-            dataset = prepare_logs(running, files, form, options, name or output.name, max_bad_rows, advance)
-        _write(_titled(dataset, read), output, force)
+    given: dict[str, Any] = dict(locals())
+    if titles is not None:
+        given["titles"] = read_titles(titles)
+    with _steps_of_nothing():
+        dataset = prepare(**given)
+    _say_titles(dataset, given["titles"])
+    _say_dataset(dataset, output)
 
 
 def update(
@@ -144,76 +141,36 @@ def update(
     all is the test set, sessions go on, and clicks that are there already are not added. Items keep their rows, new
     ones get rows behind them. Logs may overlap, come late, or come twice.
     """
-    with _engine_errors(), _steps_of_nothing(), exclusive(output or dataset):
-        from tagnn_fast.logs import find_files, update_dataset
-        from tagnn_fast.logs.update import recorded
-
-        before = read_dataset(dataset)
-        form, options = recorded(before)
-        check_dataset_folder(output or dataset, output is None)
-        files = find_files(logs, form)
-        read = read_titles(titles) if titles is not None else None
-        with _running(engine, output or dataset, options, spark_master, memory) as (running, advance):
-            after = update_dataset(running, files, before, max_bad_rows, advance)
+    given: dict[str, Any] = dict(locals())
+    if titles is not None:
+        given["titles"] = read_titles(titles)
+    with _steps_of_nothing():
+        before, after = update_logs(**given)
+    if after.source is before.source:
+        say(f"nothing new: all clicks of these logs are in {dataset} already")
         if after is before:
-            say(f"nothing new: all clicks of these logs are in {dataset} already")
-            if output is None and read is None:
-                return
-        else:
-            _say_what_came(after, options)
-        _write(_titled(after, read), output or dataset, output is None)
+            return
+    else:
+        _say_what_came(after, before)
+    _say_titles(after, given["titles"])
+    _say_dataset(after, output or dataset)
 
 
-def _titled(dataset: Dataset, titles: Mapping[str, str] | None) -> Dataset:
-    """The data set with titles, and in a line how many have found an item."""
-    if titles is None:
-        return dataset
-    after = dataset.with_titles(titles)
-    items = set(map(str, after.vocabulary.raw_ids.to_pylist()))
-    matched, without = len(titles.keys() & items), len(items - after.titles.keys())
-    say(f"titles: {matched:,} of {len(titles):,} are of items; {without:,} of {len(items):,} items have none")
-    return after
+def _say_titles(dataset: Dataset, titles: Mapping[str, str] | None) -> None:
+    """How many titles have found an item."""
+    if titles is not None:
+        items = set(map(str, dataset.vocabulary.raw_ids.to_pylist()))
+        matched, without = len(titles.keys() & items), len(items - dataset.titles.keys())
+        say(f"titles: {matched:,} of {len(titles):,} are of items; {without:,} of {len(items):,} items have none")
 
 
-def _say_what_came(dataset: Dataset, before: PrepareOptions) -> None:
+def _say_what_came(after: Dataset, before: Dataset) -> None:
     for what in ("clicks", "sessions"):
-        counts = dataset.source["updates"][-1][what]
+        counts = after.source["updates"][-1][what]
         say(f"{what}: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items()))
-    if before.test_from is not None:
-        say(f"test set: the last {before.test} from now on; {before.test_from} (--test-from) was for the first logs")
-
-
-@contextmanager
-def _running(
-    name: str, output: Path, options: PrepareOptions, master: str | None, memory: int | None
-) -> Iterator[tuple[Engine, Callable[[str], None]]]:
-    """The engine, in a folder beside the output, and what shows its progress."""
-    from tagnn_fast.logs import DuckDB, Spark
-
-    if name not in ("duckdb", "spark"):
-        raise ValueError(f"engine: expected duckdb or spark, got {name!r}")
-    if name == "duckdb" and master is not None:
-        raise ValueError(f"spark_master: expected none with --engine duckdb, got {master!r}")
-    with workspace(output) as folder:
-        start = DuckDB if name == "duckdb" else partial(Spark, master=master or "local[*]")
-        with start(folder, options.time_zone, memory) as engine, stage_bar() as advance:
-            yield engine, advance
-
-
-@contextmanager
-def _engine_errors() -> Iterator[None]:
-    """What an engine cannot do, a full disk for one, is said in a line."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, RuntimeError) and str(error) == "Query interrupted":
-            raise KeyboardInterrupt from None
-        if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb", "pyspark", "py4j"):
-            raise
-        lines = str(error).strip().splitlines()
-        # Of an exception in Java, the first line says how Python called it.
-        line = lines[1] if len(lines) > 1 and lines[0].startswith("An error occurred while calling") else lines[0]
-        raise OSError(f"prepare: {line}") from error
+    options = before.source["options"]
+    if first := options.get("test_from"):
+        say(f"test set: the last {options['test']} from now on; {first} (--test-from) was for the first logs")
 
 
 @contextmanager
@@ -227,8 +184,7 @@ def _steps_of_nothing() -> Iterator[None]:
         raise
 
 
-def _write(dataset: Dataset, output: Path, replace: bool) -> None:
-    write_dataset(dataset, output, replace)
+def _say_dataset(dataset: Dataset, output: Path) -> None:
     source = dataset.source["updates"][-1] if "updates" in dataset.source else dataset.source
     console.print(steps_table(source))
     for line in _findings(source):

@@ -7,11 +7,12 @@ from typing import Annotated, Optional
 
 import typer
 
-from tagnn_fast.cli.console import Table, console, say
+from tagnn_fast.cli.console import console, say
 from tagnn_fast.data import Vocabulary
 from tagnn_fast.recommend_files import item_ids, recommend_file
 from tagnn_fast.recommendations import POPULAR, Recommendations
 from tagnn_fast.runs.run import open_run
+from tagnn_fast.tables import Table
 
 
 def recommend(

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tagnn_fast.cli.console import Table, console
+from tagnn_fast.cli.console import console
 from tagnn_fast.runs.run import open_run
+from tagnn_fast.tables import Table
 
 
 def similar(

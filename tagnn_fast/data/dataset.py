@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import reprlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,7 @@ class Dataset:
             None where they are not known.
         clicks: of the logs that it was made of, where it was.
         titles: what to call each raw id, as text; of items without a row too, which may get one by an update.
+        folder: where it was read from or written to; None for one that is only in memory.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Dataset:
     raw_test: pa.ListArray | pa.LargeListArray | None = None
     clicks: StoredClicks | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = field(default=None, init=False, compare=False)  # of no other that is made of it
 
     def __post_init__(self) -> None:
         for split, lowest in (("train", 1), ("test", 0)):
@@ -82,10 +85,8 @@ class Dataset:
                 continue
             low, high = (int(bound) for bound in clicks.aminmax())
             if low < lowest or high > len(self.vocabulary):
-                raise ValueError(
-                    f"{split}: expected item indices in {lowest}..{len(self.vocabulary)}, "
-                    f"got {low if low < lowest else high}"
-                )
+                found = low if low < lowest else high
+                raise ValueError(f"{split}: expected item indices in {lowest}..{len(self.vocabulary)}, got {found}")
 
     def with_titles(self, titles: Mapping[str, str]) -> Dataset:
         """The same with these titles by raw id as text, and for other ids those that it has.
@@ -102,7 +103,7 @@ class Dataset:
         every = {**self.titles, **titles}
         found = pa.array([every.get(raw_id) for raw_id in raw_ids], pa.string()) if every else None
         vocabulary = Vocabulary(self.vocabulary.raw_ids, self.vocabulary.counts, found)
-        return replace(self, vocabulary=vocabulary, titles=every)
+        return dataclasses.replace(self, vocabulary=vocabulary, titles=every)
 
     def fingerprint(self) -> str:
         """SHA-256 of sessions and items: the same for the same content in the same order."""
@@ -147,7 +148,7 @@ def check_dataset_folder(folder: Path, replace: bool) -> None:
     check_new_folder(folder, FILES if replace else None)
 
 
-def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -> None:
+def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -> Dataset:
     """Write a data set to a folder that does not exist yet, or with `replace` is a data set; all of it, or nothing.
 
     ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32> (large_list from 2^31 clicks
@@ -157,13 +158,19 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
     are any. ``clicks.parquet`` has the clicks of the logs it was made of, for `prepare update` alone. ``dataset.json``
     has the SHA-256 of each.
 
+    Returns:
+        The same data set, as one that is in this folder.
+
     Raises:
         FileExistsError: see :func:`check_dataset_folder`.
         OSError: where it cannot be written.
     """
     with new_folder(Path(folder), FILES if replace else None) as temporary:
         for split in ("train", "test"):
-            _write_table(_session_table(getattr(dataset, split)), temporary / f"{split}.parquet")
+            sessions: Sessions = getattr(dataset, split)
+            items = lists(sessions.offsets.numpy(), pa.array(sessions.clicks.numpy()))
+            table = pa.table({"items": items, "examples": sessions.examples.numpy()})
+            _write_table(table, temporary / f"{split}.parquet")
         write_items(dataset.vocabulary, temporary / "items.parquet")
         if dataset.raw_test is not None:
             _write_table(pa.table({"items": dataset.raw_test}), temporary / "raw_test.parquet")
@@ -182,6 +189,12 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
             dataset.clicks.write(temporary / CLICKS)
             content["clicks"] = {"sha256": dataset.clicks.sha256}
         write_json(temporary / "dataset.json", content)
+    return _in_folder(dataclasses.replace(dataset), Path(folder))
+
+
+def _in_folder(dataset: Dataset, folder: Path) -> Dataset:
+    object.__setattr__(dataset, "folder", folder)
+    return dataset
 
 
 def read_dataset(folder: str | Path) -> Dataset:
@@ -208,7 +221,7 @@ def read_dataset(folder: str | Path) -> Dataset:
                 raise
         else:
             if _identity(folder) == before:
-                return dataset
+                return _in_folder(dataset, folder)
     raise BlockingIOError(
         f"{folder}: expected a data set that no other process replaces while it is read, got one that is"
     )
@@ -287,11 +300,6 @@ def read_items(path: Path, sha256: str | None = None) -> Vocabulary:
         return Vocabulary(one_chunk(items["raw_id"]), items["count"].to_numpy(), titles)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _session_table(sessions: Sessions) -> pa.Table:
-    items = lists(sessions.offsets.numpy(), pa.array(sessions.clicks.numpy()))
-    return pa.table({"items": items, "examples": sessions.examples.numpy()})
 
 
 def _sessions(path: Path, sha256: str | None) -> Sessions:

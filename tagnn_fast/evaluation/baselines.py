@@ -8,7 +8,7 @@ from torch import Tensor
 from tagnn_fast.data.examples import ExampleBatch
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.evaluation.evaluate import TopK
+from tagnn_fast.evaluation.scoring import TopK
 
 RULE_CLICKS = 10  # how far apart two clicks may be for a sequential rule, as in Ludewig & Jannach
 RULES = 100  # kept of each item, best first

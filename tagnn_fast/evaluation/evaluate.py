@@ -1,64 +1,119 @@
-"""Scoring recommenders on examples."""
+"""A run's model on test sessions, beside the baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from rich.text import Text
 
-from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
-from tagnn_fast.evaluation.metrics import RankingMetrics
-from tagnn_fast.memory import enough_memory
-from tagnn_fast.recommender import Recommender
-from tagnn_fast.runs.configuration import MAX_CLICKS_PER_BATCH
+from tagnn_fast.data.dataset import Dataset, read_dataset
+from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.data.other_rows import by_rows_of
+from tagnn_fast.evaluation.baselines import popularity, sequential_rules, session_popularity
+from tagnn_fast.evaluation.scoring import score, score_model
+from tagnn_fast.observer import Observer
+from tagnn_fast.runs.run import Run, open_run
+from tagnn_fast.tables import Shown, Table, figures_table, main_figures
 
-CUTOFFS = (5, 10, 20)
 
-TopK = Callable[[ExampleBatch, int], Tensor]  # item indices, best first, int64 (examples, k)
+@dataclass(frozen=True)
+class Evaluation(Shown):
+    """What an evaluation gave; prints as a table.
+
+    Attributes:
+        dataset: name of the data set whose test sessions were scored.
+        figures: HR, MRR, NDCG and coverage at each cutoff, in percent, such as ``figures["tagnn_pp"]["HR@20"]``, by
+            recommender: the model by its architecture, then the baselines.
+        examples: how many prefixes were scored.
+        targets_without_a_row: how many of their targets the model cannot recommend: misses of all recommenders.
+        items_without_a_row: how many items the data set has that the run has not, after an update.
+        looks: how often the run has looked at a test set so far, this time included.
+    """
+
+    dataset: str
+    figures: dict[str, dict[str, float]]
+    examples: int
+    targets_without_a_row: int
+    items_without_a_row: int
+    looks: int
+
+    def shown(self) -> Iterator[Table | Text]:
+        """The figures at the longest cutoff, and what to know of them."""
+        rows = {name: main_figures(figures) for name, figures in self.figures.items()}
+        yield figures_table(rows, f"{self.dataset}, test sessions, in percent")
+        if self.items_without_a_row:
+            yield Text(
+                f"targets without a row in the run, which are misses: {self.targets_without_a_row:,} of "
+                f"{self.examples:,}; the data set has {self.items_without_a_row:,} items more"
+            )
+        yield Text(f"looks at a test set so far: {self.looks}")
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row per recommender and a column per metric."""
+        import pandas
+
+        return pandas.DataFrame.from_dict(self.figures, orient="index")
 
 
 def evaluate(
-    topk: TopK,
-    examples: PrefixExamples,
-    num_items: int,
-    batch_size: int = 512,
-    advance: Callable[[int], None] = lambda examples: None,
-) -> dict[str, float]:
-    """HR, MRR, NDCG and coverage at 5, 10 and 20 (or all items, if fewer), in percent, ranking the full catalogue.
+    run: Run | str | Path, data: Dataset | str | Path | None = None, *, observer: Observer | None = None
+) -> Evaluation:
+    """Score a run's model on test sessions, beside sequential rules and two kinds of popularity.
+
+    Each call is a look at the test set, and is added to ``test_reads.jsonl`` in the run folder. Where the data set has
+    been updated since, targets without a row in the run are misses, of the baselines too, which know all of it.
 
     Args:
-        topk: the recommender.
-        examples: prefixes and their targets; a target without a row is a miss and stays in the denominator.
-        num_items: size of the catalogue.
-        batch_size: examples scored at once; fewer where they have very many clicks.
-        advance: called with the number of examples after each batch.
+        run: the run, or its folder.
+        data: another data set, or its folder, that has the run's items, as after an update; its own if not given.
+        observer: told how it goes; a progress bar if not given. ``Observer()`` shows nothing.
 
     Raises:
-        MemoryError: where there is not enough memory for a batch.
+        FileNotFoundError: where the run or the data set is not there, or before the run's first epoch has ended.
+        ValueError: where the data set lacks items of the run, is another one than the run's own where none is given, or
+            has no test sessions of two clicks.
+        FloatingPointError: where a score is not finite.
     """
-    cutoffs = sorted({min(cutoff, num_items) for cutoff in CUTOFFS})
-    longest = cutoffs[-1]
-    metrics = RankingMetrics(num_items, longest)
-    for batch in examples.batches(batch_size, most_clicks=MAX_CLICKS_PER_BATCH):
-        with enough_memory("scoring"):
-            metrics.update(topk(batch, longest), batch.targets)
-        advance(batch.targets.numel())
-    return metrics.compute(tuple(cutoffs))
+    from tagnn_fast.progress import shown
+
+    run = run if isinstance(run, Run) else open_run(run)
+    if data is None:
+        dataset = run.read_dataset()
+        if "updates" not in dataset.source:
+            run.check_dataset(dataset)
+    else:
+        dataset = data if isinstance(data, Dataset) else read_dataset(data)
+    seen = by_rows_of(run.vocabulary, dataset)
+    examples = PrefixExamples(seen.test)
+    if len(examples) == 0:
+        raise ValueError(f"{dataset.name}: expected test sessions of two clicks or more, got none")
+    with shown(observer) as told:
+        figures = _figures(run, seen, examples, told)
+    return Evaluation(
+        dataset.name,
+        figures,
+        len(examples),
+        int(seen.statistics()["test"]["targets_without_a_row"]),
+        len(dataset.vocabulary) - len(seen.vocabulary),
+        len(run.test_reads()),
+    )
 
 
-def evaluate_model(
-    recommender: Recommender,
-    examples: PrefixExamples,
-    advance: Callable[[int], None] = lambda examples: None,
-) -> dict[str, float]:
-    """A model's figures; the most popular items answer prefixes without a known click.
-
-    In "published" semantics, prefixes are padded to the longest of the examples, as the published code does.
-    """
-    published = recommender.model.config.semantics == "published"
-    padded_length = examples.longest_prefix() if published else None
-
-    def topk(batch: ExampleBatch, k: int) -> Tensor:
-        return recommender.topk(batch.items, batch.offsets, k, padded_length).items
-
-    return evaluate(topk, examples, len(recommender.vocabulary), advance=advance)
+def _figures(run: Run, dataset: Dataset, examples: PrefixExamples, observer: Observer) -> dict[str, dict[str, float]]:
+    """Of the model, whose look at the test set is logged before anybody sees it, and of the baselines."""
+    vocabulary = dataset.vocabulary
+    observer.begin(run.training.architecture, len(examples))
+    figures = {run.training.architecture: score_model(run.recommender(), examples, observer.advance)}
+    run.log_test_read("evaluate", dataset.name, figures[run.training.architecture])
+    baselines = {
+        "sequential rules": sequential_rules(dataset.train, vocabulary),
+        "session popularity": session_popularity(vocabulary),
+        "popularity": popularity(vocabulary),
+    }
+    for name, baseline in baselines.items():
+        observer.begin(name, len(examples))
+        figures[name] = score(baseline, examples, len(vocabulary), advance=observer.advance)
+    return figures

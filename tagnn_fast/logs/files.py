@@ -151,10 +151,19 @@ def _columns(paths: list[str], kind: str, form: LogFormat) -> tuple[str, ...]:
                 f"{path}: expected the columns of {paths[0]}, {', '.join(columns)}; got {', '.join(found)}"
             )
         columns = found
-        for name in form.used_columns():
-            if columns.count(name) != 1:
-                raise ValueError(f"{path}: expected one column {name!r}, got {', '.join(columns)}")
+        check_columns(path, columns, form)
     return columns
+
+
+def check_columns(path: str, columns: Sequence[str], form: LogFormat) -> None:
+    """Refuse a log without a column that the format names, or with two of that name.
+
+    Raises:
+        ValueError: where it is so.
+    """
+    for name in form.used_columns():
+        if columns.count(name) != 1:
+            raise ValueError(f"{path}: expected one column {name!r}, got {', '.join(columns)}")
 
 
 def _matches(pattern: str) -> list[str]:

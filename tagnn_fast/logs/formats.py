@@ -5,11 +5,13 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tagnn_fast.logs.time_formats import TimeFormat
 
-TIMES = ("iso", "seconds", "milliseconds", "microseconds", "nanoseconds")
+TimeUnit = Literal["iso", "seconds", "milliseconds", "microseconds", "nanoseconds"]
+TIMES = get_args(TimeUnit)
+FormatName = Literal["yoochoose", "diginetica", "retailrocket", "tmall", "nowplaying", "lastfm", "otto", "30music"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class LogFormat:
         aliases: other names that columns go by, and those that they are known by here.
         quote: around values that hold a separator; empty where no value is quoted.
         columns: names of the columns where the file has no header.
-        paper: what the published preprocessing of this log does, beyond what it does with all: options that
-            ``--preset paper`` sets.
+        published: what the published preprocessing of this log does, beyond what it does with all: options that
+            ``--preset published`` sets.
 
     Which files are read, what of them, and which of their rows are bad, is said at :func:`tagnn_fast.logs.find_files`.
     In JSON lines columns are names that lead into objects, such as "user.id" or "events.aid".
@@ -52,7 +54,7 @@ class LogFormat:
     time: str
     owner_is_user: bool = False
     user: str | None = None
-    time_unit: str = "iso"
+    time_unit: TimeUnit = "iso"
     time_format: str | None = None
     since_start: str | None = None
     event: str | None = None
@@ -62,7 +64,7 @@ class LogFormat:
     columns: tuple[str, ...] = ()
     encoding: str = "utf-8"
     aliases: Mapping[str, str] = field(default_factory=dict)
-    paper: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.time_unit not in TIMES:
@@ -105,7 +107,7 @@ FORMATS = {
             item="item",
             time="time",
             columns=("session", "time", "item", "category"),
-            paper={"test": "1d", "order": "file", "date_unit": "1s"},
+            published={"test": "1d", "order": "file", "date_unit": "1s"},
         ),
         LogFormat(
             "diginetica",
@@ -115,7 +117,7 @@ FORMATS = {
             since_start="timeframe",
             separator=";",
             aliases={"sessionId": "session_id", "userId": "user_id", "itemId": "item_id"},
-            paper={"test": "7d", "date": "last row"},
+            published={"test": "7d", "date": "last row"},
         ),
         LogFormat(
             "retailrocket",

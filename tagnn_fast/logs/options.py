@@ -5,19 +5,27 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
+Cutting = Literal["given", "gap", "day"]
+Order = Literal["time", "file"]
+Date = Literal["latest", "last row"]
+Split = Literal["train", "all"]
+Boundary = Literal["test", "lost"]
+Cold = Literal["drop", "keep"]
+Catalogue = Literal["kept", "all"]
+IdType = Literal["auto", "integer", "string"]
 _CHOICES = {
-    "sessions": ("given", "gap", "day"),
-    "order": ("time", "file"),
-    "date": ("latest", "last row"),
-    "support_from": ("train", "all"),
-    "boundary": ("test", "lost"),
-    "cold_items": ("drop", "keep"),
-    "catalogue": ("kept", "all"),
-    "item_ids": ("auto", "integer", "string"),
+    "sessions": Cutting,
+    "order": Order,
+    "date": Date,
+    "support_from": Split,
+    "boundary": Boundary,
+    "cold_items": Cold,
+    "catalogue": Catalogue,
+    "item_ids": IdType,
 }
 
 
@@ -73,33 +81,33 @@ class PrepareOptions:
             the bad rows that are too many.
     """
 
-    sessions: str = "given"
+    sessions: Cutting = "given"
     gap: str = "30m"
     time_zone: str = "UTC"
     from_time: str | None = None
     until_time: str | None = None
-    order: str = "time"
-    date: str = "latest"
+    order: Order = "time"
+    date: Date = "latest"
     date_unit: str = "0s"
     collapse_repeats: bool = False
     max_session_clicks: int | None = None
     minimum_length: int = 2
     minimum_support: int = 5
     until_stable: bool = False
-    support_from: str = "train"
+    support_from: Split = "train"
     test: str = "1d"
     test_from: str | None = None
-    boundary: str = "test"
+    boundary: Boundary = "test"
     maximum_length: int | None = None
     fraction: int = 1
-    catalogue: str = "kept"
-    cold_items: str = "drop"
-    item_ids: str = "auto"
+    catalogue: Catalogue = "kept"
+    cold_items: Cold = "drop"
+    item_ids: IdType = "auto"
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
         for name in ("gap", "date_unit", "test"):
             try:
                 duration(getattr(self, name))
@@ -164,4 +172,4 @@ class PrepareOptions:
 
 
 # What the published preprocessing does with every log.
-PAPER: dict[str, Any] = {"support_from": "all", "boundary": "lost", "cold_items": "drop", "catalogue": "all"}
+PUBLISHED: dict[str, Any] = {"support_from": "all", "boundary": "lost", "cold_items": "drop", "catalogue": "all"}

@@ -286,7 +286,7 @@ def describe(
         "kind": "logs",
         "engine": engine.version(),
         "files": files.described,
-        "format": {key: value for key, value in dataclasses.asdict(form).items() if key != "paper"},
+        "format": {key: value for key, value in dataclasses.asdict(form).items() if key != "published"},
         "options": options.as_json(),
         "test_from_microseconds": prepared.split,
         "times": {name: show_time(time, options.zone) for name, time in prepared.times.items()},

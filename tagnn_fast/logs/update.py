@@ -29,7 +29,9 @@ def recorded(dataset: Dataset) -> tuple[LogFormat, PrepareOptions]:
         raise ValueError(f"{dataset.name}: expected a data set made of logs, got one of {source.get('kind')!r}")
     try:
         form: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in source["format"].items()
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in source["format"].items()
+            if key != "paper"  # of no use here, and called otherwise now
         }
         return LogFormat(**form), PrepareOptions(**source["options"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:

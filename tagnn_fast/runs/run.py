@@ -15,17 +15,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tagnn_fast._C import cpu_capability
-from tagnn_fast.data.dataset import Dataset, read_digests, read_items, write_items
+from tagnn_fast.data.dataset import Dataset, read_dataset, read_digests, read_items, write_dataset, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.files import describe_file, new_folder, read_json, replaced_file, write_json
+from tagnn_fast.files import describe_file, load_json, new_folder, read_json, replaced_file, write_json
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.checkpoints import load_parameters, save_tensors
 from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, configuration_json, make_model
 from tagnn_fast.runs.looks import append_look, read_looks
+from tagnn_fast.runs.results import History, Result
 from tagnn_fast.version import __version__
 
 FORMAT, VERSION = "tagnn_fast.run", 1
+_DATA = "data"  # folder in the run's, of a data set that had none
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Run:
         folder: where it is.
         model: the model's configuration.
         training: the training's.
-        dataset: name, path, fingerprint and statistics of the data set trained on.
+        dataset: name, path (relative to the run's folder where it is in it), fingerprint and statistics of the data set
+            trained on.
         vocabulary: the items.
     """
 
@@ -65,6 +68,27 @@ class Run:
     def initial_weights(self) -> Path:
         """File of the weights to begin with, where they come from another run."""
         return self.folder / "initial.safetensors"
+
+    @property
+    def history(self) -> History:
+        """What each finished epoch gave so far; a list of dictionaries that prints as a table."""
+        path = self.folder / "history.json"
+        return History(load_json(path)) if path.exists() else History()
+
+    @property
+    def result(self) -> Result | None:
+        """What training came to, a dictionary that prints as a table; None before it has ended."""
+        path = self.folder / "result.json"
+        return Result(load_json(path)) if path.exists() else None
+
+    def read_dataset(self) -> Dataset:
+        """The data set that the run was made with, or what an update made of it since.
+
+        Raises:
+            FileNotFoundError: where it is no longer there.
+            ValueError: where it is damaged.
+        """
+        return read_dataset(self.folder / self.dataset["path"])
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -146,7 +170,7 @@ def create_run(
     model: ModelConfig,
     training: TrainingConfig,
     dataset: Dataset,
-    source: Path,
+    source: Path | None,
     start_from: Run | None = None,
 ) -> Run:
     """Make the folder of a new run.
@@ -156,7 +180,7 @@ def create_run(
         model: the model's configuration.
         training: the training's.
         dataset: what is to be trained on.
-        source: its folder.
+        source: its folder; None where it is in none: the run then has it in its own.
         start_from: a run whose weights to begin with, of the same model but for items behind its own.
 
     Raises:
@@ -165,7 +189,7 @@ def create_run(
     """
     described: dict[str, Any] = {
         "name": dataset.name,
-        "path": str(source.resolve()),
+        "path": str(source.resolve()) if source is not None else _DATA,
         "fingerprint": dataset.fingerprint(),
         "items": dataset.vocabulary.fingerprint(),
         "statistics": dataset.statistics(),
@@ -185,6 +209,8 @@ def create_run(
             save_tensors(weights, temporary / "initial.safetensors")
         write_items(dataset.vocabulary, temporary / "items.parquet")
         (temporary / "checkpoints").mkdir()
+        if source is None:
+            write_dataset(dataset, temporary / _DATA)
         content = {"format": FORMAT, "version": VERSION, "created": _now(), **configuration_json(model, training)}
         files = {"items.parquet": describe_file(temporary / "items.parquet")["sha256"]}
         write_json(

@@ -14,7 +14,7 @@ import torch
 from tagnn_fast.data.dataset import write_items
 from tagnn_fast.files import load_json, new_folder, write_json
 from tagnn_fast.ops import library
-from tagnn_fast.runs.run import Run
+from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.serving.manifest import (
     COMPILED,
     FORMAT,
@@ -31,11 +31,13 @@ from tagnn_fast.serving.serving_model import ServingModel
 from tagnn_fast.serving.triton import write_triton_repository
 
 
-def export_run(run: Run, folder: Path, k_max: int = 1000, bfloat16_table: bool = False) -> dict[str, Any]:
+def export(
+    run: Run | str | Path, folder: str | Path, k_max: int = 1000, bfloat16_table: bool = False
+) -> dict[str, Any]:
     """Write a run's model in every format, with all that it needs to run.
 
     Args:
-        run: a run with weights.
+        run: a run with weights, or its folder.
         folder: to make; must not exist.
         k_max: length of the lists that ``model.pt2`` and ``model.aoti.pt2`` give; at most the number of items is used.
         bfloat16_table: score with item vectors rounded to bfloat16.
@@ -51,10 +53,11 @@ def export_run(run: Run, folder: Path, k_max: int = 1000, bfloat16_table: bool =
     """
     if k_max < 1:
         raise ValueError(f"k_max: expected 1 or more, got {k_max}")
+    run = run if isinstance(run, Run) else open_run(run)
     recommender = run.recommender()
     model = ServingModel(recommender.model, recommender.vocabulary, bfloat16_table).eval()
     k_max = min(k_max, len(run.vocabulary))
-    with new_folder(folder) as temporary:
+    with new_folder(Path(folder)) as temporary:
         torch.jit.save(torch.jit.script(model), temporary / TORCHSCRIPT)
         program = export_program(model, k_max)
         torch.export.save(program, temporary / PROGRAM)

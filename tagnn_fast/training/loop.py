@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
-from tagnn_fast.evaluation.evaluate import evaluate_model
+from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
 from tagnn_fast.observer import Observer
@@ -37,12 +37,9 @@ from tagnn_fast.training.steps import (
     matrix_precision,
     set_learning_rate,
 )
+from tagnn_fast.training.stopping import Interrupted
 
 LOG_EVERY = 50  # steps
-
-
-class Interrupted(Exception):  # noqa: N818 (nothing is wrong)
-    """Training stopped on request, after a checkpoint."""
 
 
 def train(
@@ -249,7 +246,7 @@ class _Training:
                 self._interrupt()
 
         self.observer.begin(what, len(examples))
-        return evaluate_model(Recommender(self.model, self.run.vocabulary), examples, advance)
+        return score_model(Recommender(self.model, self.run.vocabulary), examples, advance)
 
     def _interrupt(self) -> NoReturn:
         path = self._save()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 from tagnn_fast.nn.config import ModelConfig, as_semantics
 from tagnn_fast.runs.configuration import TrainingConfig
@@ -26,7 +26,8 @@ _PUBLISHED = {
     "decay_factor": 0.1,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+PresetName = Literal["clean", "published-diginetica", "published-yoochoose"]
+PRESETS: dict[PresetName, dict[str, Any]] = {
     "clean": {},
     "published-diginetica": {**_PUBLISHED, "hidden_size": 100, "batch_size": 50},
     "published-yoochoose": {**_PUBLISHED, "hidden_size": 120, "batch_size": 75},
@@ -34,7 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def resolve(
-    preset: str, overrides: Mapping[str, Any], num_items: int, longest_prefix: int
+    preset: PresetName, overrides: Mapping[str, Any], num_items: int, longest_prefix: int
 ) -> tuple[ModelConfig, TrainingConfig]:
     """The configurations of a preset with some fields replaced, for a data set.
 

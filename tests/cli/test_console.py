@@ -12,8 +12,8 @@ import pytest
 import typer.main
 
 from tagnn_fast.cli import app
-from tagnn_fast.cli.console import Table, _Console, figures_table
 from tagnn_fast.cli.info import dataset_table, steps_table
+from tagnn_fast.tables import Table, WideConsole, figures_table
 from tests.cli.commands import succeed
 from tests.cli.small_runs import write_run
 
@@ -43,7 +43,7 @@ def test_other_tables_are_whole_where_nobody_looks() -> None:
     figures = {f"HR@{k}": 1.0 for k in range(40)}
     for table in (dataset_table(name, split), steps_table(source), figures_table({name: figures}, name)):
         output = io.StringIO()
-        _Console(file=output, markup=False).print(table)
+        WideConsole(file=output).print(table)
         assert "…" not in output.getvalue()
         assert f" {name} " in output.getvalue()
         assert all(text in output.getvalue() for text in (figures if table.row_count == 1 else []))
@@ -56,7 +56,7 @@ def test_terminals_fold(width: int) -> None:
     table.add("item", right=True)
     table.add_row("1", LONG[1])
     output = io.StringIO()
-    _Console(file=output, force_terminal=True, color_system=None, width=width, markup=False).print(table)
+    WideConsole(file=output, force_terminal=True, color_system=None, width=width).print(table)
     text = output.getvalue()
     assert all(len(line) <= width for line in text.splitlines())
     assert (text.count("1"), text.count("2"), text.count("…")) == (64 + 1, 64, 0)

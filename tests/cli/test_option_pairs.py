@@ -17,30 +17,30 @@ from typing import Any
 
 import pytest
 
-from tagnn_fast.cli.log_options import log_format, prepare_options
 from tagnn_fast.data import read_dataset
 from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
+from tagnn_fast.logs.arguments import log_format, prepare_options
 from tests.cli.commands import succeed
 from tests.logs.by_hand import Click, is_integer, made_by_hand, read_clicks
 from tests.logs.running import raw
 
 Given = Mapping[str, Any]
 Key = tuple[tuple[str, Any], ...]
-SESSIONS: Given = {"session_column": "session", "item_column": "item", "time_column": "time"}
-USERS: Given = {**SESSIONS, "user_column": "user"}
+SESSIONS: Given = {"session": "session", "item": "item", "time": "time"}
+USERS: Given = {**SESSIONS, "user": "user"}
 BASES: dict[str, Given] = {
     "sessions": SESSIONS,
     "sessions of users": USERS,
-    "users": {name: column for name, column in USERS.items() if name != "session_column"},
+    "users": {name: column for name, column in USERS.items() if name != "session"},
 }
 BASES |= {f"{name}, paper": {**base, "preset": "paper"} for name, base in BASES.items() if name != "sessions of users"}
-SECONDS: Given = {"time_column": "seconds", "time_unit": "seconds"}
-CLOCK: Given = {"time_column": "clock", "time_format": "%d/%m/%Y %H:%M"}
+SECONDS: Given = {"time": "seconds", "time_unit": "seconds"}
+CLOCK: Given = {"time": "clock", "time_format": "%d/%m/%Y %H:%M"}
 ZONE: Given = {"time_zone": "Asia/Tokyo"}
 OPTIONS: tuple[Given, ...] = (
-    {"user_column": "user"},
-    {"item_column": "other"},
-    {"event_column": "event", "events": "view"},
+    {"user": "user"},
+    {"item": "other"},
+    {"event": "event", "events": "view"},
     SECONDS,
     CLOCK,
     {"preset": "paper"},
@@ -137,7 +137,7 @@ def by_hand(log: Path, given: Given) -> tuple[bool, list[list[str]], list[list[s
 
 
 def _key(form: LogFormat) -> Key:
-    return tuple((name, value) for name, value in vars(form).items() if name not in ("aliases", "paper"))
+    return tuple((name, value) for name, value in vars(form).items() if name not in ("aliases", "published"))
 
 
 @cache
@@ -193,7 +193,7 @@ def ignores_one(log: Path, base: Given, one: Given, other: Given) -> bool:
 # Of those that read rows the same way, one base is enough.
 ALONE = [
     *(("sessions", option) for option in OPTIONS if not {"sessions", "gap"} & set(option)),
-    ("sessions", {"event_column": "event", "events": "cart"}),
+    ("sessions", {"event": "event", "events": "cart"}),
     ("sessions of users", {"collapse_repeats": True}),
     *(("users", option) for option in ({"sessions": "day"}, {"sessions": "day", **ZONE}, {"gap": "3h"})),
     *(
@@ -229,13 +229,13 @@ def arguments(given: Given) -> Iterator[object]:
 
 
 COLUMNS: tuple[Given, ...] = (
-    {"session_column": "s"},
-    {"user_column": "u"},
-    {"item_column": "i"},
-    {"time_column": "t"},
+    {"session": "s"},
+    {"user": "u"},
+    {"item": "i"},
+    {"time": "t"},
     {"time_unit": "nanoseconds"},
     {"time_format": "%Y%m%d"},
-    {"event_column": "e", "events": "v"},
+    {"event": "e", "events": "v"},
     {"separator": "|"},
     {"quote": "'"},
     {"columns": "s,u,i,t,e"},

@@ -116,7 +116,7 @@ def test_users(tmp_path: Path) -> None:
         ((*COLUMNS, "--user-column", "u"), "{log}: expected one column 'u', got session, item, time"),
         (("--format", "csv"), "format: expected one of {formats}, got 'csv'"),
         ((*COLUMNS, "--events", "view"), "expected --event-column and --events together"),
-        ((*COLUMNS, "--preset", "best"), "preset: expected clean or paper, got 'best'"),
+        ((*COLUMNS, "--preset", "best"), "preset: expected clean or published, got 'best'"),
         ((*COLUMNS, "--time-zone", "Mars/Olympus"), "time_zone: expected a {zone}, got 'Mars/Olympus'"),
         ((*COLUMNS, "--time-zone", "../etc/passwd"), "time_zone: expected a {zone}, got '../etc/passwd'"),
         (

@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tagnn_fast.cli.console import ProgressObserver
+from tagnn_fast.progress import ProgressObserver
 from tagnn_fast.runs.checkpoints import list_checkpoints
 from tagnn_fast.training import loop
 from tests.cli.commands import (

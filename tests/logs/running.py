@@ -11,7 +11,7 @@ from typing import Any
 from tagnn_fast.data import Dataset, Sessions
 from tagnn_fast.logs import (
     FORMATS,
-    PAPER,
+    PUBLISHED,
     DuckDB,
     LogFormat,
     PrepareOptions,
@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "gap": {"sessions": "gap"},
     "long gap, far zone": {"sessions": "gap", "gap": "8h", "time_zone": "Asia/Tokyo", "test": "2d"},
     "day": {"sessions": "day", "collapse_repeats": True, "time_zone": "America/St_Johns"},
-    "paper": {"sessions": "gap", **PAPER, "date_unit": "1s", "order": "file"},
+    "paper": {"sessions": "gap", **PUBLISHED, "date_unit": "1s", "order": "file"},
     "until stable": {"sessions": "gap", "minimum_length": 3, "minimum_support": 20, "until_stable": True},
     "everything kept": {"sessions": "day", "minimum_length": 1, "minimum_support": 1, "cold_items": "keep"},
     "last clicks": {"sessions": "day", "maximum_length": 3, "date": "last row", "test_from": "2024-03-05"},
@@ -75,7 +75,7 @@ def updated(
 
 def paper_options(name: str, fraction: int = 1) -> PrepareOptions:
     """What --preset paper means for a format."""
-    return PrepareOptions(**{**PAPER, **FORMATS[name].paper, "fraction": fraction})
+    return PrepareOptions(**{**PUBLISHED, **FORMATS[name].published, "fraction": fraction})
 
 
 def golden_log(name: str) -> tuple[str, LogFormat, PrepareOptions]:

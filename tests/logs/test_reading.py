@@ -378,7 +378,7 @@ def test_formats_are_recorded_whole() -> None:
     """So that an update reads new logs as the old ones were read."""
     strange = LogFormat("odd", owner="a", item="b", time="c", encoding="Latin1", separator="::", aliases={"d": "a"})
     for form in (*FORMATS.values(), strange):
-        described = {name: value for name, value in dataclasses.asdict(form).items() if name != "paper"}
+        described = {name: value for name, value in dataclasses.asdict(form).items() if name != "published"}
         source = {"kind": "logs", "format": json.loads(json.dumps(described)), "options": PrepareOptions().as_json()}
         nothing = Sessions.from_lists([])
         dataset = Dataset("d", nothing, nothing, Vocabulary(pa.array([1]), np.zeros(1)), source, pa.array([[1]]))

@@ -15,7 +15,7 @@ from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import make_model
 from tagnn_fast.runs.run import Run, create_run
-from tagnn_fast.serving.export import export_run
+from tagnn_fast.serving.export import export
 from tagnn_fast.training.recipes import resolve
 from tests.support import assert_near
 
@@ -52,7 +52,7 @@ def _run(architecture: str, semantics: str, strings: bool) -> Run:
 @cache
 def _export(architecture: str, semantics: str, strings: bool) -> Path:
     run = _run(architecture, semantics, strings)
-    export_run(run, run.folder.parent / "exported", K_MAX)
+    export(run, run.folder.parent / "exported", K_MAX)
     return run.folder.parent / "exported"
 
 

@@ -21,7 +21,7 @@ import torch
 
 import tagnn_fast
 from tagnn_fast.runs.run import open_run
-from tagnn_fast.serving.export import export_run
+from tagnn_fast.serving.export import export
 from tagnn_fast.serving.programs import NoCompilerError
 from tagnn_fast.serving.served_model import ServedModel
 from tests.cli.mutated import mutate
@@ -41,7 +41,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("manifest")
     run = open_run(write_run(folder / request.param, IDS[request.param]))
     with mock.patch("tagnn_fast.serving.export.compile_program", side_effect=NoCompilerError("no compiler")):
-        export_run(run, folder / "exported", k_max=4)
+        export(run, folder / "exported", k_max=4)
     return folder / "exported"
 
 

@@ -16,7 +16,7 @@ import torch
 
 import tagnn_fast
 from tagnn_fast.ops import library
-from tagnn_fast.serving.export import export_run
+from tagnn_fast.serving.export import export
 from tests.cli.commands import run as run_command
 from tests.serving.folders import make_export, make_run, sample_sessions
 from tests.support import batch
@@ -81,7 +81,7 @@ def test_other_errors(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a newer tagnn_fast wrote it"):
         tagnn_fast.load(copied)
     with pytest.raises(ValueError, match="^k_max: expected 1 or more, got 0$"):
-        export_run(make_run(), tmp_path / "exported", k_max=0)
+        export(make_run(), tmp_path / "exported", k_max=0)
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,10 @@ def test_no_target_attention_to_explain() -> None:
 
 
 def test_bfloat16_table(tmp_path: Path) -> None:
-    from tagnn_fast.serving.export import export_run
+    from tagnn_fast.serving.export import export
 
     run, sessions = make_run(), sample_sessions()
-    manifest = export_run(run, tmp_path / "exported", k_max=20, bfloat16_table=True)
+    manifest = export(run, tmp_path / "exported", k_max=20, bfloat16_table=True)
     assert manifest["bfloat16_table"]
     for format in FORMATS:
         served = tagnn_fast.load(tmp_path / "exported", format)

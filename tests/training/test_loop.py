@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
-from tagnn_fast.evaluation.evaluate import evaluate_model
+from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.checkpoints import list_checkpoints
 from tagnn_fast.runs.configuration import PROTOCOLS
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training import loop
-from tagnn_fast.training.loop import Interrupted, choose_epoch, train
+from tagnn_fast.training.loop import choose_epoch, train
 from tagnn_fast.training.recipes import resolve
+from tagnn_fast.training.stopping import Interrupted
 
 DATASET = synthetic_dataset(clicks=700, items=50)
 SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64, "accelerator": "cpu"}
@@ -81,7 +82,7 @@ def test_test_figures_are_those_of_the_kept_weights(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     result = train(run, DATASET)
     examples = PrefixExamples(DATASET.test)
-    assert evaluate_model(open_run(run.folder).recommender(), examples) == result["test"]
+    assert score_model(open_run(run.folder).recommender(), examples) == result["test"]
 
 
 def test_weights_are_for_whoever_may_read_the_folder(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_precisions(precision: str, tmp_path: Path) -> None:
     result = train(run, DATASET)
     dtype = torch.float64 if precision == "64-true" else torch.float32
     assert all(value.dtype == dtype for value in load_file(run.weights).values())
-    assert evaluate_model(run.recommender(), PrefixExamples(DATASET.test)).keys() == result["test"].keys()
+    assert score_model(run.recommender(), PrefixExamples(DATASET.test)).keys() == result["test"].keys()
 
 
 @pytest.mark.parametrize("architecture", ["tagnn", "sr_gnn"])

@@ -17,9 +17,10 @@ from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.runs.configuration import TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training import loop, steps
-from tagnn_fast.training.loop import Interrupted, train
+from tagnn_fast.training.loop import train
 from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.steps import ResidentSteps, Steps, make_optimizer, matrix_precision, set_learning_rate
+from tagnn_fast.training.stopping import Interrupted
 from tests.support import DEVICES
 
 DATASET = synthetic_dataset(clicks=700, items=50)

@@ -21,8 +21,9 @@ from tagnn_fast.files import write_text
 from tagnn_fast.runs.checkpoints import list_checkpoints
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training import loop
-from tagnn_fast.training.loop import Interrupted, train
+from tagnn_fast.training.loop import train
 from tagnn_fast.training.recipes import resolve
+from tagnn_fast.training.stopping import Interrupted
 from tests.cli.commands import assert_same_run, temporary_files
 from tests.stopping import Disk, Killed
 

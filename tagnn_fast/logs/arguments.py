@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
-if TYPE_CHECKING:
-    from tagnn_fast.logs import LogFiles, LogFormat, PrepareOptions
+from tagnn_fast.logs.files import LogFiles
+from tagnn_fast.logs.formats import FORMATS, LogFormat
+from tagnn_fast.logs.options import PUBLISHED, PrepareOptions
 
-_COLUMNS = {"item_column": "item", "time_column": "time", "event_column": "event"}
+Preset = Literal["clean", "published", "paper"]  # the last is another name for the one before
+_COLUMNS = ("item", "time", "event")
 _OF_TEXT = ("separator", "quote", "columns", "encoding")
 
 
@@ -18,9 +21,7 @@ def log_format(given: dict[str, Any]) -> LogFormat:
     Raises:
         ValueError: on options that say nothing together, or not enough.
     """
-    from tagnn_fast.logs import FORMATS, LogFormat
-
-    changes: dict[str, Any] = {field: given[name].strip() for name, field in _COLUMNS.items() if name in given}
+    changes: dict[str, Any] = {name: given[name].strip() for name in _COLUMNS if name in given}
     changes.update(_owner(given))
     if "time_unit" in given and "time_format" in given:
         raise ValueError("expected --time-unit or --time-format, got both")
@@ -37,7 +38,7 @@ def log_format(given: dict[str, Any]) -> LogFormat:
             raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {given['format']!r}")
         form = dataclasses.replace(FORMATS[given["format"]], **changes)
     else:
-        missing = [f"--{name}-column" for name in ("item", "time") if f"{name}_column" not in given]
+        missing = [f"--{name}-column" for name in ("item", "time") if name not in given]
         if "owner" not in changes:
             missing.insert(0, "--session-column or --user-column")
         if missing:
@@ -49,7 +50,7 @@ def log_format(given: dict[str, Any]) -> LogFormat:
 
 
 def _owner(given: dict[str, Any]) -> dict[str, Any]:
-    session, user = (given[name].strip() if name in given else None for name in ("session_column", "user_column"))
+    session, user = (given[name].strip() if name in given else None for name in ("session", "user"))
     if session is not None:
         if session == user:
             raise ValueError(
@@ -62,8 +63,8 @@ def _owner(given: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+def _listed(names: str | Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
 
 
 def prepare_options(form: LogFormat, preset: str, given: dict[str, Any]) -> PrepareOptions:
@@ -72,17 +73,15 @@ def prepare_options(form: LogFormat, preset: str, given: dict[str, Any]) -> Prep
     Raises:
         ValueError: on an option that would do nothing, or another's opposite.
     """
-    from tagnn_fast.logs import PAPER, PrepareOptions
-
-    if preset not in ("clean", "paper"):
-        raise ValueError(f"preset: expected clean or paper, got {preset!r}")
+    if preset not in get_args(Preset):
+        raise ValueError(f"preset: expected clean or published, got {preset!r}")
     fields = {field.name for field in dataclasses.fields(PrepareOptions)}
     values = {key: value for key, value in given.items() if key in fields}
     values.setdefault("sessions", "gap" if form.owner_is_user else "given")
     if form.owner_is_user == (values["sessions"] == "given"):
         expected = "gap or day, since the log has users" if form.owner_is_user else "given, since the log has sessions"
         raise ValueError(f"sessions: expected {expected}, got {values['sessions']!r}")
-    base = {**PAPER, **form.paper} if preset == "paper" else {}
+    base = {**PUBLISHED, **form.published} if preset != "clean" else {}
     options = PrepareOptions(**{**base, **values})
     if "gap" in given and options.sessions != "gap":
         why = "with --sessions day" if form.owner_is_user else "where the log has sessions"

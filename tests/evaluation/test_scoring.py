@@ -12,7 +12,7 @@ import torch
 from tagnn_fast import ModelConfig, SessionBatch
 from tagnn_fast.data import PrefixExamples, Sessions, Vocabulary, read_exchange
 from tagnn_fast.evaluation.baselines import popularity, sequential_rules, session_popularity
-from tagnn_fast.evaluation.evaluate import evaluate, evaluate_model
+from tagnn_fast.evaluation.scoring import score, score_model
 from tagnn_fast.nn.tagnn_pp import TAGNNPP
 from tagnn_fast.recommender import Recommender
 from tests.support import shared
@@ -72,7 +72,7 @@ def test_model() -> None:
         known = [item for item in prefix if item]
         best = recommender.model.topk(*SessionBatch.from_lists([known]), k=6)[1][0].tolist() if known else POPULAR
         hits += target in best[:5]
-    figures = evaluate_model(recommender, PrefixExamples(Sessions.from_lists(sessions)), advance=lambda _: None)
+    figures = score_model(recommender, PrefixExamples(Sessions.from_lists(sessions)), advance=lambda _: None)
     assert list(figures) == [f"{name}@{cutoff}" for cutoff in (5, 6) for name in ("HR", "MRR", "NDCG", "coverage")]
     assert figures["HR@5"] == pytest.approx(100 * hits / len(examples))
 
@@ -87,7 +87,7 @@ def test_original_pads_to_the_longest_prefix(monkeypatch: pytest.MonkeyPatch) ->
         return encode(items, offsets, padded_length)
 
     monkeypatch.setattr(recommender.model, "encode", spy)
-    evaluate_model(recommender, PrefixExamples(Sessions.from_lists([[1, 2, 3, 4, 5], [1, 2]])))
+    score_model(recommender, PrefixExamples(Sessions.from_lists([[1, 2, 3, 4, 5], [1, 2]])))
     assert lengths == [4]
 
 
@@ -96,14 +96,14 @@ def test_non_finite_scores_fail() -> None:
     with torch.no_grad():
         recommender.model.item_embedding.weight[3, 0] = torch.nan
     with pytest.raises(FloatingPointError, match="scores: expected finite numbers"):
-        evaluate_model(recommender, PrefixExamples(Sessions.from_lists([[1, 2, 4]])))
+        score_model(recommender, PrefixExamples(Sessions.from_lists([[1, 2, 4]])))
 
 
 def test_real_baselines() -> None:
     """Popularity on Yoochoose 1/64, where 412 targets without a row stay in the denominator."""
     dataset = read_exchange(shared("data/yoochoose1_64"))
     examples = PrefixExamples(dataset.test)
-    figures = evaluate(popularity(dataset.vocabulary), examples, len(dataset.vocabulary))
+    figures = score(popularity(dataset.vocabulary), examples, len(dataset.vocabulary))
     popular = set(dataset.vocabulary.by_popularity()[:20].tolist())
     targets = examples.cut(torch.arange(len(examples))).targets.tolist()
     assert figures["HR@20"] == pytest.approx(100 * sum(target in popular for target in targets) / 55_898)

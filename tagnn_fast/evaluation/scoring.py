@@ -1,0 +1,64 @@
+"""Scoring recommenders on examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
+from tagnn_fast.evaluation.metrics import RankingMetrics
+from tagnn_fast.memory import enough_memory
+from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.configuration import MAX_CLICKS_PER_BATCH
+
+CUTOFFS = (5, 10, 20)
+
+TopK = Callable[[ExampleBatch, int], Tensor]  # item indices, best first, int64 (examples, k)
+
+
+def score(
+    topk: TopK,
+    examples: PrefixExamples,
+    num_items: int,
+    batch_size: int = 512,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> dict[str, float]:
+    """HR, MRR, NDCG and coverage at 5, 10 and 20 (or all items, if fewer), in percent, ranking the full catalogue.
+
+    Args:
+        topk: the recommender.
+        examples: prefixes and their targets; a target without a row is a miss and stays in the denominator.
+        num_items: size of the catalogue.
+        batch_size: examples scored at once; fewer where they have very many clicks.
+        advance: called with the number of examples after each batch.
+
+    Raises:
+        MemoryError: where there is not enough memory for a batch.
+    """
+    cutoffs = sorted({min(cutoff, num_items) for cutoff in CUTOFFS})
+    longest = cutoffs[-1]
+    metrics = RankingMetrics(num_items, longest)
+    for batch in examples.batches(batch_size, most_clicks=MAX_CLICKS_PER_BATCH):
+        with enough_memory("scoring"):
+            metrics.update(topk(batch, longest), batch.targets)
+        advance(batch.targets.numel())
+    return metrics.compute(tuple(cutoffs))
+
+
+def score_model(
+    recommender: Recommender,
+    examples: PrefixExamples,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> dict[str, float]:
+    """A model's figures; the most popular items answer prefixes without a known click.
+
+    In "published" semantics, prefixes are padded to the longest of the examples, as the published code does.
+    """
+    published = recommender.model.config.semantics == "published"
+    padded_length = examples.longest_prefix() if published else None
+
+    def topk(batch: ExampleBatch, k: int) -> Tensor:
+        return recommender.topk(batch.items, batch.offsets, k, padded_length).items
+
+    return score(topk, examples, len(recommender.vocabulary), advance=advance)

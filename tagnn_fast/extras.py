@@ -1,0 +1,35 @@
+"""What is installed on request: which extra has a package that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXTRAS = {
+    "train": ("lightning_fabric", "tensorboard", "matplotlib"),
+    "prepare": ("ibis", "duckdb"),
+    "spark": ("pyspark",),
+}
+
+
+def how_to_install(error: ModuleNotFoundError, who: str) -> str | None:
+    """What `who` needs and how to install it; None where the missing package is of no extra."""
+    module = (error.name or "").split(".")[0]
+    extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+    return f"{who} needs {module}: pip install 'tagnn_fast[{extra}]'" if extra is not None else None
+
+
+@contextmanager
+def needed_by(who: str) -> Iterator[None]:
+    """Let the error of a package that is missing say which extra has it.
+
+    Raises:
+        ModuleNotFoundError: in the place of Python's own, with the same name.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = how_to_install(error, who)
+        if message is None:
+            raise
+        raise ModuleNotFoundError(message, name=error.name) from None

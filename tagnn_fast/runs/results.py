@@ -1,0 +1,58 @@
+"""What a run came to: its epochs and its figures, as dictionaries that print as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
+from tagnn_fast.tables import Shown, Table, figures_table, main_figures
+
+
+class History(Shown, list[dict[str, Any]]):
+    """A record per finished epoch, as in ``history.json``: a list of dictionaries."""
+
+    def shown(self) -> Iterator[Table | Text]:
+        """Loss and time of each epoch, and what was scored after it at the longest cutoff, in percent."""
+        table = Table(title="training, by epoch")
+        scored = [main_figures(record["validation"]) if "validation" in record else {} for record in self]
+        for name in ("epoch", "learning rate", "training loss", "seconds", *(scored[0] if scored else ())):
+            table.add(name, right=True)
+        for record, figures in zip(self, scored, strict=True):
+            rate, loss = f"{record['learning_rate']:.3g}", f"{record['training_loss']:.4f}"
+            cells = str(record["epoch"]), rate, loss, f"{record['training_seconds']:,.1f}"
+            table.add_row(*cells, *(f"{value:.2f}" for value in figures.values()))
+        yield table
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row per epoch; validation figures are columns such as ``validation.HR@20``."""
+        import pandas
+
+        return pandas.json_normalize(list(self))
+
+
+class Result(Shown, dict[str, Any]):
+    """The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of."""
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """All figures, in percent, by what was scored: "validation" and "test", or "best of each metric"."""
+        if "best_of_each_metric" in self:
+            best = self["best_of_each_metric"]
+            return {"best of each metric": {name: entry["value"] for name, entry in best.items()}}
+        return {split: self[split] for split in ("validation", "test") if split in self}
+
+    def shown(self) -> Iterator[Table | Text]:
+        """The figures at the longest cutoff, and what to beware of."""
+        if rows := {name: main_figures(figures) for name, figures in self.figures.items()}:
+            best = "best_of_each_metric" in self
+            yield figures_table(rows, "in percent" if best else f"epoch {self['epoch']}, in percent")
+        if self["caution"]:
+            yield Text(f"Beware: {self['caution']}", "yellow")
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each of :attr:`figures` and a column per metric."""
+        import pandas
+
+        return pandas.DataFrame.from_dict(self.figures, orient="index")

@@ -1,0 +1,225 @@
+"""Training from Python: a new run, or one that stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tagnn_fast.data.dataset import Dataset, read_dataset
+from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.extras import needed_by
+from tagnn_fast.memory import keep_freed_memory
+from tagnn_fast.nn.config import ModelConfig, Semantics
+from tagnn_fast.observer import Observer
+from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
+from tagnn_fast.runs.run import Run, create_run, open_run
+from tagnn_fast.training.protocols import make_protocol
+from tagnn_fast.training.recipes import PresetName, resolve
+from tagnn_fast.training.stopping import stop_on_signal
+
+
+def fit(
+    data: Dataset | str | Path,
+    folder: str | Path,
+    preset: PresetName = "clean",
+    *,
+    start_from: Run | str | Path | None = None,
+    architecture: str | None = None,
+    hidden_size: int | None = None,
+    rounds: int | None = None,
+    heads: int | None = None,
+    attention_dropout: float | None = None,
+    hybrid: bool | None = None,
+    semantics: Semantics | None = None,
+    padded_length: int | None = None,
+    protocol: ProtocolName | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    max_clicks_per_batch: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    first_decay: int | None = None,
+    decay_every: int | None = None,
+    decay_factor: float | None = None,
+    seed: int | None = None,
+    precision: Precision | None = None,
+    accelerator: str | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Train a model to the end: a new run, or one of the same configuration and data set that stopped.
+
+    The same seed, number of threads and machine give the same losses to the bit, stopped in between or not, here and on
+    the command line. The generators of PyTorch are seeded, which are the whole process's: two trainings at once in one
+    process disturb each other.
+
+    The first Ctrl-C (in a notebook: interrupt) or SIGTERM stops after the step and writes a checkpoint; calling `fit`
+    again goes on. The second stops without one. In another thread than the main one, which gets no signals, nothing
+    does.
+
+    Args:
+        data: the data set, or its folder. Of one that is in no folder, the run keeps a copy in its own.
+        folder: of the run. If there is one, it goes on from its newest checkpoint; one that has ended stays as it is.
+        preset: options that belong together; those below replace some of them.
+        start_from: a run to take model and weights from, on the data set before an update.
+        architecture: see :class:`~tagnn_fast.runs.configuration.TrainingConfig` for this and what has to do with
+            training, :class:`~tagnn_fast.ModelConfig` for what has to do with the model. None is the preset's.
+        hidden_size: of the model.
+        rounds: of the model.
+        heads: of the model.
+        attention_dropout: of the model.
+        hybrid: of the model.
+        semantics: of the model.
+        padded_length: of the model; in "published" semantics, the longest training prefix if not given.
+        protocol: which examples are trained on, and which choose the epoch.
+        epochs: of the training.
+        batch_size: of the training.
+        max_clicks_per_batch: of the training.
+        learning_rate: of the training.
+        weight_decay: of the training.
+        first_decay: of the training.
+        decay_every: of the training.
+        decay_factor: of the training.
+        seed: of the training.
+        precision: of the training.
+        accelerator: of the training.
+        observer: told how it goes; a progress bar if not given. ``Observer()`` shows nothing.
+
+    Returns:
+        The run, with its ``history``, its ``result`` and its ``recommender()``.
+
+    Raises:
+        TypeError, ValueError: on an option that is refused, a data set too small for the protocol, or a run in `folder`
+            of another configuration or data set, naming what differs. Nothing is written then.
+        FileExistsError: where `folder` is something else.
+        KeyboardInterrupt: after a checkpoint, see above.
+        ModuleNotFoundError: without the extra ``tagnn_fast[train]``, which is named.
+        FloatingPointError, MemoryError, OSError: see :func:`tagnn_fast.training.loop.train`.
+    """
+    given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
+    dataset = data if isinstance(data, Dataset) else read_dataset(data)
+    folder = Path(folder)
+    if (folder / "config.json").exists():
+        run = _same_run(open_run(folder), dataset, preset, given, start_from)
+    else:
+        run = new_run(dataset, folder, preset, given, start_from)
+    return resume(run, dataset, observer)
+
+
+OPTIONS = tuple(
+    field.name for kind in (ModelConfig, TrainingConfig) for field in fields(kind) if field.name != "num_items"
+)
+
+
+def new_run(
+    dataset: Dataset,
+    folder: Path,
+    preset: PresetName,
+    options: Mapping[str, Any],
+    start_from: Run | str | Path | None = None,
+) -> Run:
+    """The folder of a run that is yet to be trained; what would fail later is refused before anything is written.
+
+    Args:
+        dataset: what is to be trained on.
+        folder: to make.
+        preset: see :func:`fit`.
+        options: those of :func:`fit` by name, without those that are None.
+        start_from: see :func:`fit`.
+
+    Raises:
+        FileExistsError: where the folder exists.
+        TypeError, ValueError: see :func:`fit`.
+    """
+    before = _opened(start_from)
+    return create_run(folder, *plan(dataset, preset, options, before), dataset, dataset.folder, before)
+
+
+@needed_by("fit")
+def plan(
+    dataset: Dataset, preset: PresetName, options: Mapping[str, Any], before: Run | None = None
+) -> tuple[ModelConfig, TrainingConfig]:
+    """The configuration of a run; refuses what would fail later.
+
+    Args:
+        dataset: what is to be trained on.
+        preset: see :func:`fit`.
+        options: see :func:`new_run`.
+        before: the run to take model and weights from, if any.
+
+    Raises:
+        TypeError, ValueError: see :func:`fit`.
+    """
+    from tagnn_fast.training.loop import make_fabric
+
+    if before is not None:
+        options = {**options, **_model_of(before, options)}
+    longest = PrefixExamples(dataset.train).longest_prefix()
+    model, training = resolve(preset, options, len(dataset.vocabulary), longest)
+    make_protocol(training.protocol, dataset, training.seed)
+    with torch.device("meta"):
+        make_model(model, training)
+    make_fabric(training)
+    return model, training
+
+
+@needed_by("fit")
+def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None = None) -> Run:
+    """Train a run to its end, from where it stands.
+
+    Args:
+        run: the run.
+        dataset: that it was made with; read from its folder if not given.
+        observer: see :func:`fit`.
+
+    Raises:
+        ValueError: on another data set, or a damaged checkpoint.
+        KeyboardInterrupt, FloatingPointError, MemoryError, OSError: see :func:`fit`.
+    """
+    from tagnn_fast.progress import shown
+    from tagnn_fast.training.loop import train
+
+    keep_freed_memory()
+    with shown(observer) as told, stop_on_signal() as stop:
+        train(run, dataset if dataset is not None else run.read_dataset(), told, stop)
+    return run
+
+
+def _opened(run: Run | str | Path | None) -> Run | None:
+    return run if run is None or isinstance(run, Run) else open_run(run)
+
+
+def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that describe a run's model; none of them may be given."""
+    own = {**asdict(run.model), "architecture": run.training.architecture}
+    del own["num_items"]
+    if given := sorted(own.keys() & options.keys()):
+        raise ValueError(f"--start-from: expected no options of the model, which is that run's, got {', '.join(given)}")
+    return {name: value for name, value in own.items() if value is not None}
+
+
+def _same_run(
+    run: Run, dataset: Dataset, preset: PresetName, options: Mapping[str, Any], start_from: Run | str | Path | None
+) -> Run:
+    """The run, if it is what a new one would be.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    run.check_dataset(dataset)
+    before = _opened(start_from)
+    model, training = plan(dataset, preset, options, before)
+    wanted = {**asdict(model), **asdict(training), "start_from": before and str(before.folder.resolve())}
+    found = {**asdict(run.model), **asdict(run.training), "start_from": run.dataset.get("start_from")}
+    differing = [
+        f"{name} {found[name]!r} instead of {value!r}" for name, value in wanted.items() if found[name] != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{run.folder}: expected a run of this configuration to go on with, got one with {', '.join(differing)}; "
+            "another folder makes a new one"
+        )
+    return run
