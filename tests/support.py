@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,6 +181,14 @@ def export_round_trip(
 def unused_slots(graph: SessionGraph) -> Tensor:
     """Which slots hold no node, bool (slots,)."""
     return ~reference.is_node(graph.slot_offsets, graph.num_nodes, graph.node_items.shape[0])
+
+
+def wrong_bytes(content: bytes, generator: random.Random) -> bytes:
+    """One or a few bytes are others."""
+    damaged = bytearray(content)
+    for _ in range(generator.choice((1, 1, 4))):
+        damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+    return bytes(damaged)
 
 
 def forget_digests(record: Path) -> None:

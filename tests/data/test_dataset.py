@@ -1,9 +1,8 @@
-"""Data sets on disk: what is written is read, as documented, whole or not at all; damage is named."""
+"""Data sets on disk: what is written is read, as documented, whole or not at all."""
 
 from __future__ import annotations
 
 import json
-import random
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,21 +26,8 @@ from tagnn_fast.data import (
 )
 from tagnn_fast.data import dataset as dataset_module
 from tagnn_fast.data.dataset import read_items, write_items
+from tests.data.three_items import FILES, make
 from tests.support import forget_digests, shared
-
-FILES = ["dataset.json", "items.parquet", "test.parquet", "train.parquet"]
-
-
-def make(raw_ids: list[int] | list[str] | None = None) -> Dataset:
-    """Three items; a leave-one-out session; clicks without a row in the test set."""
-    train = Sessions.from_lists([[1, 2, 1], [3], [2, 3]])
-    return Dataset(
-        name="three items",
-        train=Sessions(train.clicks, train.offsets, torch.tensor([1, 0, 1])),
-        test=Sessions.from_lists([[2, 0, 3], [1, 0]]),
-        vocabulary=Vocabulary(pa.array(raw_ids or [70, 5, 2**62]), np.array([2, 2, 2])),
-        source={"kind": "by hand", "files": ["ä", 1, None]},
-    )
 
 
 def assert_equal(actual: Dataset, expected: Dataset) -> None:
@@ -236,206 +222,6 @@ def test_items_without_a_row(split: str, sessions: list[list[int]], message: str
     with pytest.raises(ValueError) as error:
         Dataset(name="x", vocabulary=make().vocabulary, **parts)
     assert str(error.value) == message
-
-
-@pytest.mark.parametrize("file", [None, *FILES])
-def test_missing_file(tmp_path: Path, file: str | None) -> None:
-    folder = tmp_path / "data"
-    if file is not None:
-        write_dataset(make(), folder)
-        (folder / file).unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        read_dataset(folder)
-    if file in (None, "dataset.json"):
-        assert str(error.value) == f"{folder}: expected a data set folder with a dataset.json in it"
-    else:
-        assert str(error.value) == f"{folder / file}: expected this file of the data set"
-
-
-def lists(*values: list[int | None] | None) -> pa.Array:
-    return pa.array(values, pa.list_(pa.int32()))
-
-
-@pytest.mark.parametrize(
-    ("file", "table", "message"),
-    [
-        ("train", {"items": lists([1])}, "expected a column 'examples' of int64, got none"),
-        ("test", {"examples": [0]}, "expected a column 'items' of list<item: int32>, got none"),
-        (
-            "train",
-            {"items": [[1]], "examples": [0]},
-            "expected a column 'items' of list<item: int32>, got list<element: int64>",
-        ),
-        (
-            "train",
-            {"items": lists([1]), "examples": [0.0]},
-            "expected a column 'examples' of int64, got double",
-        ),
-        ("train", {"items": lists([1], None), "examples": [0, 0]}, "expected no nulls in 'items', got 1"),
-        ("train", {"items": lists([1], [None, 2]), "examples": [0, 0]}, "expected no nulls in 'items', got 1"),
-        (
-            "test",
-            {"items": lists([1, 2]), "examples": pa.array([None], pa.int64())},
-            "expected no nulls in 'examples', got 1",
-        ),
-        ("items", {"raw_id": [1]}, "expected a column 'index' of int32, got none"),
-        (
-            "items",
-            {"index": pa.array([1], pa.int32()), "count": [1]},
-            "expected a column 'raw_id' of ids, got none",
-        ),
-        (
-            "items",
-            {"raw_id": [1.5], "index": pa.array([1], pa.int32()), "count": [1]},
-            "raw_ids: expected int64 or string, got double",
-        ),
-        (
-            "items",
-            {"raw_id": [1, 1], "index": pa.array([1, 2], pa.int32()), "count": [1, 1]},
-            "raw_ids: expected distinct ids, got one twice or a null",
-        ),
-        (
-            "items",
-            {"raw_id": [1, None], "index": pa.array([1, 2], pa.int32()), "count": [1, 1]},
-            "expected no nulls in 'raw_id', got 1",
-        ),
-        (
-            "items",
-            {"raw_id": [1, 2], "index": pa.array([2, 1], pa.int32()), "count": [1, 1]},
-            "expected index to count from 1",
-        ),
-    ],
-)
-def test_wrong_tables(tmp_path: Path, file: str, table: dict[str, object], message: str) -> None:
-    folder = tmp_path / "data"
-    write_dataset(make(), folder)
-    forget_digests(folder / "dataset.json")
-    path = folder / f"{file}.parquet"
-    pq.write_table(pa.table(table), path)
-    with pytest.raises(ValueError) as error:
-        read_dataset(folder)
-    assert str(error.value) == f"{folder}: damaged data set: {path}: {message}"
-
-
-@pytest.mark.parametrize(
-    ("file", "table", "message"),
-    [
-        ("train", {"items": lists([4, 1]), "examples": [1]}, "train: expected item indices in 1..3, got 4"),
-        ("train", {"items": lists([0, 1]), "examples": [1]}, "train: expected item indices in 1..3, got 0"),
-        ("test", {"items": lists([4, 1]), "examples": [1]}, "test: expected item indices in 0..3, got 4"),
-        ("test", {"items": lists([-1]), "examples": [0]}, "clicks: expected item indices of 0 and more, got -1"),
-        (
-            "train",
-            {"items": lists([1], []), "examples": [0, 0]},
-            "sessions: expected at least one click in each, got none in session 1",
-        ),
-        (
-            "test",
-            {"items": lists([1, 2]), "examples": [2]},
-            "examples: expected one number per session, less than its clicks",
-        ),
-    ],
-)
-def test_values_that_do_not_fit(tmp_path: Path, file: str, table: dict[str, object], message: str) -> None:
-    folder = tmp_path / "data"
-    write_dataset(make(), folder)
-    forget_digests(folder / "dataset.json")
-    pq.write_table(pa.table(table), folder / f"{file}.parquet")
-    with pytest.raises(ValueError) as error:
-        read_dataset(folder)
-    assert str(error.value) == f"{folder}: damaged data set: {message}"
-
-
-@pytest.mark.parametrize("file", ["train", "test", "items"])
-def test_truncated_parquet(tmp_path: Path, file: str) -> None:
-    folder = tmp_path / "data"
-    write_dataset(make(), folder)
-    forget_digests(folder / "dataset.json")
-    path = folder / f"{file}.parquet"
-    content = path.read_bytes()
-    for length in (*range(0, len(content), 97), len(content) - 1):
-        path.write_bytes(content[:length])
-        with pytest.raises(ValueError) as error:
-            read_dataset(folder)
-        assert str(error.value).startswith(f"{folder}: damaged data set: {path}: damaged Parquet file: ")
-
-
-def test_damaged_pages(tmp_path: Path) -> None:
-    """Checksums notice every wrong byte of the values."""
-    folder = tmp_path / "data"
-    write_dataset(make(), folder)
-    forget_digests(folder / "dataset.json")
-    path = folder / "train.parquet"
-    content = path.read_bytes()
-    column = pq.read_metadata(path).row_group(0).column(0)
-    end = column.data_page_offset + column.total_compressed_size
-    refused = 0
-    for position in range(4, end, 3):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :])
-        try:
-            read = read_dataset(folder)
-        except ValueError:
-            refused += 1
-        else:
-            assert torch.equal(read.train.clicks, make().train.clicks)
-    assert refused > 5
-
-
-def test_damaged_bytes(tmp_path: Path) -> None:
-    """A few wrong bytes anywhere give other values or a ValueError, and nothing else."""
-    folder = tmp_path / "data"
-    write_dataset(synthetic_dataset(300, 30), folder)
-    generator = random.Random(0)
-    messages = []
-    for file in FILES:
-        content = (folder / file).read_bytes()
-        for _ in range(25):
-            damaged = bytearray(content)
-            for _ in range(generator.choice((1, 1, 4))):
-                damaged[generator.randrange(len(damaged))] = generator.randrange(256)
-            (folder / file).write_bytes(damaged)
-            try:
-                read_dataset(folder)
-            except (ValueError, FileNotFoundError) as error:
-                messages.append(str(error))
-        (folder / file).write_bytes(content)
-    assert len(messages) > 25
-    assert all(message.startswith(str(folder)) for message in messages)
-
-
-@pytest.mark.parametrize("error", [pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, pa.ArrowKeyError])
-def test_whatever_arrow_raises(tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A damaged footer can ask for types and codecs that do not exist."""
-    folder = tmp_path / "data"
-    write_dataset(make(), folder)
-    forget_digests(folder / "dataset.json")
-
-    def read(*_: object, **__: object) -> pa.Table:
-        raise error("broken")
-
-    monkeypatch.setattr(pq, "ParquetFile", read)
-    with pytest.raises(ValueError) as caught:
-        read_dataset(folder)
-    assert f"{folder}: damaged data set: {folder / 'train.parquet'}: damaged Parquet file: " in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('{"format": "tagnn_fast.dataset", "version": 2}', "expected version 1, got 2: "),
-        ('{"format": "tagnn_fast.dataset"}', "expected a version, got None"),
-        ('{"format": "tagnn_fast.run", "version": 1}', "expected format 'tagnn_fast.dataset', got 'tagnn_fast.run'"),
-        ('{"format": "tagnn_fast.dataset", "ver', "expected JSON, got "),
-        ("", "expected JSON, got "),
-    ],
-)
-def test_dataset_json(tmp_path: Path, content: str, message: str) -> None:
-    folder = tmp_path / "data"
-    write_dataset(make(), folder)
-    (folder / "dataset.json").write_text(content)
-    with pytest.raises(ValueError) as error:
-        read_dataset(folder)
-    assert str(error.value).startswith(f"{folder / 'dataset.json'}: {message}")
 
 
 def test_optional_information(tmp_path: Path) -> None:
