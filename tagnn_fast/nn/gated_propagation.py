@@ -1,4 +1,4 @@
-"""The gated graph network as a module."""
+"""The gated graph network (SR-GNN, equations 1-5)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from tagnn_fast.ops.graph import SessionGraph
 
 
 class GatedPropagation(nn.Module):
-    """Rounds of gated propagation over the session graph (SR-GNN, equations 1-5).
+    """Rounds of gated propagation over the session graph.
 
     Args:
         hidden_size: width of a node state.
@@ -18,12 +18,14 @@ class GatedPropagation(nn.Module):
     def __init__(self, hidden_size: int, rounds: int = 1) -> None:
         super().__init__()
         self.rounds = rounds
-        # Blocks of rows: sent along in-edges, along out-edges, then the gates reset, update, candidate.
-        self.state_weight = nn.Parameter(torch.empty(5 * hidden_size, hidden_size))
-        self.state_bias = nn.Parameter(torch.empty(5 * hidden_size))
-        self.message_bias = nn.Parameter(torch.empty(2 * hidden_size))
-        self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, 2 * hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))
+        # Blocks of hidden rows: sent along in-edges, along out-edges, then the gates reset, update, candidate.
+        self.state_weight = nn.Parameter(torch.empty(5 * hidden_size, hidden_size))  # (5 hidden, hidden)
+        self.state_bias = nn.Parameter(torch.empty(5 * hidden_size))  # (5 hidden,)
+        self.message_bias = nn.Parameter(torch.empty(2 * hidden_size))  # (2 hidden,), added after the averages
+        self.weight_ih = nn.Parameter(
+            torch.empty(3 * hidden_size, 2 * hidden_size)
+        )  # (3 hidden, 2 hidden), of messages
+        self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))  # (3 hidden,)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
 

@@ -105,7 +105,7 @@ class SessionModel(nn.Module):
             self._check(items, offsets, padded_length, k=k, candidates=candidates)
             k = int(k)  # NumPy's integers are integers too
         encoded = self.encode(items, offsets, padded_length)
-        scores, rows = ops.target_attention_topk(
+        scores, rows = ops.target_attention_topk(  # (sessions, k)
             encoded,
             self.item_embedding.weight[1:],
             k,

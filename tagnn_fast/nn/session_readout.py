@@ -1,4 +1,4 @@
-"""From node states to one vector per session."""
+"""From node states to one vector per session (SR-GNN, equations 6-7; TAGNN, equation 9)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from tagnn_fast.ops.graph import SessionGraph
 
 
 class SessionReadout(nn.Module):
-    """Soft attention over the clicks, seen from the last one (SR-GNN, equations 6-7).
+    """Soft attention over the clicks, seen from the last one.
 
     Args:
         hidden_size: width of a node state.
@@ -21,7 +21,8 @@ class SessionReadout(nn.Module):
         self.normalize = normalize
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
-        self.logit_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-(hidden_size**-0.5), hidden_size**-0.5))
+        bound = hidden_size**-0.5
+        self.logit_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))  # (hidden,)
         self.projection = nn.Linear(2 * hidden_size, hidden_size) if hybrid else None
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
@@ -37,5 +38,5 @@ class SessionReadout(nn.Module):
             self.normalize,
         )
         if self.projection is None:
-            return pooled
+            return pooled  # (sessions, hidden)
         return self.projection(torch.cat([pooled, last_click], 1))  # type: ignore[no-any-return]

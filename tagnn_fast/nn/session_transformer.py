@@ -1,4 +1,4 @@
-"""The Transformer block of TAGNN++."""
+"""The Transformer block of TAGNN++ (section 3.3)."""
 
 from typing import Optional
 
@@ -10,7 +10,7 @@ from tagnn_fast.ops.graph import SessionGraph
 
 
 class SessionTransformer(nn.Module):
-    """Causal self-attention among a session's nodes; the residual is the layer norm of the input (TAGNN++, 3.3).
+    """Causal self-attention among a session's nodes; the residual is the layer norm of the input.
 
     Args:
         hidden_size: width of a node state.
@@ -25,7 +25,7 @@ class SessionTransformer(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.norm = nn.LayerNorm(hidden_size)
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)  # queries, keys, values, one below the other
         self.projection = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
@@ -33,7 +33,7 @@ class SessionTransformer(nn.Module):
         dropout = self.dropout if self.training else 0.0
         seed: Optional[Tensor] = None
         if dropout > 0.0:
-            seed = torch.randint(1 << 62, (1,), device=nodes.device)
+            seed = torch.randint(1 << 62, (1,), device=nodes.device)  # (1,)
         return ops.session_attention(
             nodes,
             graph,

@@ -24,6 +24,6 @@ class SRGNN(SessionModel):
         """See the base class. Sessions score by their vectors alone."""
         graph = self.graph(items, offsets, padded_length)
         nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
-        nodes = self.propagation(nodes, graph)
+        nodes = self.propagation(nodes, graph)  # (slots, hidden)
         session = self.readout(nodes, graph)  # (sessions, hidden)
         return encoded_without_nodes(session)

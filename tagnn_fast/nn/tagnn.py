@@ -28,7 +28,7 @@ class TAGNN(SessionModel):
         """See the base class."""
         graph = self.graph(items, offsets, padded_length)
         nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
-        nodes = self.propagation(nodes, graph)
+        nodes = self.propagation(nodes, graph)  # (slots, hidden)
         session = self.readout(nodes, graph)  # (sessions, hidden)
-        keys = self.target_projection(nodes)
+        keys = self.target_projection(nodes)  # (slots, hidden)
         return encoded_sessions(session, keys, nodes, graph)

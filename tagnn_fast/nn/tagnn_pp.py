@@ -30,8 +30,8 @@ class TAGNNPP(SessionModel):
         """See the base class."""
         graph = self.graph(items, offsets, padded_length)
         nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
-        nodes = self.propagation(nodes, graph)
-        nodes = self.transformer(nodes, graph)
+        nodes = self.propagation(nodes, graph)  # (slots, hidden)
+        nodes = self.transformer(nodes, graph)  # (slots, hidden)
         session = self.readout(nodes, graph)  # (sessions, hidden)
-        keys = self.target_projection(nodes)
+        keys = self.target_projection(nodes)  # (slots, hidden)
         return encoded_sessions(session, keys, nodes, graph)

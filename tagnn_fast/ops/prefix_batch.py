@@ -1,4 +1,4 @@
-"""Training examples cut out of whole sessions: every proper prefix, with the click that follows as its target."""
+"""Training examples cut out of whole sessions (SR-GNN, section 4.1): every proper prefix, and the click after it."""
 
 from __future__ import annotations
 
