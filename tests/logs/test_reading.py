@@ -1,12 +1,10 @@
-"""Files of every kind, whole and damaged, by DuckDB."""
+"""Files of every kind, by DuckDB: which are read, what their rows and types mean, and what is no log."""
 
 from __future__ import annotations
 
 import dataclasses
 import gzip
-import hashlib
 import json
-import os
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +16,8 @@ import pytest
 
 from tagnn_fast.data import Dataset, Sessions, Vocabulary
 from tagnn_fast.logs import FORMATS, DuckDB, LogFormat, PrepareOptions, find_files, pipeline
-from tagnn_fast.logs import content as reader
 from tagnn_fast.logs.update import recorded
-from tests.logs.reading_cases import CASES, FORM, ROWS, SKIPPABLE, TIMES, assert_reads, text, zstd
+from tests.logs.reading_cases import CASES, FORM, TIMES, assert_reads, text
 from tests.logs.running import prepared
 
 EVERYTHING = PrepareOptions(minimum_length=1, minimum_support=1)
@@ -43,104 +40,6 @@ def test_numbers_as_times(name: str, tmp_path: Path) -> None:
     with DuckDB(tmp_path, "UTC") as engine:
         (row,) = engine.rows(engine.read(find_files([str(tmp_path / "log.parquet")], form), form.used_columns()))
     assert row["field_2"] == value
-
-
-MANY = text([(f"s{n // 3}", f"{n % 97}", "2024-05-01") for n in range(30_000)]).encode()
-
-
-def damaged(kind: str) -> list[bytes]:
-    """Cut at many places, one bit of it turned, or with something behind its end."""
-    compress = gzip.compress if kind == "gzip" else zstd
-    whole = compress(MANY)
-    begin, end = compress(MANY[:100_000]), compress(MANY[100_000:])
-    cuts = [*range(1, 12), *range(12, len(whole), len(whole) // 20), *(len(whole) - n for n in range(1, 12))]
-    contents = [whole[:cut] for cut in cuts]
-    contents += [begin + end[:cut] for cut in (1, 4, 11, len(end) // 2, len(end) - 1)]
-    contents += [whole + b"more", begin + b"\0\0\0\0" + end]
-    generator = random.Random(0)
-    for _ in range(20):
-        turned = bytearray(whole)
-        turned[generator.randrange(10, len(whole))] ^= 1 << generator.randrange(8)
-        contents.append(bytes(turned))
-    return contents if kind == "gzip" else [*contents, whole + SKIPPABLE[:-1], SKIPPABLE[:-1]]
-
-
-@pytest.mark.parametrize("kind", ["gzip", "zstd"])
-def test_damaged_file(kind: str, tmp_path: Path) -> None:
-    """None of it is read; pyarrow's frames have no checksum, so some turned bits leave text of another content."""
-    log = tmp_path / "log.csv"
-    for number, content in enumerate(damaged(kind)):
-        log.write_bytes(content)
-        with pytest.raises(ValueError, match=r"log\.csv: expected"):  # noqa: PT012
-            files = find_files([str(log)], FORM)
-            (tmp_path / str(number)).mkdir()
-            files.plain_texts(tmp_path / str(number))
-            if kind == "zstd" and content[:4] == zstd(MANY)[:4] and len(content) == len(zstd(MANY)):
-                raise ValueError("log.csv: expected a whole zstd file")
-
-
-def test_cut_log_is_no_data_set(tmp_path: Path) -> None:
-    for ending, compress in ((".gz", gzip.compress), (".zst", zstd)):
-        log = tmp_path / f"log.csv{ending}"
-        content = compress(MANY)
-        log.write_bytes(content[: len(content) * 7 // 10])
-        with pytest.raises(ValueError, match="expected a whole .* file, got a damaged one: Truncated"):
-            prepared(str(log), FORM, EVERYTHING)
-
-
-def test_hashes_are_of_what_was_read(tmp_path: Path) -> None:
-    contents = {"a.csv": text(), "b.csv": text(end="\r\n"), "c.csv.gz": gzip.compress(text().encode())}
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    files = prepared(str(tmp_path / "*"), FORM, PrepareOptions(minimum_support=1)).source["files"]
-    for path, found in zip(sorted(tmp_path.iterdir()), files, strict=True):
-        content = path.read_bytes()
-        expected = {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        assert found == expected
-
-
-@pytest.mark.parametrize("kind", ["text", "compressed", "parquet", "json"])
-@pytest.mark.parametrize("change", ["grows", "replaced", "gone"])
-def test_file_that_changes(kind: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between what was hashed and the last row that was read, it must be the same."""
-    log = tmp_path / "log"
-    if kind == "parquet":
-        owner, item, time = zip(*ROWS, strict=True)
-        pq.write_table(pa.table({"session": owner, "item": item, "time": time}), log)
-    elif kind == "json":
-        log.write_text('{"session": 1, "item": 2, "time": "2024-05-01"}\n' * 9)
-    else:
-        log.write_bytes(gzip.compress(text().encode()) if kind == "compressed" else text().encode())
-    files = find_files([str(log)], FORM)
-    (tmp_path / "work").mkdir()
-
-    def write_to(engine: DuckDB, *_: object) -> None:
-        content = log.read_bytes()
-        if change == "grows":
-            log.write_bytes(content + content)
-        elif change == "gone":
-            log.unlink()
-        else:
-            (tmp_path / "new").write_bytes(content)
-            os.utime(tmp_path / "new", ns=(0, 1))
-            (tmp_path / "new").replace(log)
-
-    name = "_read_text" if kind in ("text", "compressed") else "_read_rows"
-    reading = getattr(DuckDB, name)
-    monkeypatch.setattr(DuckDB, name, lambda self, *rest: (reading(self, *rest), write_to(self))[0])
-    with DuckDB(tmp_path / "work", "UTC") as engine, pytest.raises(ValueError, match="log: expected a file that stays"):
-        engine.read(files, FORM.used_columns())
-
-
-def test_file_that_changed_before(tmp_path: Path) -> None:
-    """Its hash was asked for, then it was written to, then it was read."""
-    log = tmp_path / "log.csv"
-    log.write_bytes(gzip.compress(text().encode()))
-    files = find_files([str(log)], FORM)
-    files.described  # noqa: B018
-    log.write_bytes(gzip.compress(text(ROWS[:9]).encode()))
-    with DuckDB(tmp_path, "UTC") as engine, pytest.raises(ValueError, match="expected a file that stays"):
-        engine.read(files, FORM.used_columns())
 
 
 TYPES = {
@@ -208,22 +107,6 @@ def test_times_of_every_type(tmp_path: Path) -> None:
     assert [(row["time"], row["local"]) for row in found] == expected
 
 
-def test_damaged_parquet(tmp_path: Path) -> None:
-    log = tmp_path / "log.parquet"
-    table = pa.table({"session": range(9999), "item": range(9999), "time": ["2024-05-01"] * 9999})
-    pq.write_table(table, log, write_page_checksum=True, compression="none")
-    content = log.read_bytes()
-    for cut in (len(content) // 2, len(content) - 1, 8):
-        log.write_bytes(content[:cut])
-        with pytest.raises(ValueError, match=r"log\.parquet: expected a Parquet file, got"):
-            prepared(str(log), FORM, EVERYTHING)
-    turned = bytearray(content)
-    turned[len(content) // 3] ^= 4
-    log.write_bytes(turned)
-    with pytest.raises(ValueError, match=r"log\.parquet: expected a whole Parquet file, got a damaged one"):
-        prepared(str(log), FORM, EVERYTHING)
-
-
 def test_what_is_no_log(tmp_path: Path) -> None:
     """Other compressions, other encodings, other kinds, nothing at all: each by its name."""
     form = LogFormat("log", owner="session", item="item", time="time")
@@ -261,24 +144,6 @@ def test_encoding_that_is_none(encoding: str) -> None:
         LogFormat("log", owner="session", item="item", time="time", encoding=encoding)
 
 
-def test_lines_across_blocks(tmp_path: Path) -> None:
-    r"""Characters, \r\n and lines that lie across the blocks that are read; lines as long as may be and longer."""
-    generator = random.Random(1)
-    for seed in range(6):
-        lines = []
-        while sum(map(len, lines)) < 700_000:
-            lines.append(f"s,{'é日🛒x'[generator.randrange(4)] * generator.choice((1, 9, 130, 99_990))},2024-05-01")
-        lines[3:3] = [f"s,{'y' * (399_987 + extra)},2024-05-01" for extra in (0, 1, 900_000)]  # the first has 400,000
-        end = ("\n", "\r\n", "\r")[seed % 3]
-        (tmp_path / f"{seed}").mkdir()
-        (tmp_path / "log.csv").write_bytes(end.join(["session,item,time", *lines]).encode())
-        (text_path,), refused = find_files([str(tmp_path / "log.csv")], FORM).plain_texts(tmp_path / f"{seed}")
-        whole = Path(text_path).read_text(encoding="utf-8").rstrip("\n").split("\n")
-        assert whole == ["session,item,time", *(line for line in lines if len(line) <= 400_000)]
-        assert refused is not None
-        assert pq.read_table(refused).to_pydict()["fault"] == ["line too long"] * 2
-
-
 def test_which_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of folders and of folders in them, whatever links there are; no markers, unless they are asked for."""
     names = ("a.csv", "_b.csv", ".c.csv", "d/e.csv", "_f/g.csv", "d/_h.csv", "i.csv/part-0", "_SUCCESS")
@@ -313,51 +178,6 @@ def test_which_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert find_files(["logs"], FORM).paths == [str(tmp_path / name) for name in visible]
 
 
-ALPHABET = ["a", "b,", " ", "\n", "\n", "\r\n", "\r", "\0", "é", "🛒", "\ufeff", b"\xff", b"\xc3", "x" * 25]
-
-
-def lines_by_hand(raw: bytes, encoding: str) -> tuple[list[str], list[str]]:
-    """Lines that can be used, and those that cannot."""
-    text = raw.decode(encoding, "tagnn_fast.undecoded").removeprefix("\ufeff")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    lines = [line for line in lines if line.strip(" ")]
-    bad = [len(line) > 20 or "\0" in line or "\udcff" in line for line in lines]
-    return [line for line, wrong in zip(lines, bad, strict=True) if not wrong], [
-        line for line, wrong in zip(lines, bad, strict=True) if wrong
-    ]
-
-
-def test_lines_of_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever falls onto the ends of blocks; and what is read as it is has the same lines."""
-    monkeypatch.setattr(reader, "_BLOCK", 7)
-    monkeypatch.setattr(reader, "_LONGEST", 20)
-    generator = random.Random(2)
-    log, plain = tmp_path / "log", 0
-    for number in range(1500):
-        letters = ALPHABET[: generator.choice((4, 6, len(ALPHABET)))]
-        parts = [generator.choice(letters) for _ in range(generator.randrange(25))]
-        encoding = ("utf-8", "latin-1", "utf-16-le")[number % 3]
-        raw = b"".join(part if isinstance(part, bytes) else part.encode(encoding, "replace") for part in parts)
-        log.write_bytes(raw)
-        good, bad = lines_by_hand(raw, encoding)
-        found, refused = b"", list[tuple[str, str]]()
-        records: dict[str, reader.Record] = {}
-        for whole, others in reader.lines(str(log), encoding, records):
-            found += whole
-            refused += others
-        read = found.decode().split("\n")[:-1]
-        assert [line for line in read if line.strip(" ")] == good
-        assert not good or bad or read[0] == good[0]
-        assert len(refused) == len(bad)
-        assert [reason == "line too long" for reason, _ in refused] == [len(line) > 20 for line in bad]
-        assert records[str(log)].described["sha256"] == hashlib.sha256(raw).hexdigest()
-        if reader.is_plain(str(log), encoding, {}):
-            plain += 1
-            assert not bad
-            assert raw.removesuffix(b"\n") == found.removesuffix(b"\n")
-    assert plain > 50
-
-
 @pytest.mark.parametrize("mark", ["_delta_log", ".hoodie"])
 def test_tables_that_are_more_than_their_parts(mark: str, tmp_path: Path) -> None:
     """Rows that were deleted are still in some part."""
@@ -382,7 +202,7 @@ def test_formats_are_recorded_whole() -> None:
         source = {"kind": "logs", "format": json.loads(json.dumps(described)), "options": PrepareOptions().as_json()}
         nothing = Sessions.from_lists([])
         dataset = Dataset("d", nothing, nothing, Vocabulary(pa.array([1]), np.zeros(1)), source, pa.array([[1]]))
-        assert recorded(dataset)[0] == dataclasses.replace(form, paper={})
+        assert recorded(dataset)[0] == dataclasses.replace(form, published={})
 
 
 VALUES = [
