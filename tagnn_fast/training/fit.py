@@ -36,6 +36,7 @@ def fit(
     hybrid: bool | None = None,
     semantics: Semantics | None = None,
     padded_length: int | None = None,
+    options: Mapping[str, Any] | None = None,
     protocol: ProtocolName | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -74,6 +75,7 @@ def fit(
         hybrid: of the model.
         semantics: of the model.
         padded_length: of the model; in "published" semantics, the longest training prefix if not given.
+        options: of an architecture of your own: what its constructor takes, by name.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.
         batch_size: of the training.

@@ -1,0 +1,50 @@
+"""The example of a network of one's own: trained, evaluated, exported and served, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tagnn_fast
+from tagnn_fast.runs.run import open_run
+from tests.support import ROOT
+
+EXAMPLE = ROOT / "examples" / "python" / "own_model.py"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What the example wrote and printed."""
+    folder = tmp_path_factory.mktemp("own")
+    result = subprocess.run([sys.executable, EXAMPLE, folder], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def test_short() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 60
+
+
+def test_answers(made: tuple[Path, str]) -> None:
+    """The exported network answers here as there, without its class, and explains what it answers."""
+    folder, printed = made
+    service = tagnn_fast.load(folder / "exported")
+    ids = service.item_ids()
+    answer = service.recommend([ids[:3].tolist()], k=5)
+    items, scores = (part for part in answer[:2])
+    assert "perceptron" in printed
+    assert [f"item {item}: {score:.3f}" for item, score in zip(items[0], scores[0], strict=True)] == (
+        printed.splitlines()[-5:]
+    )
+    weights = service.explain(ids[:3], torch.tensor([0, 3]), ids[9:10])
+    assert float(weights.sum()) == pytest.approx(1)
+
+
+def test_unregistered(made: tuple[Path, str]) -> None:
+    """Opening its run says which name is missing, and how to register it."""
+    with pytest.raises(ValueError, match=r"got 'perceptron'; register_architecture\('perceptron', its class\)"):
+        open_run(made[0] / "run")
