@@ -77,6 +77,13 @@ def _try(model_class: type[SessionModel]) -> None:
     _expect_equal(f"{what}.encode to skip clicks on item 0", scores[[2, 4]], scores[[3, 1]])
     alone = [_scores(model, model.encode(*_batch([session]), None)) for session in _SESSIONS]
     _expect_equal(f"{what}.encode to give a session what it gives it alone", scores, torch.cat(alone))
+    with torch.enable_grad():
+        model.losses(items, offsets, torch.arange(1, len(_SESSIONS) + 1)).sum().backward()
+    trained = [(name, value.grad) for name, value in model.named_parameters() if value.requires_grad]
+    if wrong := [name for name, gradient in trained if gradient is None or not bool(gradient.isfinite().all())]:
+        raise ValueError(
+            f"{what} to have a finite gradient for each parameter that requires one, got another for {', '.join(wrong)}"
+        )
     if model.can_explain and encoded.keys.shape[0] != model.graph(items, offsets, None).node_items.shape[0]:
         raise ValueError(f"{what}, which can_explain, to have keys in the slots of its graph, got {encoded.keys.shape}")
     try:

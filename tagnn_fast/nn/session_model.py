@@ -21,14 +21,16 @@ class SessionModel(nn.Module):
     evaluation, export and serving follow from that (``examples/python/own_model.py`` does all of it).
 
     - Its constructor takes a ModelConfig, and by keyword whatever `ModelConfig.options` holds; all of these need
-      defaults. It ends with :meth:`reset_parameters`, or initialises its parameters as it likes.
+      defaults. It ends with :meth:`reset_parameters`, or initialises its parameters as it likes. A parameter that is
+      not to be trained says so by ``requires_grad_(False)``.
     - Its :meth:`encode` gives what target attention needs, :func:`tagnn_fast.ops.encoded_sessions`, or
       :func:`tagnn_fast.ops.encoded_without_nodes` where sessions score by their vectors alone.
     - encode takes any values, as the ops do: item 0 is a click to skip, as if it were not there; a session may be
       empty, and gets finite numbers; clicks behind ``offsets[-1]`` belong to no session. What it gives a session
       depends on this session alone. :meth:`graph` and the modules of :mod:`tagnn_fast.nn` keep all of this.
     - It can be scripted by ``torch.jit.script``, in which it is exported: tensors and plain values, with types.
-      On a GPU, it looks at no value on the host, and no size in it depends on one, so that steps can be recorded.
+    - It looks at no value of a tensor in Python, and no size in it depends on one: ``torch.export`` traces it too, and
+      on a GPU whole steps are recorded.
     - :func:`tagnn_fast.register_architecture` gives it a name, and tries all of this but the last on a few sessions.
 
     Attributes:

@@ -229,15 +229,15 @@ def _load_optimizer(model: SessionModel, optimizer: torch.optim.Optimizer, path:
         f"{kind}.{name}": () if kind == "step" else tuple(value.shape)
         for name, value in model.named_parameters()
         for kind in ("step", "exp_avg", "exp_avg_sq")
-        if begun
+        if begun and value.requires_grad
     }
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if found != expected:
         differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise ValueError(f"{path}: expected the optimiser's state of this model, got another for {differing[0]}")
     state: dict[int, dict[str, Tensor]] = {}
-    for index, (name, _) in enumerate(model.named_parameters()):
-        if begun:
+    for index, (name, value) in enumerate(model.named_parameters()):
+        if begun and value.requires_grad:
             state[index] = {kind: tensors[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

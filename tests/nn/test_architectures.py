@@ -118,6 +118,12 @@ class NeedsWidth(LastClick):
         super().__init__(config)
 
 
+class HasIdleLayer(LastClick):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.idle = nn.Linear(2, 2)
+
+
 class ExplainsWithoutNodes(LastClick):
     can_explain = True
 
@@ -135,6 +141,7 @@ class NotScripted(LastClick):
         (returning(mean_of_clicks), "finite scores .5, 9. to sessions that may be empty"),
         (returning(sum_of_clicks), "encode to skip clicks on item 0, got scores that differ by"),
         (returning(mean_of_the_batch), "encode to give a session what it gives it alone"),
+        (HasIdleLayer, "each parameter that requires one, got another for idle.weight, idle.bias"),
         (ExplainsWithoutNodes, "expected ExplainsWithoutNodes, which can_explain, to have keys in the slots"),
         (NotScripted, "expected NotScripted to be scripted by TorchScript, got"),
     ],
