@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagnn_fast import SessionBatch
+from tagnn_fast import TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.data import Dataset, PrefixExamples, read_exchange, synthetic_dataset
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
 from tests.support import SHARED
 
 PADDED_LENGTH = 69  # longest prefix of Diginetica's training split
@@ -41,6 +41,14 @@ def sample_batch(count: int, seed: int = 0) -> SessionBatch:
     chosen = np.random.default_rng([count, seed]).choice(len(training_examples()), count)
     items, offsets, _ = training_examples().cut(torch.from_numpy(chosen))
     return SessionBatch(items, offsets)
+
+
+def sample_model(sessions: int) -> tuple[TAGNNPP, SessionGraph, Tensor]:
+    """A new model, and the graphs and item vectors of so many prefixes."""
+    torch.manual_seed(0)
+    model = TAGNNPP(ModelConfig(ITEMS))
+    graph = model.graph(*sample_batch(sessions), None)
+    return model, graph, model.item_embedding(graph.node_items)
 
 
 def with_floats(encoded: EncodedSessions, session: Tensor, keys: Tensor, values: Tensor) -> EncodedSessions:

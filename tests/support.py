@@ -178,6 +178,43 @@ def export_round_trip(
     return torch.export.load(buffer).module()  # type: ignore[no-any-return]
 
 
+def encoder_inputs(shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, device: str) -> list[Tensor]:
+    """Node states, (slots, hidden), and parameters as large as those of models are."""
+    nodes, *parameters = random_tensors(shapes, dtype, device)
+    return [nodes, *(nodes.shape[1] ** -0.5 * parameter for parameter in parameters)]
+
+
+def assert_equal_outputs(actual: Tensor | tuple[Tensor, ...], expected: Tensor | tuple[Tensor, ...]) -> None:
+    """To the bit."""
+    pairs = [(value,) if isinstance(value, Tensor) else value for value in (actual, expected)]
+    assert all(torch.equal(value, other) for value, other in zip(*pairs, strict=True))
+
+
+def assert_same_when_scripted(
+    scripted: torch.jit.ScriptFunction, function: Function, sample_inputs: Callable[[int, int], list[Tensor]]
+) -> None:
+    """scripted(items, offsets, *inputs), saved and loaded, gives what function(graph, *inputs) gives."""
+    clicks, graph = batch(SESSIONS["ragged"]), sample_graph("ragged")
+    inputs = sample_inputs(clicks[0].shape[0], 6)
+    assert_equal_outputs(script_round_trip(scripted)(*clicks, *inputs), function(graph, *inputs))
+
+
+def assert_same_when_exported(module: torch.nn.Module, sample_inputs: Callable[[int, int], list[Tensor]]) -> None:
+    """module(items, offsets, *inputs), exported on one batch, saved and loaded, gives the same on another."""
+    loaded = export_round_trip(module, "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
+    clicks = batch(SESSIONS["285 clicks"])
+    inputs = sample_inputs(clicks[0].shape[0], 6)
+    assert_equal_outputs(loaded(*clicks, *inputs), module(*clicks, *inputs))
+
+
+def assert_unused_slots_are_zero(function: Function, inputs: Sequence[Tensor], unused: Tensor) -> None:
+    """In the output, and in the gradient of the first input."""
+    output, gradient, *_ = outputs_and_gradients(function, inputs)
+    assert bool(unused.any())
+    assert not bool(output[unused].any())
+    assert not bool(gradient[unused].any())
+
+
 def unused_slots(graph: SessionGraph) -> Tensor:
     """Which slots hold no node, bool (slots,)."""
     return ~reference.is_node(graph.slot_offsets, graph.num_nodes, graph.node_items.shape[0])

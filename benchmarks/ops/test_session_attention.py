@@ -1,12 +1,11 @@
 """Self-attention inside each session, forward and backward: native and plain PyTorch, dense over the batch."""
 
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.inputs import ITEMS, sample_batch
+from benchmarks.inputs import sample_model
 from benchmarks.timing import training_step
-from tagnn_fast import TAGNNPP, ModelConfig, ops
+from tagnn_fast import ops
 from tagnn_fast.ops import reference
 
 PEERS = {"native": ops.session_attention, "reference": reference.session_attention}
@@ -16,10 +15,7 @@ PEERS = {"native": ops.session_attention, "reference": reference.session_attenti
 @pytest.mark.parametrize("sessions", [1, 100, 512])
 def test_session_attention(benchmark: BenchmarkFixture, sessions: int, peer: str) -> None:
     benchmark.group = f"session attention, {sessions} sessions"
-    torch.manual_seed(0)
-    model = TAGNNPP(ModelConfig(ITEMS))
-    graph = model.graph(*sample_batch(sessions), None)
+    model, graph, nodes = sample_model(sessions)
     layers = model.transformer.qkv, model.transformer.projection, model.transformer.norm
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
-    nodes = model.item_embedding(graph.node_items)
     benchmark(training_step(lambda nodes: PEERS[peer](nodes, graph, *parameters, 2), nodes, parameters))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, gated_propagation, reference, session_graph
+from tests.ops.any_values import any_tensor
 from tests.support import (
     CAPABILITIES,
     DEVICES,
@@ -17,13 +20,12 @@ from tests.support import (
     assert_near,
     assert_repeatable,
     assert_same_function,
-    batch,
+    assert_same_when_exported,
+    assert_same_when_scripted,
+    assert_unused_slots_are_zero,
     capability,
-    export_round_trip,
-    outputs_and_gradients,
-    random_tensors,
+    encoder_inputs,
     sample_graph,
-    script_round_trip,
     unused_slots,
 )
 
@@ -40,8 +42,7 @@ def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, d
         (3 * hidden, 2 * hidden),
         (3 * hidden,),
     ]
-    nodes, *parameters = random_tensors(shapes, dtype, device)
-    return [nodes, *(hidden**-0.5 * parameter for parameter in parameters)]
+    return encoder_inputs(shapes, dtype, device)
 
 
 def op_arguments(graph: SessionGraph, inputs: list[Tensor], steps: int) -> tuple[Tensor | int, ...]:
@@ -125,11 +126,9 @@ def test_opcheck(name: str, device: str) -> None:
 def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
     graph = sample_graph("all the same", 5, device)
     inputs = sample_inputs(graph.node_items.shape[0], 7, device=device)
-    out, grad_nodes, *_ = outputs_and_gradients(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
-    unused = unused_slots(graph)
-    assert bool(unused.any())
-    assert not bool(out[unused].any())
-    assert not bool(grad_nodes[unused].any())
+    assert_unused_slots_are_zero(
+        lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs, unused_slots(graph)
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -164,10 +163,9 @@ def scripted(
 
 
 def test_script() -> None:
-    clicks = batch(SESSIONS["ragged"])
-    inputs = sample_inputs(clicks[0].shape[0], 6)
-    expected = gated_propagation(inputs[0], session_graph(*clicks), *inputs[1:], rounds=2)
-    assert torch.equal(script_round_trip(scripted)(*clicks, *inputs), expected)
+    assert_same_when_scripted(
+        scripted, lambda graph, nodes, *rest: gated_propagation(nodes, graph, *rest, rounds=2), sample_inputs
+    )
 
 
 class Propagate(torch.nn.Module):
@@ -176,10 +174,7 @@ class Propagate(torch.nn.Module):
 
 
 def test_export() -> None:
-    loaded = export_round_trip(Propagate(), "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
-    clicks = batch(SESSIONS["285 clicks"])
-    inputs = sample_inputs(clicks[0].shape[0], 6)
-    assert torch.equal(loaded(*clicks, *inputs), Propagate()(*clicks, *inputs))
+    assert_same_when_exported(Propagate(), sample_inputs)
 
 
 @settings(max_examples=200, deadline=None)
@@ -189,13 +184,7 @@ def test_any_graph_values(data: st.DataObject, device: str) -> None:
     """Graph tensors that no session has: nothing is read or written out of bounds, slots of nobody stay zero."""
     slots, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
     entries = data.draw(st.integers(0, 8))
-    integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
-
-    def tensor(*shape: int) -> Tensor:
-        size = torch.Size(shape).numel()
-        values = data.draw(st.lists(integers, min_size=size, max_size=size))
-        return torch.tensor(values, dtype=torch.int64, device=device).reshape(shape)
-
+    tensor = partial(any_tensor, data, device)
     lists = tensor(2, slots), tensor(2, slots), tensor(2, entries)
     nodes, *parameters = sample_inputs(slots, 3, device=device)
     offsets, num_nodes = tensor(sessions + 1), tensor(sessions)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import reference, session_attention, session_graph
+from tests.ops.any_values import any_tensor
 from tests.support import (
     CAPABILITIES,
     DEVICES,
@@ -17,13 +18,12 @@ from tests.support import (
     assert_near,
     assert_repeatable,
     assert_same_function,
-    batch,
+    assert_same_when_exported,
+    assert_same_when_scripted,
+    assert_unused_slots_are_zero,
     capability,
-    export_round_trip,
-    outputs_and_gradients,
-    random_tensors,
+    encoder_inputs,
     sample_graph,
-    script_round_trip,
     unused_slots,
 )
 
@@ -34,8 +34,7 @@ SEED = torch.tensor([2**40 + 12345])
 def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> list[Tensor]:
     """Nodes and parameters."""
     shapes = [(slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), *[(hidden,)] * 3]
-    nodes, *parameters = random_tensors(shapes, dtype, device)
-    return [nodes, *(hidden**-0.5 * parameter for parameter in parameters)]
+    return encoder_inputs(shapes, dtype, device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -170,11 +169,9 @@ def test_opcheck(name: str, dropout: float, device: str) -> None:
 def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
     graph = sample_graph("all the same", 5, device)
     inputs = sample_inputs(graph.node_items.shape[0], 8, device=device)
-    out, grad_nodes, *_ = outputs_and_gradients(lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs)
-    unused = unused_slots(graph)
-    assert bool(unused.any())
-    assert not bool(out[unused].any())
-    assert not bool(grad_nodes[unused].any())
+    assert_unused_slots_are_zero(
+        lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs, unused_slots(graph)
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -209,10 +206,9 @@ def scripted(
 
 
 def test_script() -> None:
-    clicks = batch(SESSIONS["ragged"])
-    inputs = sample_inputs(clicks[0].shape[0], 6)
-    expected = session_attention(inputs[0], session_graph(*clicks), *inputs[1:], 2)
-    assert torch.equal(script_round_trip(scripted)(*clicks, *inputs), expected)
+    assert_same_when_scripted(
+        scripted, lambda graph, nodes, *rest: session_attention(nodes, graph, *rest, 2), sample_inputs
+    )
 
 
 class Attend(torch.nn.Module):
@@ -221,10 +217,7 @@ class Attend(torch.nn.Module):
 
 
 def test_export() -> None:
-    loaded = export_round_trip(Attend(), "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
-    clicks = batch(SESSIONS["285 clicks"])
-    inputs = sample_inputs(clicks[0].shape[0], 6)
-    assert torch.equal(loaded(*clicks, *inputs), Attend()(*clicks, *inputs))
+    assert_same_when_exported(Attend(), sample_inputs)
 
 
 @settings(max_examples=200, deadline=None)
@@ -232,12 +225,7 @@ def test_export() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_any_graph_values(data: st.DataObject, device: str) -> None:
     slots, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
-    integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
-    offsets = torch.tensor(data.draw(st.lists(integers, min_size=sessions + 1, max_size=sessions + 1)), device=device)
-    counts = torch.tensor(
-        data.draw(st.lists(integers, min_size=sessions, max_size=sessions)), dtype=torch.int64, device=device
-    )
-    seed = torch.tensor([data.draw(integers)], device=device)
+    offsets, counts, seed = (any_tensor(data, device, size) for size in (sessions + 1, sessions, 1))
     nodes, *parameters = sample_inputs(slots, 4, device=device)
     out, *saved = OP(nodes, offsets, counts, *parameters, 2, True, 0.2, seed)
     assert bool(torch.isfinite(out).all())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, reference, session_graph
-from tests.support import DEVICES, PADDED_LENGTHS, ROOT, SESSIONS, batch
+from tests.support import DEVICES, PADDED_LENGTHS, ROOT, SESSIONS, assert_equal_outputs, batch, script_round_trip
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -135,13 +135,9 @@ def scripted(items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> Se
 
 @pytest.mark.parametrize("padded_length", [None, 5])
 def test_script(padded_length: int | None) -> None:
-    buffer = io.BytesIO()
-    torch.jit.save(scripted, buffer)
-    buffer.seek(0)
-    loaded = torch.jit.load(buffer)
     clicks = batch(SESSIONS["ragged"])
-    for actual, expected in zip(loaded(*clicks, padded_length), session_graph(*clicks, padded_length), strict=True):
-        assert torch.equal(actual, expected)
+    actual = script_round_trip(scripted)(*clicks, padded_length)
+    assert_equal_outputs(actual, session_graph(*clicks, padded_length))
 
 
 class Graph(torch.nn.Module):

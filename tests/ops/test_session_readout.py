@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, reference, session_graph, session_readout
+from tests.ops.any_values import any_tensor
 from tests.support import (
     CAPABILITIES,
     DEVICES,
@@ -17,13 +20,12 @@ from tests.support import (
     assert_near,
     assert_repeatable,
     assert_same_function,
-    batch,
+    assert_same_when_exported,
+    assert_same_when_scripted,
     capability,
-    export_round_trip,
+    encoder_inputs,
     outputs_and_gradients,
-    random_tensors,
     sample_graph,
-    script_round_trip,
     unused_slots,
 )
 
@@ -33,8 +35,7 @@ OP = torch.ops.tagnn_fast.session_readout.default
 def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> list[Tensor]:
     """Nodes and parameters."""
     shapes = [(slots, hidden), (hidden, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden,)]
-    nodes, *parameters = random_tensors(shapes, dtype, device)
-    return [nodes, *(hidden**-0.5 * parameter for parameter in parameters)]
+    return encoder_inputs(shapes, dtype, device)
 
 
 def graph_arguments(graph: SessionGraph) -> tuple[Tensor, ...]:
@@ -152,11 +153,7 @@ def scripted(
 
 
 def test_script() -> None:
-    clicks = batch(SESSIONS["ragged"])
-    inputs = sample_inputs(clicks[0].shape[0], 6)
-    expected = session_readout(inputs[0], session_graph(*clicks), *inputs[1:])
-    for actual, value in zip(script_round_trip(scripted)(*clicks, *inputs), expected, strict=True):
-        assert torch.equal(actual, value)
+    assert_same_when_scripted(scripted, lambda graph, nodes, *rest: session_readout(nodes, graph, *rest), sample_inputs)
 
 
 class Read(torch.nn.Module):
@@ -165,11 +162,7 @@ class Read(torch.nn.Module):
 
 
 def test_export() -> None:
-    loaded = export_round_trip(Read(), "ragged", sample_inputs(sample_graph("ragged").click_counts.shape[0], 6))
-    clicks = batch(SESSIONS["285 clicks"])
-    inputs = sample_inputs(clicks[0].shape[0], 6)
-    for actual, expected in zip(loaded(*clicks, *inputs), Read()(*clicks, *inputs), strict=True):
-        assert torch.equal(actual, expected)
+    assert_same_when_exported(Read(), sample_inputs)
 
 
 @settings(max_examples=200, deadline=None)
@@ -177,13 +170,7 @@ def test_export() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_any_graph_values(data: st.DataObject, device: str) -> None:
     slots, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
-    integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
-
-    def tensor(size: int) -> Tensor:
-        return torch.tensor(
-            data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64, device=device
-        )
-
+    tensor = partial(any_tensor, data, device)
     graph = tensor(slots), tensor(sessions + 1), tensor(sessions), tensor(sessions), tensor(sessions)
     nodes, *parameters = sample_inputs(slots, 3, device=device)
     pooled, last_click, *saved = OP(nodes, *graph, *parameters, data.draw(st.booleans()))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from tagnn_fast.ops import (
     target_attention_cross_entropy,
     target_attention_scores,
 )
+from tests.ops.any_values import any_tensor
 from tests.support import (
     CAPABILITIES,
     DEVICES,
@@ -318,13 +320,7 @@ def test_export() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_any_graph_values(data: st.DataObject, device: str) -> None:
     slots, sessions, items = (data.draw(st.integers(0, most)) for most in (8, 4, 60))
-    integers = st.one_of(st.integers(-3, 10), st.integers(-(2**63), 2**63 - 1))
-
-    def tensor(size: int) -> Tensor:
-        return torch.tensor(
-            data.draw(st.lists(integers, min_size=size, max_size=size)), dtype=torch.int64, device=device
-        )
-
+    tensor = partial(any_tensor, data, device)
     session, keys, values, table = random_tensors(
         [(sessions, 3), (slots, 3), (slots, 3), (items, 3)],
         data.draw(st.sampled_from([torch.float32, torch.float64])),

@@ -186,17 +186,21 @@ def test_diverging_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(run.checkpoints.iterdir()) == []
 
 
+def stopped_soon(run: Run) -> Path:
+    """Trains up to the next checkpoint, which is the only one then."""
+    with pytest.raises(Interrupted):
+        train(run, DATASET, stop=lambda: True)
+    (checkpoint,) = list_checkpoints(run.checkpoints)
+    return checkpoint
+
+
 def test_damaged_checkpoint_beside_an_older_one(tmp_path: Path) -> None:
     """The way out is named, and it leads there."""
     whole, run = new_run(tmp_path / "whole"), new_run(tmp_path / "run")
     train(whole, DATASET)
-    with pytest.raises(Interrupted):
-        train(run, DATASET, stop=lambda: True)
-    (older,) = list_checkpoints(run.checkpoints)
+    older = stopped_soon(run)
     kept = Path(shutil.copytree(older, tmp_path / "kept"))
-    with pytest.raises(Interrupted):
-        train(run, DATASET, stop=lambda: True)
-    (newer,) = list_checkpoints(run.checkpoints)
+    newer = stopped_soon(run)
     kept.rename(older)
     damaged = newer / "optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -213,9 +217,7 @@ def test_checkpoint_of_an_earlier_version(tmp_path: Path) -> None:
     """It knows no fields that were added since."""
     whole, run = new_run(tmp_path / "whole"), new_run(tmp_path / "run")
     train(whole, DATASET)
-    with pytest.raises(Interrupted):
-        train(run, DATASET, stop=lambda: True)
-    (checkpoint,) = list_checkpoints(run.checkpoints)
+    checkpoint = stopped_soon(run)
     for path in (run.folder / "config.json", checkpoint / "state.json"):
         content = json.loads(path.read_text())
         training = content["training"] if "training" in content else content["configuration"]["training"]
