@@ -23,7 +23,7 @@ from tagnn_fast.cli import _message
 from tagnn_fast.recommend_files import recommend_file
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import open_run
-from tests.cli.small_runs import write_run
+from tests.runs.small_runs import write_run
 
 K = 3
 TEXTS = ["Sigur Rós", "Björk", "múm", "[x]", "7", "07", "a,b", 'q"q', "ü", "tab\tbed", "🎈", "NA"]

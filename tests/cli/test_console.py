@@ -15,7 +15,7 @@ from tagnn_fast.cli import app
 from tagnn_fast.cli.info import dataset_table, steps_table
 from tagnn_fast.tables import Table, WideConsole, figures_table
 from tests.cli.commands import succeed
-from tests.cli.small_runs import write_run
+from tests.runs.small_runs import write_run
 
 LONG = [f"{number}" * 64 for number in range(1, 6)]
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.cli.commands import message, refused, run, succeed
-from tests.cli.small_runs import write_run
+from tests.runs.small_runs import write_run
 from tests.support import forget_digests
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cli.commands import run, succeed
-from tests.cli.mutated import mutate
 from tests.cli.test_stopped import COLUMNS, write_log
+from tests.mutated import mutate
 
 # Each test takes so long; the seed is the clock's then.
 SECONDS = float(os.environ.get("TAGNN_FAST_FUZZ_SECONDS", 0))

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import refused, run, succeed
-from tests.cli.small_runs import write_run
 from tests.cli.test_recommend import rows
+from tests.runs.small_runs import write_run
 
 
 def test_similar(trained: Path) -> None:

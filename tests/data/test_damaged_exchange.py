@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tagnn_fast.data import read_exchange
-from tests.cli.mutated import mutate_bytes
 from tests.data.exchange_files import all_examples, as_value, limited_memory, raw_examples, raw_sessions
+from tests.mutated import mutate_bytes
 
 # It takes so long where it is set; the seed is the clock's then.
 SECONDS = float(os.environ.get("TAGNN_FAST_FUZZ_SECONDS", 0))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import succeed
-from tests.cli.small_runs import write_run
+from tests.runs.small_runs import write_run
 from tests.support import shared
 
 

@@ -24,8 +24,8 @@ from tagnn_fast.runs.run import open_run
 from tagnn_fast.serving.export import export
 from tagnn_fast.serving.programs import NoCompilerError
 from tagnn_fast.serving.served_model import ServedModel
-from tests.cli.mutated import mutate
-from tests.cli.small_runs import write_run
+from tests.mutated import mutate
+from tests.runs.small_runs import write_run
 from tests.support import batch
 
 # It takes so long where it is set; the seed is the clock's then.

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support import forget_digests
+
+# Each test takes so long where it is set; the seed is the clock's then.
+SECONDS = float(os.environ.get("TAGNN_FAST_FUZZ_SECONDS", 0))
+CHANGES = 140
 
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 1.5, -0.5, 2**31, 2**63, -(2**63), 10**30, 1e308, float("nan"), float("inf"),
@@ -78,3 +93,45 @@ def mutate(path: Path, generator: random.Random) -> None:
         path.write_bytes(b"\n".join(lines) + b"\n")
     else:
         path.write_bytes(mutate_bytes(content, generator))
+
+
+def try_changes(names: list[str], original: Path, changed: Path, read: Callable[[Path, Path], None]) -> None:
+    """One file is changed at a time; all kinds of faults are told, the first of each."""
+    generator, end, outcomes = (
+        random.Random(time.time_ns() if SECONDS else 1),
+        time.monotonic() + SECONDS,
+        Counter[str](),
+    )
+    found: dict[str, str] = {}
+    shutil.copytree(original, changed)
+    while time.monotonic() < end if SECONDS else outcomes.total() < CHANGES:
+        name = names[outcomes.total() % len(names)]
+        mutate(changed / name, generator)
+        outcome, damage = "read", None
+        try:
+            read(changed, original)
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            outcome, message = "refused", str(error)
+            if "\n" in message or len(message) > 1500 or str(changed) not in message:
+                damage = f"message: {message}"
+        except Exception as error:
+            damage = f"{type(error).__name__}: {str(error)[:1000]}"
+        if damage is not None:
+            outcome = "FAULT"
+            found.setdefault(f"{name} {damage[:60]}", f"{damage}: {(changed / name).read_bytes()!r}")
+        outcomes[f"{name} {outcome}"] += 1
+        shutil.copyfile(original / name, changed / name)
+    print(f"{outcomes.total():,} changes: {dict(sorted(outcomes.items()))}")
+    assert not found, "\n\n".join(found.values())
+
+
+def assert_other_counts_are_noticed(original: Path, changed: Path, record: str, read: Callable[[Path], Any]) -> None:
+    """A file without checksums of its own is known by its SHA-256; where earlier versions wrote none, it is read."""
+    shutil.copytree(original, changed)
+    items = pq.read_table(changed / "items.parquet")
+    others = items.set_column(2, "count", pa.array(range(items.num_rows), pa.int64()))
+    pq.write_table(others, changed / "items.parquet")
+    with pytest.raises(ValueError, match=r"items.parquet: damaged Parquet file: expected the SHA-256 that was rec"):
+        read(changed)
+    forget_digests(changed / record)
+    assert read(changed).vocabulary.counts.tolist() == list(range(items.num_rows))
