@@ -18,6 +18,7 @@ from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.sr_gnn import SRGNN
 from tagnn_fast.nn.tagnn import TAGNN
 from tagnn_fast.nn.tagnn_pp import TAGNNPP
+from tagnn_fast.observer import Observer
 from tagnn_fast.ops import library  # noqa: F401  (registers torch.ops.tagnn_fast)
 from tagnn_fast.recommendations import Recommendations
 from tagnn_fast.serving.served_model import load
@@ -36,6 +37,7 @@ __all__ = [
     "TAGNN",
     "TAGNNPP",
     "ModelConfig",
+    "Observer",
     "Recommendations",
     "SessionBatch",
     "SessionModel",

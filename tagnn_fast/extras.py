@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 EXTRAS = {
     "train": ("lightning_fabric", "tensorboard", "matplotlib"),
@@ -33,3 +34,16 @@ def needed_by(who: str) -> Iterator[None]:
         if message is None:
             raise
         raise ModuleNotFoundError(message, name=error.name) from None
+
+
+def import_pandas(who: str) -> Any:
+    """The module, which nothing here depends on.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError(f"{who}: expected pandas, got none: pip install pandas") from None
+    return pandas

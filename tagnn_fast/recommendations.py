@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tagnn_fast.extras import import_pandas
+
 if TYPE_CHECKING:  # both are imported when they are needed
     import pandas
     import pyarrow
@@ -66,8 +68,5 @@ class Recommendations:
         Raises:
             ImportError: without pandas.
         """
-        try:
-            import pandas  # noqa: F401  (what Arrow needs)
-        except ImportError:
-            raise ImportError("to_pandas: expected pandas, got none: pip install pandas") from None
+        import_pandas("to_pandas")  # what Arrow needs
         return self.to_table().to_pandas()

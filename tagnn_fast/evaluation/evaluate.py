@@ -14,7 +14,9 @@ from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.other_rows import by_rows_of
 from tagnn_fast.evaluation.baselines import popularity, sequential_rules, session_popularity
 from tagnn_fast.evaluation.scoring import score, score_model
+from tagnn_fast.extras import import_pandas
 from tagnn_fast.observer import Observer
+from tagnn_fast.progress import shown
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.tables import Shown, Table, figures_table, main_figures
 
@@ -53,9 +55,7 @@ class Evaluation(Shown):
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with a row per recommender and a column per metric."""
-        import pandas
-
-        return pandas.DataFrame.from_dict(self.figures, orient="index")
+        return import_pandas("to_pandas").DataFrame.from_dict(self.figures, orient="index")
 
 
 def evaluate(
@@ -77,8 +77,6 @@ def evaluate(
             has no test sessions of two clicks.
         FloatingPointError: where a score is not finite.
     """
-    from tagnn_fast.progress import shown
-
     run = run if isinstance(run, Run) else open_run(run)
     if data is None:
         dataset = run.read_dataset()

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from tagnn_fast.extras import import_pandas
 from tagnn_fast.tables import Shown, Table, figures_table, main_figures
 
 
@@ -27,9 +28,7 @@ class History(Shown, list[dict[str, Any]]):
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with a row per epoch; validation figures are columns such as ``validation.HR@20``."""
-        import pandas
-
-        return pandas.json_normalize(list(self))
+        return import_pandas("to_pandas").json_normalize(list(self))
 
 
 class Result(Shown, dict[str, Any]):
@@ -53,6 +52,4 @@ class Result(Shown, dict[str, Any]):
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with a row for each of :attr:`figures` and a column per metric."""
-        import pandas
-
-        return pandas.DataFrame.from_dict(self.figures, orient="index")
+        return import_pandas("to_pandas").DataFrame.from_dict(self.figures, orient="index")

@@ -15,6 +15,7 @@ from tagnn_fast.extras import needed_by
 from tagnn_fast.memory import keep_freed_memory
 from tagnn_fast.nn.config import ModelConfig, Semantics
 from tagnn_fast.observer import Observer
+from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.protocols import make_protocol
@@ -181,7 +182,6 @@ def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None =
         ValueError: on another data set, or a damaged checkpoint.
         KeyboardInterrupt, FloatingPointError, MemoryError, OSError: see :func:`fit`.
     """
-    from tagnn_fast.progress import shown
     from tagnn_fast.training.loop import train
 
     keep_freed_memory()
