@@ -41,28 +41,14 @@ def gated_propagation(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
-    arguments = (
-        nodes,
-        graph.slot_offsets,
-        graph.num_nodes,
-        graph.neighbour_start,
-        graph.neighbour_count,
-        graph.neighbours,
-        state_weight,
-        state_bias,
-        message_bias,
-        weight_ih,
-        bias_ih,
-        rounds,
-    )
+    of_graph = graph.slot_offsets, graph.num_nodes, graph.neighbour_start, graph.neighbour_count, graph.neighbours
+    parameters = state_weight, state_bias, message_bias, weight_ih, bias_ih, rounds
     if not torch.jit.is_scripting():
         if not library.has_kernel(nodes):
-            return reference.gated_propagation(
-                nodes, graph, state_weight, state_bias, message_bias, weight_ih, bias_ih, rounds
-            )
+            return reference.gated_propagation(nodes, graph, *parameters)
         if not torch.compiler.is_compiling():
-            return _eager(*arguments)[0]  # type: ignore[no-any-return]
-    return torch.ops.tagnn_fast.gated_propagation(*arguments)[0]  # type: ignore[no-any-return]
+            return _eager(nodes, *of_graph, *parameters)[0]  # type: ignore[no-any-return]
+    return torch.ops.tagnn_fast.gated_propagation(nodes, *of_graph, *parameters)[0]  # type: ignore[no-any-return]
 
 
 @torch.library.register_fake("tagnn_fast::gated_propagation")

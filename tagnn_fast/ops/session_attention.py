@@ -50,40 +50,16 @@ def session_attention(
     Raises:
         RuntimeError: on a wrong shape, dtype or device, a rate outside [0, 1) or a missing seed.
     """
-    arguments = (
-        nodes,
-        graph.slot_offsets,
-        graph.num_nodes,
-        qkv_weight,
-        qkv_bias,
-        out_weight,
-        out_bias,
-        norm_weight,
-        norm_bias,
-        heads,
-        causal,
-        dropout,
-        seed,
-    )
+    parameters = qkv_weight, qkv_bias, out_weight, out_bias, norm_weight, norm_bias
+    options = heads, causal, dropout, seed
     if not torch.jit.is_scripting():
         if not library.has_kernel(nodes):
-            return reference.session_attention(
-                nodes,
-                graph,
-                qkv_weight,
-                qkv_bias,
-                out_weight,
-                out_bias,
-                norm_weight,
-                norm_bias,
-                heads,
-                causal,
-                dropout,
-                seed,
-            )
+            return reference.session_attention(nodes, graph, *parameters, *options)
         if not torch.compiler.is_compiling():
-            return _eager(*arguments)[0]  # type: ignore[no-any-return]
-    return torch.ops.tagnn_fast.session_attention(*arguments)[0]  # type: ignore[no-any-return]
+            return _eager(nodes, graph.slot_offsets, graph.num_nodes, *parameters, *options)[0]  # type: ignore[no-any-return]
+    return torch.ops.tagnn_fast.session_attention(  # type: ignore[no-any-return]
+        nodes, graph.slot_offsets, graph.num_nodes, *parameters, *options
+    )[0]
 
 
 @torch.library.register_fake("tagnn_fast::session_attention")

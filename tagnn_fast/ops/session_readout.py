@@ -40,28 +40,14 @@ def session_readout(
     Raises:
         RuntimeError: on a wrong shape, dtype or device.
     """
-    arguments = (
-        nodes,
-        graph.click_counts,
-        graph.slot_offsets,
-        graph.num_nodes,
-        graph.last_node,
-        graph.padding,
-        query_weight,
-        query_bias,
-        key_weight,
-        key_bias,
-        logit_weight,
-        normalize,
-    )
+    of_graph = graph.click_counts, graph.slot_offsets, graph.num_nodes, graph.last_node, graph.padding
+    parameters = query_weight, query_bias, key_weight, key_bias, logit_weight, normalize
     if not torch.jit.is_scripting():
         if not library.has_kernel(nodes):
-            return reference.session_readout(
-                nodes, graph, query_weight, query_bias, key_weight, key_bias, logit_weight, normalize
-            )
+            return reference.session_readout(nodes, graph, *parameters)
         if not torch.compiler.is_compiling():
-            return _eager(*arguments)[:2]  # type: ignore[no-any-return]
-    pooled, last_click, _, _ = torch.ops.tagnn_fast.session_readout(*arguments)
+            return _eager(nodes, *of_graph, *parameters)[:2]  # type: ignore[no-any-return]
+    pooled, last_click, _, _ = torch.ops.tagnn_fast.session_readout(nodes, *of_graph, *parameters)
     return pooled, last_click
 
 
