@@ -13,7 +13,7 @@ from benchmarks.gpu.calls import PRECISIONS, Call, all_calls, random_model, trai
 from benchmarks.inputs import sample_batch, training_examples
 from tagnn_fast import ops
 from tagnn_fast.ops import reference
-from tests.support import outputs_and_gradients
+from tests.ops.checks import outputs_and_gradients
 
 BOUNDS = {"float32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}
 

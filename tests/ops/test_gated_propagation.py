@@ -11,23 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, gated_propagation, reference, session_graph
+from tests.ops import checks
 from tests.ops.any_values import any_tensor
-from tests.support import (
-    CAPABILITIES,
-    DEVICES,
-    SESSIONS,
-    assert_autocast_is_right,
-    assert_near,
-    assert_repeatable,
-    assert_same_function,
-    assert_same_when_exported,
-    assert_same_when_scripted,
-    assert_unused_slots_are_zero,
-    capability,
-    encoder_inputs,
-    sample_graph,
-    unused_slots,
-)
+from tests.support import CAPABILITIES, DEVICES, SESSIONS, assert_near, capability, sample_graph
 
 OP = torch.ops.tagnn_fast.gated_propagation.default
 
@@ -42,7 +28,7 @@ def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, d
         (3 * hidden, 2 * hidden),
         (3 * hidden,),
     ]
-    return encoder_inputs(shapes, dtype, device)
+    return checks.encoder_inputs(shapes, dtype, device)
 
 
 def op_arguments(graph: SessionGraph, inputs: list[Tensor], steps: int) -> tuple[Tensor | int, ...]:
@@ -58,7 +44,7 @@ def op_arguments(graph: SessionGraph, inputs: list[Tensor], steps: int) -> tuple
 def test_equals_reference(name: str, padded_length: int | None, hidden: int, dtype: torch.dtype, device: str) -> None:
     graph = sample_graph(name, padded_length, device)
     inputs = sample_inputs(graph.node_items.shape[0], hidden, dtype, device)
-    assert_same_function(
+    checks.assert_same_function(
         lambda nodes, *parameters: gated_propagation(nodes, graph, *parameters),
         lambda nodes, *parameters: reference.gated_propagation(nodes, graph, *parameters),
         inputs,
@@ -70,7 +56,7 @@ def test_equals_reference(name: str, padded_length: int | None, hidden: int, dty
 @pytest.mark.parametrize("device", DEVICES)
 def test_three_steps(name: str, hidden: int, device: str) -> None:
     graph = sample_graph(name, 69, device)
-    assert_same_function(
+    checks.assert_same_function(
         lambda nodes, *parameters: gated_propagation(nodes, graph, *parameters, rounds=3),
         lambda nodes, *parameters: reference.gated_propagation(nodes, graph, *parameters, rounds=3),
         sample_inputs(graph.node_items.shape[0], hidden, device=device),
@@ -82,7 +68,7 @@ def test_three_steps(name: str, hidden: int, device: str) -> None:
 def test_capabilities(name: str, hidden: int) -> None:
     graph = sample_graph("ragged")
     with capability(name):
-        assert_same_function(
+        checks.assert_same_function(
             lambda nodes, *parameters: gated_propagation(nodes, graph, *parameters),
             lambda nodes, *parameters: reference.gated_propagation(nodes, graph, *parameters),
             sample_inputs(graph.node_items.shape[0], hidden, torch.float32),
@@ -126,8 +112,8 @@ def test_opcheck(name: str, device: str) -> None:
 def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
     graph = sample_graph("all the same", 5, device)
     inputs = sample_inputs(graph.node_items.shape[0], 7, device=device)
-    assert_unused_slots_are_zero(
-        lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs, unused_slots(graph)
+    checks.assert_unused_slots_are_zero(
+        lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs, checks.unused_slots(graph)
     )
 
 
@@ -145,14 +131,14 @@ def test_not_a_number_stays(device: str) -> None:
 def test_repeatable(device: str) -> None:
     graph = sample_graph("285 clicks", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)
-    assert_repeatable(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
+    checks.assert_repeatable(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_autocast(device: str) -> None:
     graph = sample_graph("ragged", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32, device=device)
-    assert_autocast_is_right(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
+    checks.assert_autocast_is_right(lambda nodes, *rest: gated_propagation(nodes, graph, *rest), inputs)
 
 
 @torch.jit.script
@@ -163,7 +149,7 @@ def scripted(
 
 
 def test_script() -> None:
-    assert_same_when_scripted(
+    checks.assert_same_when_scripted(
         scripted, lambda graph, nodes, *rest: gated_propagation(nodes, graph, *rest, rounds=2), sample_inputs
     )
 
@@ -174,7 +160,7 @@ class Propagate(torch.nn.Module):
 
 
 def test_export() -> None:
-    assert_same_when_exported(Propagate(), sample_inputs)
+    checks.assert_same_when_exported(Propagate(), sample_inputs)
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,23 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import reference, session_attention, session_graph
+from tests.ops import checks
 from tests.ops.any_values import any_tensor
-from tests.support import (
-    CAPABILITIES,
-    DEVICES,
-    SESSIONS,
-    assert_autocast_is_right,
-    assert_near,
-    assert_repeatable,
-    assert_same_function,
-    assert_same_when_exported,
-    assert_same_when_scripted,
-    assert_unused_slots_are_zero,
-    capability,
-    encoder_inputs,
-    sample_graph,
-    unused_slots,
-)
+from tests.support import CAPABILITIES, DEVICES, SESSIONS, assert_near, capability, sample_graph
 
 OP = torch.ops.tagnn_fast.session_attention.default
 SEED = torch.tensor([2**40 + 12345])
@@ -34,7 +20,7 @@ SEED = torch.tensor([2**40 + 12345])
 def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> list[Tensor]:
     """Nodes and parameters."""
     shapes = [(slots, hidden), (3 * hidden, hidden), (3 * hidden,), (hidden, hidden), *[(hidden,)] * 3]
-    return encoder_inputs(shapes, dtype, device)
+    return checks.encoder_inputs(shapes, dtype, device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -46,7 +32,7 @@ def test_equals_reference(
     name: str, padded_length: int | None, hidden: int, heads: int, dtype: torch.dtype, device: str
 ) -> None:
     graph = sample_graph(name, padded_length, device)
-    assert_same_function(
+    checks.assert_same_function(
         lambda nodes, *parameters: session_attention(nodes, graph, *parameters, heads),
         lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, heads),
         sample_inputs(graph.node_items.shape[0], hidden, dtype, device),
@@ -60,7 +46,7 @@ def test_equals_reference(
 def test_dropout(name: str, causal: bool, dropout: float, device: str) -> None:
     """The mask is the same in the kernel, its backward and the twin."""
     graph, seed = sample_graph(name, None, device), SEED.to(device)
-    assert_same_function(
+    checks.assert_same_function(
         lambda nodes, *parameters: session_attention(nodes, graph, *parameters, 2, causal, dropout, seed),
         lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, 2, causal, dropout, seed),
         sample_inputs(graph.node_items.shape[0], 10, device=device),
@@ -112,7 +98,7 @@ def test_matches_pytorch() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_without_residual(device: str) -> None:
     graph = sample_graph("skipped clicks", None, device)
-    assert_same_function(
+    checks.assert_same_function(
         lambda nodes, *parameters: session_attention(nodes, graph, *parameters, None, None, 2),
         lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, None, None, 2),
         sample_inputs(graph.node_items.shape[0], 10, device=device)[:5],
@@ -124,7 +110,7 @@ def test_without_residual(device: str) -> None:
 def test_capabilities(name: str, hidden: int) -> None:
     graph = sample_graph("ragged")
     with capability(name):
-        assert_same_function(
+        checks.assert_same_function(
             lambda nodes, *parameters: session_attention(nodes, graph, *parameters, 2, True, 0.2, SEED),
             lambda nodes, *parameters: reference.session_attention(nodes, graph, *parameters, 2, True, 0.2, SEED),
             sample_inputs(graph.node_items.shape[0], hidden, torch.float32),
@@ -169,8 +155,8 @@ def test_opcheck(name: str, dropout: float, device: str) -> None:
 def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
     graph = sample_graph("all the same", 5, device)
     inputs = sample_inputs(graph.node_items.shape[0], 8, device=device)
-    assert_unused_slots_are_zero(
-        lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs, unused_slots(graph)
+    checks.assert_unused_slots_are_zero(
+        lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs, checks.unused_slots(graph)
     )
 
 
@@ -178,7 +164,7 @@ def test_unused_slots_are_zero_and_get_no_gradient(device: str) -> None:
 def test_repeatable(device: str) -> None:
     graph = sample_graph("285 clicks", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)
-    assert_repeatable(
+    checks.assert_repeatable(
         lambda nodes, *rest: session_attention(nodes, graph, *rest, 2, True, 0.1, SEED.to(device)), inputs
     )
 
@@ -187,7 +173,7 @@ def test_repeatable(device: str) -> None:
 def test_autocast(device: str) -> None:
     graph = sample_graph("ragged", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32, device=device)
-    assert_autocast_is_right(lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs)
+    checks.assert_autocast_is_right(lambda nodes, *rest: session_attention(nodes, graph, *rest, 2), inputs)
 
 
 @torch.jit.script
@@ -206,7 +192,7 @@ def scripted(
 
 
 def test_script() -> None:
-    assert_same_when_scripted(
+    checks.assert_same_when_scripted(
         scripted, lambda graph, nodes, *rest: session_attention(nodes, graph, *rest, 2), sample_inputs
     )
 
@@ -217,7 +203,7 @@ class Attend(torch.nn.Module):
 
 
 def test_export() -> None:
-    assert_same_when_exported(Attend(), sample_inputs)
+    checks.assert_same_when_exported(Attend(), sample_inputs)
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, reference, session_graph
-from tests.support import DEVICES, PADDED_LENGTHS, ROOT, SESSIONS, assert_equal_outputs, batch, script_round_trip
+from tests.ops import checks
+from tests.support import DEVICES, PADDED_LENGTHS, ROOT, SESSIONS, batch
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -136,8 +137,8 @@ def scripted(items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> Se
 @pytest.mark.parametrize("padded_length", [None, 5])
 def test_script(padded_length: int | None) -> None:
     clicks = batch(SESSIONS["ragged"])
-    actual = script_round_trip(scripted)(*clicks, padded_length)
-    assert_equal_outputs(actual, session_graph(*clicks, padded_length))
+    actual = checks.script_round_trip(scripted)(*clicks, padded_length)
+    checks.assert_equal_outputs(actual, session_graph(*clicks, padded_length))
 
 
 class Graph(torch.nn.Module):

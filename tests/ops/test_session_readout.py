@@ -11,23 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, reference, session_graph, session_readout
+from tests.ops import checks
 from tests.ops.any_values import any_tensor
-from tests.support import (
-    CAPABILITIES,
-    DEVICES,
-    SESSIONS,
-    assert_autocast_is_right,
-    assert_near,
-    assert_repeatable,
-    assert_same_function,
-    assert_same_when_exported,
-    assert_same_when_scripted,
-    capability,
-    encoder_inputs,
-    outputs_and_gradients,
-    sample_graph,
-    unused_slots,
-)
+from tests.support import CAPABILITIES, DEVICES, SESSIONS, assert_near, capability, sample_graph
 
 OP = torch.ops.tagnn_fast.session_readout.default
 
@@ -35,7 +21,7 @@ OP = torch.ops.tagnn_fast.session_readout.default
 def sample_inputs(slots: int, hidden: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> list[Tensor]:
     """Nodes and parameters."""
     shapes = [(slots, hidden), (hidden, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden,)]
-    return encoder_inputs(shapes, dtype, device)
+    return checks.encoder_inputs(shapes, dtype, device)
 
 
 def graph_arguments(graph: SessionGraph) -> tuple[Tensor, ...]:
@@ -52,7 +38,7 @@ def test_equals_reference(
     name: str, padded_length: int | None, normalize: bool, hidden: int, dtype: torch.dtype, device: str
 ) -> None:
     graph = sample_graph(name, padded_length, device)
-    assert_same_function(
+    checks.assert_same_function(
         lambda nodes, *parameters: session_readout(nodes, graph, *parameters, normalize),
         lambda nodes, *parameters: reference.session_readout(nodes, graph, *parameters, normalize),
         sample_inputs(graph.node_items.shape[0], hidden, dtype, device),
@@ -78,7 +64,7 @@ def test_definition() -> None:
 def test_capabilities(name: str, hidden: int) -> None:
     graph = sample_graph("ragged")
     with capability(name):
-        assert_same_function(
+        checks.assert_same_function(
             lambda nodes, *parameters: session_readout(nodes, graph, *parameters, False),
             lambda nodes, *parameters: reference.session_readout(nodes, graph, *parameters, False),
             sample_inputs(graph.node_items.shape[0], hidden, torch.float32),
@@ -122,27 +108,27 @@ def test_opcheck(name: str, device: str) -> None:
 def test_unused_slots_get_no_gradient_and_empty_sessions_are_zero(device: str) -> None:
     graph = sample_graph("empty session", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 7, device=device)
-    pooled, last_click, grad_nodes, *_ = outputs_and_gradients(
+    pooled, last_click, grad_nodes, *_ = checks.outputs_and_gradients(
         lambda nodes, *rest: session_readout(nodes, graph, *rest), inputs
     )
     empty = graph.num_nodes == 0
     assert not bool(pooled[empty].any())
     assert not bool(last_click[empty].any())
-    assert not bool(grad_nodes[unused_slots(graph)].any())
+    assert not bool(grad_nodes[checks.unused_slots(graph)].any())
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_repeatable(device: str) -> None:
     graph = sample_graph("285 clicks", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)
-    assert_repeatable(lambda nodes, *rest: session_readout(nodes, graph, *rest), inputs)
+    checks.assert_repeatable(lambda nodes, *rest: session_readout(nodes, graph, *rest), inputs)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_autocast(device: str) -> None:
     graph = sample_graph("ragged", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 24, torch.float32, device=device)
-    assert_autocast_is_right(lambda nodes, *rest: session_readout(nodes, graph, *rest, False), inputs)
+    checks.assert_autocast_is_right(lambda nodes, *rest: session_readout(nodes, graph, *rest, False), inputs)
 
 
 @torch.jit.script
@@ -153,7 +139,9 @@ def scripted(
 
 
 def test_script() -> None:
-    assert_same_when_scripted(scripted, lambda graph, nodes, *rest: session_readout(nodes, graph, *rest), sample_inputs)
+    checks.assert_same_when_scripted(
+        scripted, lambda graph, nodes, *rest: session_readout(nodes, graph, *rest), sample_inputs
+    )
 
 
 class Read(torch.nn.Module):
@@ -162,7 +150,7 @@ class Read(torch.nn.Module):
 
 
 def test_export() -> None:
-    assert_same_when_exported(Read(), sample_inputs)
+    checks.assert_same_when_exported(Read(), sample_inputs)
 
 
 @settings(max_examples=200, deadline=None)

@@ -23,24 +23,9 @@ from tagnn_fast.ops import (
     target_attention_cross_entropy,
     target_attention_scores,
 )
+from tests.ops import checks
 from tests.ops.any_values import any_tensor
-from tests.support import (
-    CAPABILITIES,
-    DEVICES,
-    SESSIONS,
-    assert_autocast_is_right,
-    assert_near,
-    assert_repeatable,
-    assert_same_function,
-    batch,
-    capability,
-    export_round_trip,
-    outputs_and_gradients,
-    random_tensors,
-    sample_graph,
-    script_round_trip,
-    unused_slots,
-)
+from tests.support import CAPABILITIES, DEVICES, SESSIONS, assert_near, batch, capability, random_tensors, sample_graph
 
 OPS = torch.ops.tagnn_fast
 SANITIZED = os.environ.get("TAGNN_FAST_EXPECT_SANITIZED") == "1"
@@ -100,8 +85,8 @@ def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_plain(padded_length: int | None) -> None:
     graph = sample_graph("ragged", padded_length)
     inputs = sample_inputs(graph, 6, 20)
-    assert_same_function(scores_of(graph, "plain"), lambda *values: written_out(graph, *values), inputs)
-    assert_same_function(losses_of(graph, 20, "plain"), losses_written_out(graph, 20), inputs)
+    checks.assert_same_function(scores_of(graph, "plain"), lambda *values: written_out(graph, *values), inputs)
+    checks.assert_same_function(losses_of(graph, 20, "plain"), losses_written_out(graph, 20), inputs)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -112,8 +97,8 @@ def test_plain(padded_length: int | None) -> None:
 def test_native(name: str, padded_length: int | None, hidden: int, items: int, dtype: torch.dtype, device: str) -> None:
     graph = sample_graph(name, padded_length, device)
     inputs = sample_inputs(graph, hidden, items, dtype, device)
-    assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
-    assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
+    checks.assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
+    checks.assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
 
 
 @pytest.mark.parametrize("name", CAPABILITIES)
@@ -123,7 +108,7 @@ def test_capabilities(name: str, hidden: int, dtype: torch.dtype) -> None:
     graph = sample_graph("ragged")
     with capability(name):
         inputs = sample_inputs(graph, hidden, 203, dtype)
-        assert_same_function(losses_of(graph, 203), losses_written_out(graph, 203), inputs)
+        checks.assert_same_function(losses_of(graph, 203), losses_written_out(graph, 203), inputs)
 
 
 @pytest.mark.parametrize("items", [1, 47, 48, 49, 96, 97, 1000])
@@ -131,8 +116,8 @@ def test_capabilities(name: str, hidden: int, dtype: torch.dtype) -> None:
 def test_numbers_of_items(items: int, device: str) -> None:
     graph = sample_graph("ragged", 9, device)
     inputs = sample_inputs(graph, 20, items, torch.float32, device=device)
-    assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
-    assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
+    checks.assert_same_function(scores_of(graph), lambda *values: written_out(graph, *values), inputs)
+    checks.assert_same_function(losses_of(graph, items), losses_written_out(graph, items), inputs)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -143,7 +128,7 @@ def test_precisions(hidden: int, precision: int, bound: float, device: str) -> N
     graph = sample_graph("285 clicks", device=device)
     inputs = [value / 2 for value in sample_inputs(graph, hidden, 200, device=device)]
     targets = sample_targets(graph, 200)
-    expected = outputs_and_gradients(losses_of(graph, 200, "plain"), inputs)
+    expected = checks.outputs_and_gradients(losses_of(graph, 200, "plain"), inputs)
     session, keys, values, table = (value.float() for value in inputs)
     arguments = *encoded_sessions(session, keys, values, graph), table
     losses, normalizer = OPS.target_attention_cross_entropy(*arguments, targets, precision)
@@ -164,9 +149,9 @@ def test_extreme_logits(sign: int, padded_length: int | None, implementation: st
     graph = sample_graph("ragged", padded_length, device)
     session, keys, values, table = sample_inputs(graph, 4, 12, device=device)
     inputs = [value.float() for value in (session, sign * 1e4 * keys.abs(), values, table.abs())]
-    oracle = outputs_and_gradients(losses_written_out(graph, 12), [value.double() for value in inputs])
+    oracle = checks.outputs_and_gradients(losses_written_out(graph, 12), [value.double() for value in inputs])
     for value, expected in zip(
-        outputs_and_gradients(losses_of(graph, 12, implementation), inputs), oracle, strict=True
+        checks.outputs_and_gradients(losses_of(graph, 12, implementation), inputs), oracle, strict=True
     ):
         assert_near(value, expected, 1e-3)  # logits near 1e4 are known to 1e-3 in float32
 
@@ -178,8 +163,8 @@ def test_extreme_scores(scale: float, device: str) -> None:
     graph = sample_graph("ragged", 9, device)
     session, keys, values, table = sample_inputs(graph, 4, 300, device=device)
     inputs = [value.float() for value in (scale * session, keys, values, table)]
-    oracle = outputs_and_gradients(losses_written_out(graph, 300), [value.double() for value in inputs])
-    for value, expected in zip(outputs_and_gradients(losses_of(graph, 300), inputs), oracle, strict=True):
+    oracle = checks.outputs_and_gradients(losses_written_out(graph, 300), [value.double() for value in inputs])
+    for value, expected in zip(checks.outputs_and_gradients(losses_of(graph, 300), inputs), oracle, strict=True):
         assert_near(value, expected, 2e-2)
 
 
@@ -226,27 +211,27 @@ def test_opcheck(name: str, device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_unused_slots_get_no_gradient(device: str) -> None:
     graph = sample_graph("empty session", None, device)
-    _, _, grad_keys, grad_values, _ = outputs_and_gradients(
+    _, _, grad_keys, grad_values, _ = checks.outputs_and_gradients(
         losses_of(graph, 30), sample_inputs(graph, 7, 30, device=device)
     )
-    assert not bool(grad_keys[unused_slots(graph)].any())
-    assert not bool(grad_values[unused_slots(graph)].any())
+    assert not bool(grad_keys[checks.unused_slots(graph)].any())
+    assert not bool(grad_values[checks.unused_slots(graph)].any())
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_repeatable(device: str) -> None:
     graph = sample_graph("285 clicks", None, device)
     inputs = sample_inputs(graph, 100, 3000, torch.float32, device=device)
-    assert_repeatable(losses_of(graph, 3000), inputs)
-    assert_repeatable(scores_of(graph), inputs)
+    checks.assert_repeatable(losses_of(graph, 3000), inputs)
+    checks.assert_repeatable(scores_of(graph), inputs)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_autocast(device: str) -> None:
     graph = sample_graph("ragged", 9, device)
     inputs = sample_inputs(graph, 24, 40, torch.float32, device=device)
-    assert_autocast_is_right(losses_of(graph, 40), inputs)
-    assert_autocast_is_right(scores_of(graph), inputs)
+    checks.assert_autocast_is_right(losses_of(graph, 40), inputs)
+    checks.assert_autocast_is_right(scores_of(graph), inputs)
     with torch.autocast(device, torch.bfloat16):
         assert_near(scores_of(graph, "plain")(*inputs), scores_of(graph)(*inputs), 0.03)
 
@@ -292,7 +277,7 @@ def test_script() -> None:
     clicks, graph = batch(SESSIONS["ragged"]), sample_graph("ragged")
     session, keys, _, table = sample_inputs(graph, 6, 20)
     targets = sample_targets(graph, 20)
-    scores, losses = script_round_trip(scripted)(*clicks, session, keys, table, targets)
+    scores, losses = checks.script_round_trip(scripted)(*clicks, session, keys, table, targets)
     encoded = encoded_sessions(session, keys, keys, graph)
     assert torch.equal(scores, target_attention_scores(encoded, table))
     assert torch.equal(losses, target_attention_cross_entropy(encoded, table, targets))
@@ -308,7 +293,7 @@ class Score(torch.nn.Module):
 
 def test_export() -> None:
     _, keys, _, table = sample_inputs(sample_graph("ragged"), 6, 20)
-    loaded = export_round_trip(Score(), "ragged", [keys, table])
+    loaded = checks.export_round_trip(Score(), "ragged", [keys, table])
     clicks = batch(SESSIONS["285 clicks"])
     _, keys, _, _ = sample_inputs(sample_graph("285 clicks"), 6, 20)
     for actual, expected in zip(loaded(*clicks, keys, table), Score()(*clicks, keys, table), strict=True):
