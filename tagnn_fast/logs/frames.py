@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tagnn_fast.data.arrow import lists
 from tagnn_fast.logs.files import LogFiles, check_columns, find_files
 from tagnn_fast.logs.formats import LogFormat
 
@@ -69,9 +73,23 @@ def _write(frame: ArrowStream, path: Path, form: LogFormat) -> None:
     check_columns(FRAME, known, form)
     used = [name for name, meant in zip(names, known, strict=True) if meant in form.used_columns()]
     try:
-        schema = pa.schema([stream.schema.field(name) for name in used])
-        with pq.ParquetWriter(path, schema, compression="lz4") as writer:
-            for batch in stream:
-                writer.write_batch(batch.select(used))
+        batches = (pa.RecordBatch.from_arrays([_plain(batch[name]) for name in used], used) for batch in stream)
+        first = next(batches, pa.RecordBatch.from_arrays([pa.nulls(0)] * len(used), used))
+        with pq.ParquetWriter(path, first.schema, compression="lz4") as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
         raise TypeError(f"{FRAME}: expected columns of types that Parquet has, got others: {error}") from None
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """The same without views of text, which not every Parquet writer takes; a null list is empty, as for readers."""
+    kind = values.type
+    if pa.types.is_string_view(kind):
+        return values.cast(pa.large_string())
+    if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
+        return pa.DictionaryArray.from_arrays(values.indices, _plain(values.dictionary))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+        return lists(np.concatenate([[0], lengths.cumsum()]), _plain(pc.list_flatten(values)))
+    return values
