@@ -52,10 +52,7 @@ def register_architecture(name: str, model_class: type[SessionModel]) -> None:
 def find_architecture(name: str) -> type[SessionModel]:
     """The class of that name; raises ValueError where there is none."""
     if name not in ARCHITECTURES:
-        raise ValueError(
-            f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {name!r}; "
-            f"register_architecture({name!r}, its class) makes another known"
-        )
+        raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {name!r}")
     return ARCHITECTURES[name]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from tagnn_fast.checks import check_count
-from tagnn_fast.nn.architectures import find_architecture
+from tagnn_fast.nn.architectures import ARCHITECTURES, find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 
@@ -97,10 +97,16 @@ def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, 
     Fields that an earlier one had not are the default; it called `rounds` steps.
 
     Raises:
-        ValueError: on fields that are missing, unknown or refused.
+        ValueError: on fields that are missing, unknown or refused, or an architecture that is not registered.
     """
     if not isinstance(value, Mapping) or not all(isinstance(value.get(part), dict) for part in ("model", "training")):
         raise ValueError(f"{where}: expected the configuration of a run, got {reprlib.repr(value)}")
+    architecture = value["training"].get("architecture")
+    if isinstance(architecture, str) and architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"{where}: expected one of the architectures {', '.join(ARCHITECTURES)}, got {architecture!r}; "
+            f"tagnn_fast.register_architecture({architecture!r}, its class) makes it known"
+        )
     model = {"rounds" if name == "steps" else name: content for name, content in value["model"].items()}
     try:
         return ModelConfig(**model), TrainingConfig(**value["training"])

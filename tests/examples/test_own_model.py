@@ -46,5 +46,5 @@ def test_answers(made: tuple[Path, str]) -> None:
 
 def test_unregistered(made: tuple[Path, str]) -> None:
     """Opening its run says which name is missing, and how to register it."""
-    with pytest.raises(ValueError, match=r"got 'perceptron'; register_architecture\('perceptron', its class\)"):
+    with pytest.raises(ValueError, match=r"got 'perceptron'; tagnn_fast.register_architecture\('perceptron', its"):
         open_run(made[0] / "run")
