@@ -112,9 +112,7 @@ def fit(
     return resume(run, dataset, observer)
 
 
-OPTIONS = tuple(
-    field.name for kind in (ModelConfig, TrainingConfig) for field in fields(kind) if field.name != "num_items"
-)
+OPTIONS = {field.name for kind in (ModelConfig, TrainingConfig) for field in fields(kind)} - {"num_items"}
 
 
 def new_run(
