@@ -35,7 +35,7 @@ lint: .venv/installed
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc examples -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 # Rebuilds when a native source changed; Python files are used where they are.
-.venv/installed: pyproject.toml setup.py $(wildcard $(foreach kind,cpp cu h,csrc/*.$(kind) csrc/*/*.$(kind)))
+.venv/installed: pyproject.toml setup.py $(wildcard $(foreach kind,cpp cu h,csrc/*.$(kind) csrc/*/*.$(kind) csrc/*/*/*.$(kind)))
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet '$(TORCH)' 'setuptools>=77' ninja pybind11
 	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev]'

@@ -119,7 +119,7 @@ def capabilities() -> dict[str, list[str]]:
 
 def ops_version(emulate: bool) -> str:
     """The package's version and a hash of what the ops are compiled from: tells builds of one version apart."""
-    names = ("csrc/*.*", "csrc/cpu/*.*", "csrc/cuda/*.*", *(("csrc/emulation/*.*",) if emulate else ()))
+    names = ("csrc/*.*", "csrc/cpu/*.*", "csrc/cuda/*.*", *(("csrc/cuda/emulation/*.*",) if emulate else ()))
     sources = sorted(path for name in names for path in ROOT.glob(name) if path.suffix in (".cpp", ".cu", ".h"))
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources))
     return f"{VERSION}+{digest.hexdigest()[:12]}"
@@ -248,7 +248,7 @@ class BuildNative(build_ext):
         objects = [compile_registration(0)]
         cuda_sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
         replaced = {source.stem for source in cuda_sources} if emulate else set()
-        emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-I {shell_path(ROOT / 'csrc' / 'emulation')}"]
+        emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-I {shell_path(ROOT / 'csrc' / 'cuda' / 'emulation')}"]
         objects += [compile_object(source, f"{source.stem}.emulated.o", emulated) for source in cuda_sources if emulate]
         for source in sorted([ROOT / "csrc" / "ops.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]):
             if source.stem.removesuffix("_topk").removesuffix("_kernel") in replaced:

@@ -1,4 +1,5 @@
-// Argument checks of the ops: each failure names the argument, what was expected and what came.
+// Argument checks of the ops: each failure names the argument, what was expected and what came. And what every op's
+// structures need besides: contiguous arguments, outputs, pointers to values.
 #pragma once
 
 #include <torch/csrc/stable/accelerator.h>
@@ -6,6 +7,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <initializer_list>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -17,16 +19,16 @@ using torch::stable::Tensor;
 
 constexpr int64_t kAnySize = -1;
 
-// Where the kernels of this library run. The CUDA kernels can be compiled for the CPU, too: see emulation/.
-#if defined(__CUDACC__)
-constexpr const char* kDevice = "on this GPU";
-inline bool is_here(const Tensor& tensor) {
+// What an op's structures know of the backend that they check arguments and allocate outputs for.
+struct Backend {
+  bool on_gpu;         // where its tensors lie: on the current GPU or on the CPU
+  bool starts_zeroed;  // its kernels write the rows of nodes alone, into outputs that are zero elsewhere
+};
+
+inline bool is_here(Backend backend, const Tensor& tensor) {
+  if (!backend.on_gpu) return tensor.is_cpu();
   return tensor.is_cuda() && tensor.get_device_index() == torch::stable::accelerator::getCurrentDeviceIndex();
 }
-#else
-constexpr const char* kDevice = "on the CPU";
-inline bool is_here(const Tensor& tensor) { return tensor.is_cpu(); }
-#endif
 
 inline const char* dtype_name(ScalarType dtype) {
   switch (dtype) {
@@ -59,36 +61,32 @@ inline void append_shape(std::ostringstream& message, const int64_t* sizes, size
   message << (dims == 1 ? ",)" : ")");
 }
 
-// Throws unless `tensor` lies on the device with this dtype and these sizes (kAnySize matches every size).
+// Throws unless `tensor` lies where the backend's do, with this dtype and these sizes (kAnySize matches every size).
 inline void check_tensor(
-    const Tensor& tensor, const char* name, ScalarType dtype, std::initializer_list<int64_t> sizes) {
+    Backend backend, const Tensor& tensor, const char* name, ScalarType dtype, std::initializer_list<int64_t> sizes) {
   const auto actual = tensor.sizes();
-  bool matches = tensor.scalar_type() == dtype && is_here(tensor) && actual.size() == sizes.size();
+  bool matches = tensor.scalar_type() == dtype && is_here(backend, tensor) && actual.size() == sizes.size();
   for (size_t i = 0; matches && i < sizes.size(); ++i) {
     const int64_t expected = sizes.begin()[i];
     matches = expected == kAnySize || expected == actual[i];
   }
   if (matches) return;
+  const char* here = backend.on_gpu ? "on this GPU" : "on the CPU";
   std::ostringstream message;
   message << name << ": expected " << dtype_name(dtype) << " ";
   append_shape(message, sizes.begin(), sizes.size());
-  message << " " << kDevice << ", got " << dtype_name(tensor.scalar_type()) << " ";
+  message << " " << here << ", got " << dtype_name(tensor.scalar_type()) << " ";
   append_shape(message, actual.data(), actual.size());
-  message << " " << (is_here(tensor) ? kDevice : "on another device");
+  message << " " << (is_here(backend, tensor) ? here : "on another device");
   throw std::runtime_error(message.str());
 }
 
 template <class Value>
-inline void check_value(bool holds, const char* name, const char* expected, Value actual) {
+void check_value(bool holds, const char* name, const char* expected, Value actual) {
   if (holds) return;
   std::ostringstream message;
   message << name << ": expected " << expected << ", got " << actual;
   throw std::runtime_error(message.str());
-}
-
-// Without a call of the dispatcher where nothing is to be done.
-inline Tensor as_contiguous(const Tensor& tensor) {
-  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
 // float32 or float64; everything else is refused.
@@ -98,17 +96,36 @@ inline ScalarType check_floating(const Tensor& tensor, const char* name) {
   throw std::runtime_error(std::string(name) + ": expected float32 or float64, got " + dtype_name(dtype));
 }
 
+// Calls run(T()) with the scalar type that check_floating let through.
+template <class Run>
+void with_scalar(ScalarType dtype, const Run& run) {
+  dtype == ScalarType::Float ? run(float()) : run(double());
+}
+
+// Without a call of the dispatcher where nothing is to be done.
+inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
+  for (Tensor* tensor : tensors) {
+    if (!tensor->is_contiguous()) *tensor = torch::stable::contiguous(*tensor);
+  }
+}
+
+// An output that kernels may leave in part as it was made.
+inline Tensor new_output(Backend backend, const Tensor& like, std::initializer_list<int64_t> sizes) {
+  const torch::headeronly::IntHeaderOnlyArrayRef shape(sizes.begin(), sizes.size());
+  return backend.starts_zeroed ? torch::stable::new_zeros(like, shape) : torch::stable::new_empty(like, shape);
+}
+
 template <class T>
-inline const T* data(const Tensor& tensor) {
+const T* data(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
-// Null for an undefined tensor.
+// Null where there is none.
 template <class T>
-inline const T* optional_data(const Tensor& tensor) {
-  return tensor.defined() ? data<T>(tensor) : nullptr;
+const T* optional_data(const std::optional<Tensor>& tensor) {
+  return tensor ? data<T>(*tensor) : nullptr;
 }
 template <class T>
-inline T* mutable_data(Tensor& tensor) {
+T* mutable_data(Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());
 }
 

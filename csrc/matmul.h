@@ -9,8 +9,6 @@
 
 namespace tagnn_fast {
 
-using torch::stable::Tensor;
-
 // No gradients are recorded while one lives. Where the ops' own gradients are registered, PyTorch has left autograd by
 // the time a kernel runs; in a process without Python nobody has, and products would refuse weights that need a
 // gradient.
@@ -41,6 +39,11 @@ inline Tensor product(const Tensor& a, const Tensor& b) {  // (m, k) (k, n) -> (
 }
 
 inline Tensor transposed(const Tensor& a) { return torch::stable::transpose(a, 0, 1); }
+
+inline Tensor first_rows(const Tensor& a, int64_t rows) {
+  Tensor all = a;
+  return rows == a.size(0) ? all : torch::stable::narrow(all, 0, 0, rows);
+}
 
 inline Tensor column_sums(const Tensor& a) {
   constexpr std::array<int64_t, 1> rows{0};

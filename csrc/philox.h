@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "constants.h"
+
 #if defined(__CUDACC__)
 #define TAGNN_FAST_HOST_DEVICE __host__ __device__
 #else
@@ -18,18 +20,18 @@ struct PhiloxWords {
 
 TAGNN_FAST_HOST_DEVICE static inline PhiloxWords philox(
     uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
-  uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53u} * c0;
-    const uint64_t product1 = uint64_t{0xCD9E8D57u} * c2;
-    const uint32_t next0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ key0;
-    const uint32_t next2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ key1;
-    c1 = static_cast<uint32_t>(product1);
-    c3 = static_cast<uint32_t>(product0);
+  uint32_t key0 = seed, key1 = seed >> 32;
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const uint64_t product0 = uint64_t{kPhiloxMultiplier0} * c0;
+    const uint64_t product1 = uint64_t{kPhiloxMultiplier1} * c2;
+    const uint32_t next0 = (product1 >> 32) ^ c1 ^ key0;
+    const uint32_t next2 = (product0 >> 32) ^ c3 ^ key1;
+    c1 = product1;
+    c3 = product0;
     c0 = next0;
     c2 = next2;
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
+    key0 += kPhiloxKey0;
+    key1 += kPhiloxKey1;
   }
   return {{c0, c1, c2, c3}};
 }

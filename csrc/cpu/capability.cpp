@@ -10,7 +10,7 @@ extern "C" {
 __attribute__((visibility("default"))) inline std::atomic<int> tagnn_fast_capability_in_use{-1};
 }
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
@@ -65,19 +65,21 @@ int current() {
 
 }  // namespace
 
-CpuCapability cpu_capability() { return static_cast<CpuCapability>(tagnn_fast::current()); }
+CpuCapability cpu_capability() { return static_cast<CpuCapability>(tagnn_fast::cpu::current()); }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu
 
-const char* tagnn_fast_cpu_capability() { return tagnn_fast::kNames[static_cast<int>(tagnn_fast::cpu_capability())]; }
+const char* tagnn_fast_cpu_capability() {
+  return tagnn_fast::cpu::kNames[static_cast<int>(tagnn_fast::cpu::cpu_capability())];
+}
 
 int tagnn_fast_has_cpu_capability(const char* name) {
-  const int index = tagnn_fast::find(name);
-  return index >= 0 && tagnn_fast::machine_has(index);
+  const int index = tagnn_fast::cpu::find(name);
+  return index >= 0 && tagnn_fast::cpu::machine_has(index);
 }
 
 int tagnn_fast_set_cpu_capability(const char* name) {
   if (!tagnn_fast_has_cpu_capability(name)) return 1;
-  tagnn_fast_capability_in_use.store(tagnn_fast::find(name), std::memory_order_relaxed);
+  tagnn_fast_capability_in_use.store(tagnn_fast::cpu::find(name), std::memory_order_relaxed);
   return 0;
 }

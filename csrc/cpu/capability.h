@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 enum class CpuCapability : int { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 
@@ -21,7 +21,7 @@ const auto& loops_for(const Kernels& kernels) {
   else return kernels.float64;
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu
 
 extern "C" {
 // Name of the instruction set in use: "baseline", "avx2" or "avx512".
@@ -34,10 +34,10 @@ __attribute__((visibility("default"))) int tagnn_fast_has_cpu_capability(const c
 
 #if defined(__x86_64__)
 #define TAGNN_FAST_DECLARE_KERNELS(Table, op) extern const Table op##_baseline, op##_avx2, op##_avx512
-#define TAGNN_FAST_KERNELS(op)                                                          \
-  (::tagnn_fast::cpu_capability() == ::tagnn_fast::CpuCapability::kAvx512 ? op##_avx512 \
-   : ::tagnn_fast::cpu_capability() == ::tagnn_fast::CpuCapability::kAvx2 ? op##_avx2   \
-                                                                          : op##_baseline)
+#define TAGNN_FAST_KERNELS(op)                                                                    \
+  (::tagnn_fast::cpu::cpu_capability() == ::tagnn_fast::cpu::CpuCapability::kAvx512 ? op##_avx512 \
+   : ::tagnn_fast::cpu::cpu_capability() == ::tagnn_fast::cpu::CpuCapability::kAvx2 ? op##_avx2   \
+                                                                                    : op##_baseline)
 #else
 #define TAGNN_FAST_DECLARE_KERNELS(Table, op) extern const Table op##_baseline
 #define TAGNN_FAST_KERNELS(op) (op##_baseline)

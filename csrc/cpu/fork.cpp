@@ -6,6 +6,7 @@
 
 #include "../registration.h"
 
+namespace tagnn_fast::cpu {
 namespace {
 
 // Declared here, and looked up: which OpenMP there is, if any, is PyTorch's choice.
@@ -17,7 +18,7 @@ void let_threads_go() {
 }
 
 bool prepare_forks() {
-  if (!tagnn_fast::registers()) return false;
+  if (!registers()) return false;
   pause_resources = reinterpret_cast<int (*)(int)>(dlsym(RTLD_DEFAULT, "omp_pause_resource_all"));
   return pthread_atfork(&let_threads_go, nullptr, nullptr) == 0;
 }
@@ -25,3 +26,4 @@ bool prepare_forks() {
 [[maybe_unused]] const bool kPrepared = prepare_forks();
 
 }  // namespace
+}  // namespace tagnn_fast::cpu

@@ -5,7 +5,7 @@
 
 #include "math.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 // Calls visit(neighbour's slot) for every entry of a slot's list that lies in its session.
@@ -27,7 +27,7 @@ inline void average_one(
     const T* message_bias, int64_t hidden, T* __restrict__ message) {
   for (int64_t c = 0; c < hidden; ++c) message[c] = message_bias[c];
   if (lists.count[slot] <= 0) return;
-  const T weight = T(1) / static_cast<T>(lists.count[slot]);
+  const T weight = T(1) / lists.count[slot];
   for_each_neighbour(lists, session, slot, [&](int64_t neighbour) {
     const T* __restrict__ sent = products + (session.row + neighbour - session.begin) * 5 * hidden;
     for_columns(hidden, [&](int64_t first, auto width) __attribute__((always_inline)) {
@@ -63,7 +63,7 @@ inline void average_backward_one(
   for_each_neighbour(receivers, session, slot, [&](int64_t receiver) {
     if (degrees[receiver] <= 0) return;
     const T* grad_message = grad_messages + (session.row + receiver - session.begin) * 2 * hidden;
-    add_scaled(grad_sent, grad_message, T(1) / static_cast<T>(degrees[receiver]), hidden);
+    add_scaled(grad_sent, grad_message, T(1) / degrees[receiver], hidden);
   });
   add_scaled(grad_bias, grad_sent, T(1), hidden);
 }
@@ -165,4 +165,4 @@ extern const GatedPropagationKernels TAGNN_FAST_THIS_TABLE(gated_propagation){
     {average<float>, average_backward<float>, update<float>, update_backward<float>},
     {average<double>, average_backward<double>, update<double>, update_backward<double>}};
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -10,7 +10,7 @@
 #include "capability.h"
 #include "session_slots.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 // Neighbour lists of every slot, in one direction. Any values: entries outside [0, entries) and neighbours outside the
 // slot's own session are skipped.
@@ -56,4 +56,4 @@ struct GatedPropagationKernels {
 
 TAGNN_FAST_DECLARE_KERNELS(GatedPropagationKernels, gated_propagation);
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

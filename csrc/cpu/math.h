@@ -7,7 +7,9 @@
 #include <cstring>
 #include <type_traits>
 
-namespace tagnn_fast {
+#include "../constants.h"
+
+namespace tagnn_fast::cpu {
 namespace {
 
 // exp(x) to 2 units in the last place on [-87.3, 88.3]; outside it saturates at the bounds: no denormals, no infinity.
@@ -28,7 +30,7 @@ inline float exponential(float x) {
   p = p * r * r + r + 1.f;
   int32_t bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  bits = static_cast<int32_t>((static_cast<uint32_t>(bits) - 0x4B400000u + 127u) << 23);
+  bits = (static_cast<uint32_t>(bits) - 0x4B400000u + 127u) << 23;
   float power;
   std::memcpy(&power, &bits, sizeof power);
   return p * power;
@@ -38,14 +40,14 @@ inline double exponential(double x) { return std::exp(x); }
 // Softmax numerator for x = logit − largest logit: below float32's smallest normal number it is zero.
 inline float softmax_term(float x) {
   const float e = exponential(x);
-  return x < -87.f ? 0.f : e;
+  return x < kSmallestExponent ? 0.f : e;
 }
 inline double softmax_term(double x) { return std::exp(x); }
 
 // Zero where the result would be below float32's smallest normal number: denormals slow every product they enter.
 inline float sigmoid(float x) {
   const float result = 1.f / (1.f + exponential(-x));
-  return x < -87.f ? 0.f : result;
+  return x < kSmallestExponent ? 0.f : result;
 }
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -90,8 +92,8 @@ inline void add_scaled(T* __restrict__ y, const T* __restrict__ x, T scale, int6
 
 template <class T>
 inline void fill_zero(T* x, int64_t n) {
-  if (n > 0) std::memset(x, 0, static_cast<size_t>(n) * sizeof(T));
+  if (n > 0) std::memset(x, 0, n * sizeof(T));
 }
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

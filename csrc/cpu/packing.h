@@ -3,13 +3,7 @@
 
 #include "sessions.h"
 
-namespace tagnn_fast {
-
-// The first `rows` rows, which are in use, of a tensor with room for every slot.
-inline Tensor used_rows(const Tensor& all, int64_t rows) {
-  Tensor tensor = all;
-  return torch::stable::narrow(tensor, 0, 0, rows);
-}
+namespace tagnn_fast::cpu {
 
 // Tensors with room for every slot are outputs, so what is not in use is zeroed.
 template <class T>
@@ -25,7 +19,7 @@ void pack_nodes(const SlotRanges& ranges, const Tensor& nodes, Tensor& rows) {
   T* to = mutable_data<T>(rows);
   for_session_chunks(ranges, num_chunks(ranges.nodes() * width), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const SessionSlots session = ranges.sessions[static_cast<size_t>(b)];
+      const SessionSlots session = ranges.sessions[b];
       std::copy_n(from + session.begin * width, session.nodes() * width, to + session.row * width);
     }
   });
@@ -40,7 +34,7 @@ void unpack_sum(const SlotRanges& ranges, const Tensor& rows, const Tensor& othe
   zero_unowned(out, ranges, width);
   for_session_chunks(ranges, num_chunks(ranges.nodes() * width), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const SessionSlots session = ranges.sessions[static_cast<size_t>(b)];
+      const SessionSlots session = ranges.sessions[b];
       const T* __restrict__ x = first + session.row * width;
       const T* __restrict__ y = second + session.row * width;
       T* __restrict__ to = out + session.begin * width;
@@ -63,4 +57,4 @@ inline void add_in_place(Tensor& sum, const Tensor& term) {
       });
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -1,16 +1,12 @@
 // Multi-head self-attention among the nodes of each session: projections by PyTorch's library on packed nodes,
 // attention in the loops of session_attention_kernel.cpp, sessions in parallel.
 
-#include <optional>
-#include <tuple>
+#include "../session_attention.h"
 
-#include "../matmul.h"
-#include "../registration.h"
-#include "../session_attention_checks.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 template <class T>
@@ -18,12 +14,10 @@ const SessionAttentionLoops<T>& loops() {
   return loops_for<T>(TAGNN_FAST_KERNELS(session_attention));
 }
 
-AttentionBatch check_options(
-    int64_t hidden, int64_t heads, bool causal, double dropout, const std::optional<Tensor>& seed,
-    const SlotRanges& ranges) {
-  const Tensor given = check_attention_options(hidden, heads, dropout, seed);
-  const uint64_t value = given.defined() ? static_cast<uint64_t>(*data<int64_t>(given)) : 0;
-  return {ranges.sessions.data(), hidden, heads, causal, dropout, value};
+SessionAttentionBatch batch_of(const SlotRanges& ranges, int64_t hidden, const SessionAttentionOptions& options) {
+  const int64_t* seed = optional_data<int64_t>(options.seed);
+  return {ranges.sessions.data(), hidden,          options.heads,
+          options.causal,         options.dropout, seed == nullptr ? 0 : static_cast<uint64_t>(*seed)};
 }
 
 // Calls body(begin, end, scratch) on ranges of sessions, with room for `values` per node of the longest session.
@@ -35,103 +29,65 @@ void for_attention_chunks(const SlotRanges& ranges, int64_t hidden, int64_t valu
     pairs += session.nodes() * session.nodes();
   }
   for_session_chunks(ranges, num_chunks(pairs * hidden), [&](int64_t, int64_t begin, int64_t end) {
-    std::vector<T> scratch(static_cast<size_t>(values * longest));
+    std::vector<T> scratch(values * longest);
     body(begin, end, scratch.data());
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> session_attention(
-    const Tensor& nodes_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
-    const Tensor& qkv_bias_in, const Tensor& out_weight, const Tensor& out_bias_in,
-    const std::optional<Tensor>& norm_weight_in, const std::optional<Tensor>& norm_bias_in, int64_t heads, bool causal,
-    double dropout, const std::optional<Tensor>& seed) {
-  const NoGradient no_gradient;
-  const AttentionArguments arguments =
-      check_attention(nodes_in, qkv_weight, qkv_bias_in, out_weight, out_bias_in, norm_weight_in, norm_bias_in);
-  const int64_t slots = arguments.slots, hidden = arguments.hidden;
-  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
-  const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
-
-  const Tensor nodes = as_contiguous(nodes_in);
-  const Tensor qkv_bias = as_contiguous(qkv_bias_in), out_bias = as_contiguous(out_bias_in);
-  Tensor out = torch::stable::new_empty(nodes, {slots, hidden});
-  Tensor rows = torch::stable::new_empty(nodes, {slots, hidden});
-  Tensor qkv = torch::stable::new_empty(nodes, {slots, 3 * hidden});
-  Tensor attended = torch::stable::new_empty(nodes, {slots, hidden});
-  const auto run = [&](auto scalar) {
-    using T = decltype(scalar);
-    for (Tensor* tensor : {&rows, &qkv, &attended}) zero_unused_rows<T>(*tensor, ranges.nodes());
-    pack_nodes<T>(ranges, nodes, rows);
-    Tensor used_qkv = used_rows(qkv, ranges.nodes());
-    product_into(used_qkv, used_rows(rows, ranges.nodes()), transposed(qkv_weight));
+struct CpuSessionAttention : CpuOp {
+  template <class T>
+  static void forward(const SessionAttentionInputs& inputs, SessionAttentionOutputs& outputs) {
+    const SlotRanges ranges = slot_ranges(inputs.graph);
+    const int64_t hidden = inputs.hidden, nodes = ranges.nodes();
+    const SessionAttentionBatch batch = batch_of(ranges, hidden, inputs.options);
+    for (Tensor* tensor : {&outputs.rows, &outputs.qkv, &outputs.attended}) zero_unused_rows<T>(*tensor, nodes);
+    pack_nodes<T>(ranges, inputs.nodes, outputs.rows);
+    Tensor qkv = first_rows(outputs.qkv, nodes);
+    product_into(qkv, first_rows(outputs.rows, nodes), transposed(inputs.qkv_weight));
     for_attention_chunks<T>(ranges, hidden, 1, [&](int64_t begin, int64_t end, T* scratch) {
       loops<T>().forward(
-          batch, data<T>(qkv_bias), begin, end, scratch, mutable_data<T>(used_qkv), mutable_data<T>(attended));
+          batch, data<T>(inputs.qkv_bias), begin, end, scratch, mutable_data<T>(qkv),
+          mutable_data<T>(outputs.attended));
     });
-    const Tensor projected = product(used_rows(attended, ranges.nodes()), transposed(out_weight));
-    zero_unowned(mutable_data<T>(out), ranges, hidden);
-    for_session_chunks(ranges, num_chunks(ranges.nodes() * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
+    const Tensor projected = product(first_rows(outputs.attended, nodes), transposed(inputs.out_weight));
+    zero_unowned(mutable_data<T>(outputs.out), ranges, hidden);
+    for_session_chunks(ranges, num_chunks(nodes * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
       loops<T>().finish(
-          batch, data<T>(projected), data<T>(out_bias), data<T>(rows), optional_data<T>(arguments.norm_weight),
-          optional_data<T>(arguments.norm_bias), begin, end, mutable_data<T>(out));
+          batch, data<T>(projected), data<T>(inputs.out_bias), data<T>(outputs.rows),
+          optional_data<T>(inputs.norm_weight), optional_data<T>(inputs.norm_bias), begin, end,
+          mutable_data<T>(outputs.out));
     });
-  };
-  arguments.dtype == ScalarType::Float ? run(float()) : run(double());
-  return {out, rows, qkv, attended};
-}
+  }
 
-using AttentionGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-AttentionGradients session_attention_backward(
-    const Tensor& grad_in, const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& qkv_weight,
-    const Tensor& out_weight, const std::optional<Tensor>& norm_weight_in, int64_t heads, bool causal, double dropout,
-    const std::optional<Tensor>& seed, const Tensor& rows_in, const Tensor& qkv_in, const Tensor& attended_in) {
-  const NoGradient no_gradient;
-  const AttentionArguments arguments =
-      check_attention_backward(grad_in, qkv_weight, out_weight, norm_weight_in, rows_in, qkv_in, attended_in);
-  const int64_t slots = arguments.slots, hidden = arguments.hidden;
-  const SlotRanges ranges = slot_ranges(slot_offsets, num_nodes, slots);
-  const AttentionBatch batch = check_options(hidden, heads, causal, dropout, seed, ranges);
-
-  const Tensor grad = as_contiguous(grad_in), qkv = as_contiguous(qkv_in);
-  const Tensor rows = used_rows(as_contiguous(rows_in), ranges.nodes());
-  const Tensor attended = used_rows(attended_in, ranges.nodes());
-  Tensor grad_rows = torch::stable::new_empty(grad, {ranges.nodes(), hidden});
-  Tensor grad_qkv = torch::stable::new_empty(grad, {ranges.nodes(), 3 * hidden});
-  Tensor grad_nodes = torch::stable::new_empty(grad, {slots, hidden});
-  const int64_t chunks = num_chunks(ranges.nodes() * hidden * 8);
-  Tensor grad_norm_weights = torch::stable::new_zeros(grad, {chunks, hidden});  // one row per chunk, summed below
-  const auto run = [&](auto scalar) {
-    using T = decltype(scalar);
-    pack_nodes<T>(ranges, grad, grad_rows);
-    const Tensor grad_attended = product(grad_rows, out_weight);  // (rows, hidden)
+  template <class T>
+  static void backward(const SessionAttentionBackwardInputs& inputs, SessionAttentionGradients& grads) {
+    const SlotRanges ranges = slot_ranges(inputs.graph);
+    const int64_t hidden = inputs.hidden, nodes = ranges.nodes(), chunks = num_chunks(nodes * hidden * 8);
+    const SessionAttentionBatch batch = batch_of(ranges, hidden, inputs.options);
+    grads.rows = torch::stable::new_empty(inputs.grad, {nodes, hidden});
+    grads.qkv = torch::stable::new_empty(inputs.grad, {nodes, 3 * hidden});
+    Tensor grad_norm_weights = torch::stable::new_zeros(inputs.grad, {chunks, hidden});  // a row per chunk
+    pack_nodes<T>(ranges, inputs.grad, grads.rows);
+    const Tensor grad_attended = product(grads.rows, inputs.out_weight);  // (rows, hidden)
     for_attention_chunks<T>(ranges, hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {
-      loops<T>().backward(batch, data<T>(grad_attended), data<T>(qkv), begin, end, scratch, mutable_data<T>(grad_qkv));
+      loops<T>().backward(
+          batch, data<T>(grad_attended), data<T>(inputs.qkv), begin, end, scratch, mutable_data<T>(grads.qkv));
     });
-    const Tensor through_attention = product(grad_qkv, qkv_weight);  // (rows, hidden)
-    zero_unowned(mutable_data<T>(grad_nodes), ranges, hidden);
+    const Tensor through_attention = product(grads.qkv, inputs.qkv_weight);  // (rows, hidden)
+    zero_unowned(mutable_data<T>(grads.nodes), ranges, hidden);
     for_session_chunks(ranges, chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
       loops<T>().finish_backward(
-          batch, data<T>(grad_rows), data<T>(rows), optional_data<T>(arguments.norm_weight), data<T>(through_attention),
-          begin, end, mutable_data<T>(grad_nodes), mutable_data<T>(grad_norm_weights) + chunk * hidden);
+          batch, data<T>(grads.rows), data<T>(inputs.rows), optional_data<T>(inputs.norm_weight),
+          data<T>(through_attention), begin, end, mutable_data<T>(grads.nodes),
+          mutable_data<T>(grad_norm_weights) + chunk * hidden);
     });
-  };
-  arguments.dtype == ScalarType::Float ? run(float()) : run(double());
-  const Tensor grad_bias = column_sums(grad_rows);  // both biases are added to the same rows
-  return {
-      grad_nodes,
-      product(transposed(grad_qkv), rows),
-      column_sums(grad_qkv),
-      product(transposed(grad_rows), attended),
-      grad_bias,
-      column_sums(grad_norm_weights),
-      torch::stable::clone(grad_bias)};
-}
+    grads.norm_weight = column_sums(grad_norm_weights);
+  }
+};
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu
 
 TAGNN_FAST_REGISTER(CPU, library) {
-  library.impl("session_attention", TORCH_BOX(&tagnn_fast::session_attention));
-  library.impl("session_attention_backward", TORCH_BOX(&tagnn_fast::session_attention_backward));
+  tagnn_fast::register_session_attention<tagnn_fast::cpu::CpuSessionAttention>(library);
 }

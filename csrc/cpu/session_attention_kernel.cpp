@@ -6,7 +6,7 @@
 #include "../philox.h"
 #include "math.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 // Softmax of query `query` over the first `count` keys of one head; both counted from the session's first node.
@@ -34,20 +34,19 @@ inline void attention_weights(
 
 // Multiplies entries by their dropout factor, 0 or 1 / (1 − rate). One Philox call serves four neighbouring keys.
 template <class T>
-inline void apply_dropout(const AttentionBatch& batch, int64_t slot, int64_t head, int64_t count, T* weights) {
+inline void apply_dropout(const SessionAttentionBatch& batch, int64_t slot, int64_t head, int64_t count, T* weights) {
   if (batch.dropout <= 0) return;
-  const uint32_t threshold = static_cast<uint32_t>(batch.dropout * 4294967296.0);
-  const T kept = static_cast<T>(1 / (1 - batch.dropout));
+  const uint32_t threshold = batch.dropout * kRandomWords;
+  const T kept = 1 / (1 - batch.dropout);
   for (int64_t j = 0; j < count; j += 4) {
-    const PhiloxWords words = philox(
-        batch.seed, static_cast<uint32_t>(slot), static_cast<uint32_t>(j / 4), static_cast<uint32_t>(head),
-        static_cast<uint32_t>(static_cast<uint64_t>(slot) >> 32));
+    const PhiloxWords words = philox(batch.seed, slot, j / 4, head, slot >> 32);
     for (int64_t i = 0; i < 4 && j + i < count; ++i) weights[j + i] *= words.word[i] < threshold ? T(0) : kept;
   }
 }
 
 template <class T>
-void forward(const AttentionBatch& batch, const T* bias, int64_t begin, int64_t end, T* scratch, T* qkv, T* out) {
+void forward(
+    const SessionAttentionBatch& batch, const T* bias, int64_t begin, int64_t end, T* scratch, T* qkv, T* out) {
   const int64_t hidden = batch.hidden, row = 3 * hidden, width = hidden / batch.heads;
   for (int64_t b = begin; b < end; ++b) {
     const SessionSlots session = batch.sessions[b];
@@ -69,7 +68,8 @@ void forward(const AttentionBatch& batch, const T* bias, int64_t begin, int64_t 
 
 template <class T>
 void backward(
-    const AttentionBatch& batch, const T* grad, const T* qkv, int64_t begin, int64_t end, T* scratch, T* grad_qkv) {
+    const SessionAttentionBatch& batch, const T* grad, const T* qkv, int64_t begin, int64_t end, T* scratch,
+    T* grad_qkv) {
   const int64_t hidden = batch.hidden, row = 3 * hidden, width = hidden / batch.heads;
   const T scale = T(1) / std::sqrt(static_cast<T>(width));
   for (int64_t b = begin; b < end; ++b) {
@@ -108,17 +108,17 @@ inline void row_statistics(const T* row, int64_t width, T* mean, T* inverse_devi
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t c = 0; c < width; ++c) sum += row[c];
-  const T center = sum / static_cast<T>(width);
+  const T center = sum / width;
   T squares = 0;
 #pragma omp simd reduction(+ : squares)
   for (int64_t c = 0; c < width; ++c) squares += (row[c] - center) * (row[c] - center);
   *mean = center;
-  *inverse_deviation = T(1) / std::sqrt(squares / static_cast<T>(width) + static_cast<T>(kNormEpsilon));
+  *inverse_deviation = T(1) / std::sqrt(squares / width + static_cast<T>(kNormEpsilon));
 }
 
 template <class T>
 void finish(
-    const AttentionBatch& batch, const T* projected, const T* out_bias, const T* rows, const T* norm_weight,
+    const SessionAttentionBatch& batch, const T* projected, const T* out_bias, const T* rows, const T* norm_weight,
     const T* norm_bias, int64_t begin, int64_t end, T* out) {
   const int64_t hidden = batch.hidden;
   for (int64_t b = begin; b < end; ++b) {
@@ -142,8 +142,8 @@ void finish(
 
 template <class T>
 void finish_backward(
-    const AttentionBatch& batch, const T* grad_rows, const T* rows, const T* norm_weight, const T* through_attention,
-    int64_t begin, int64_t end, T* grad_nodes, T* grad_norm_weight) {
+    const SessionAttentionBatch& batch, const T* grad_rows, const T* rows, const T* norm_weight,
+    const T* through_attention, int64_t begin, int64_t end, T* grad_nodes, T* grad_norm_weight) {
   const int64_t hidden = batch.hidden;
   for (int64_t b = begin; b < end; ++b) {
     const SessionSlots session = batch.sessions[b];
@@ -167,8 +167,8 @@ void finish_backward(
         sum += result[c];
         sum_centered += result[c] * (row[c] - mean);
       }
-      const T grad_mean = sum / static_cast<T>(hidden);
-      const T slope = sum_centered * inverse_deviation * inverse_deviation / static_cast<T>(hidden);
+      const T grad_mean = sum / hidden;
+      const T slope = sum_centered * inverse_deviation * inverse_deviation / hidden;
 #pragma omp simd
       for (int64_t c = 0; c < hidden; ++c) {
         const T centered = row[c] - mean;
@@ -186,4 +186,4 @@ extern const SessionAttentionKernels TAGNN_FAST_THIS_TABLE(session_attention){
     {forward<float>, backward<float>, finish<float>, finish_backward<float>},
     {forward<double>, backward<double>, finish<double>, finish_backward<double>}};
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -6,11 +6,9 @@
 #include "capability.h"
 #include "session_slots.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
-constexpr double kNormEpsilon = 1e-5;  // torch.nn.LayerNorm's
-
-struct AttentionBatch {
+struct SessionAttentionBatch {
   const SessionSlots* sessions;
   int64_t hidden, heads;
   bool causal;
@@ -23,18 +21,20 @@ template <class T>
 struct SessionAttentionLoops {
   // qkv: products of queries, keys and values side by side, (rows, 3 hidden); their biases are added in place. scratch:
   // room for the nodes of a session.
-  void (*forward)(const AttentionBatch& batch, const T* bias, int64_t begin, int64_t end, T* scratch, T* qkv, T* out);
+  void (*forward)(
+      const SessionAttentionBatch& batch, const T* bias, int64_t begin, int64_t end, T* scratch, T* qkv, T* out);
   // Recomputes the weights. scratch: room for twice the nodes of a session.
   void (*backward)(
-      const AttentionBatch& batch, const T* grad, const T* qkv, int64_t begin, int64_t end, T* scratch, T* grad_qkv);
+      const SessionAttentionBatch& batch, const T* grad, const T* qkv, int64_t begin, int64_t end, T* scratch,
+      T* grad_qkv);
   // out, by slot = projected + out_bias + LayerNorm(rows) where norm_weight is given; zeros in empty slots.
   void (*finish)(
-      const AttentionBatch& batch, const T* projected, const T* out_bias, const T* rows, const T* norm_weight,
+      const SessionAttentionBatch& batch, const T* projected, const T* out_bias, const T* rows, const T* norm_weight,
       const T* norm_bias, int64_t begin, int64_t end, T* out);
   // grad_nodes, by slot = through_attention + the layer norm's gradient; grad_norm_weight is added to.
   void (*finish_backward)(
-      const AttentionBatch& batch, const T* grad_rows, const T* rows, const T* norm_weight, const T* through_attention,
-      int64_t begin, int64_t end, T* grad_nodes, T* grad_norm_weight);
+      const SessionAttentionBatch& batch, const T* grad_rows, const T* rows, const T* norm_weight,
+      const T* through_attention, int64_t begin, int64_t end, T* grad_nodes, T* grad_norm_weight);
 };
 
 struct SessionAttentionKernels {
@@ -44,4 +44,4 @@ struct SessionAttentionKernels {
 
 TAGNN_FAST_DECLARE_KERNELS(SessionAttentionKernels, session_attention);
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

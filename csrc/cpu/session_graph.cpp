@@ -1,31 +1,21 @@
 // Builds each session's graph in one pass over its clicks: number the distinct items (linear scan for short sessions,
 // a hash table for long ones), then sort the edges by two counting passes. O(clicks); sessions run in parallel.
 
-#include <array>
-#include <optional>
-#include <tuple>
+#include "../session_graph.h"
 
-#include "../registration.h"
-#include "../session_graph_checks.h"
+#include <array>
+
 #include "sessions.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 constexpr int64_t kScanUpTo = 16;  // clicks up to which a scan beats hashing
 constexpr size_t kSortUpTo = 64;   // nodes up to which std::sort beats radix sort
 
-// Where a batch's graph is written; see tagnn_fast/ops/session_graph.py for the meaning of each array.
-struct GraphArrays {
-  int64_t *node_items, *clicks;
-  int64_t *in_start, *out_start, *in_count, *out_count;
-  int64_t *in_neighbours, *out_neighbours;
-  int64_t *click_nodes, *num_nodes, *last_node, *padding;
-};
-
 class GraphBuilder {
  public:
-  GraphBuilder(const int64_t* items, std::optional<int64_t> padded_length, const GraphArrays& out)
+  GraphBuilder(const int64_t* items, std::optional<int64_t> padded_length, const SessionGraphArrays& out)
       : items_(items), padded_length_(padded_length), out_(out) {}
 
   // Session `session` has clicks [begin, end) and slots from begin, or begin + session where every session has one
@@ -35,14 +25,14 @@ class GraphBuilder {
     const int64_t capacity = end - begin + (padded_length_ ? 1 : 0);
     number_items(begin, end);
     if (padded_length_) sort_nodes();
-    const int64_t clicks = static_cast<int64_t>(local_.size());
+    const int64_t clicks = local_.size();
     const int64_t padded = padded_length_ && clicks > 0 ? std::max<int64_t>(0, *padded_length_ - clicks) : 0;
     const int64_t shift = padded > 0 ? 1 : 0;  // the padding node comes first
-    const int64_t nodes = static_cast<int64_t>(distinct_.size());
+    const int64_t nodes = distinct_.size();
 
     clear_slots(base, shift);
     for (int64_t node = 0; node < nodes; ++node) {
-      out_.node_items[base + shift + node] = distinct_[static_cast<size_t>(node)];
+      out_.node_items[base + shift + node] = distinct_[node];
       out_.clicks[base + shift + node] = 0;
     }
     clear_slots(base + shift + nodes, capacity - shift - nodes);
@@ -86,7 +76,7 @@ class GraphBuilder {
         size_t node = 0;
         while (node < distinct_.size() && distinct_[node] != item) ++node;
         if (node == distinct_.size()) distinct_.push_back(item);
-        local_.push_back(static_cast<int32_t>(node));
+        local_.push_back(node);
       }
       return;
     }
@@ -97,10 +87,10 @@ class GraphBuilder {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t item = items_[t];
       if (item == 0) continue;
-      size_t place = static_cast<size_t>((static_cast<uint64_t>(item) * 0x9E3779B97F4A7C15u) >> (64 - bits));
-      while (table_[place] >= 0 && distinct_[static_cast<size_t>(table_[place])] != item) place = (place + 1) & mask;
+      size_t place = (static_cast<uint64_t>(item) * 0x9E3779B97F4A7C15u) >> (64 - bits);
+      while (table_[place] >= 0 && distinct_[table_[place]] != item) place = (place + 1) & mask;
       if (table_[place] < 0) {
-        table_[place] = static_cast<int32_t>(distinct_.size());
+        table_[place] = distinct_.size();
         distinct_.push_back(item);
       }
       local_.push_back(table_[place]);
@@ -114,10 +104,10 @@ class GraphBuilder {
     sort_order();
     rank_.resize(nodes);
     for (size_t i = 0; i < nodes; ++i) {
-      rank_[static_cast<size_t>(order_[i].second)] = static_cast<int32_t>(i);
+      rank_[order_[i].second] = i;
       distinct_[i] = order_[i].first;
     }
-    for (int32_t& node : local_) node = rank_[static_cast<size_t>(node)];
+    for (int32_t& node : local_) node = rank_[node];
   }
 
   // By item. Long sessions by radix, a byte at a time: comparisons that no branch predictor can guess cost more.
@@ -127,14 +117,12 @@ class GraphBuilder {
       return;
     }
     uint64_t differing = 0;
-    for (const auto& entry : order_) differing |= static_cast<uint64_t>(entry.first ^ order_.front().first);
+    for (const auto& entry : order_) differing |= entry.first ^ order_.front().first;
     spare_.resize(order_.size());
     for (int shift = 0; shift < 64; shift += 8) {
       if (((differing >> shift) & 255) == 0) continue;
       const uint64_t sign = shift == 56 ? 128 : 0;  // negative items come first
-      const auto digit = [&](int64_t item) {
-        return static_cast<size_t>(((static_cast<uint64_t>(item) >> shift) & 255) ^ sign);
-      };
+      const auto digit = [&](int64_t item) { return ((static_cast<uint64_t>(item) >> shift) & 255) ^ sign; };
       std::array<size_t, 257> place{};
       for (const auto& entry : order_) ++place[digit(entry.first) + 1];
       for (size_t i = 0; i < 256; ++i) place[i + 1] += place[i];
@@ -158,12 +146,12 @@ class GraphBuilder {
 
   // No item twice: the graph is a path, each list has one entry at most.
   void write_path(int64_t begin, int64_t base) {
-    const int32_t nodes = static_cast<int32_t>(local_.size());
+    const int32_t nodes = local_.size();
     position_.resize(local_.size());
-    for (int32_t t = 0; t < nodes; ++t) position_[static_cast<size_t>(local_[static_cast<size_t>(t)])] = t;
+    for (int32_t t = 0; t < nodes; ++t) position_[local_[t]] = t;
     int64_t in_next = begin, out_next = begin;
     for (int32_t node = 0; node < nodes; ++node) {
-      const size_t t = static_cast<size_t>(position_[static_cast<size_t>(node)]);
+      const size_t t = position_[node];
       const bool has_in = t > 0, has_out = t + 1 < local_.size();
       out_.in_start[base + node] = in_next;
       out_.out_start[base + node] = out_next;
@@ -180,8 +168,8 @@ class GraphBuilder {
     in_place_.assign(nodes + 1, 0);
     out_place_.assign(nodes + 1, 0);
     for (size_t t = 0; t < transitions; ++t) {
-      ++in_place_[static_cast<size_t>(local_[t + 1]) + 1];
-      ++out_place_[static_cast<size_t>(local_[t]) + 1];
+      ++in_place_[local_[t + 1] + 1];
+      ++out_place_[local_[t] + 1];
     }
     for (size_t node = 0; node < nodes; ++node) {
       in_place_[node + 1] += in_place_[node];
@@ -190,37 +178,37 @@ class GraphBuilder {
     fill_.assign(in_place_.begin(), in_place_.end() - 1);
     by_destination_.resize(transitions);
     for (size_t t = 0; t < transitions; ++t) {
-      by_destination_[static_cast<size_t>(fill_[static_cast<size_t>(local_[t + 1])]++)] = local_[t];
+      by_destination_[fill_[local_[t + 1]]++] = local_[t];
     }
     fill_.assign(out_place_.begin(), out_place_.end() - 1);
     by_source_.resize(transitions);
     for (size_t node = 0; node < nodes; ++node) {
       for (int32_t i = in_place_[node]; i < in_place_[node + 1]; ++i) {
-        const size_t source = static_cast<size_t>(by_destination_[static_cast<size_t>(i)]);
-        const int32_t end = fill_[source], destination = static_cast<int32_t>(node);
-        if (end > out_place_[source] && by_source_[static_cast<size_t>(end) - 1] == destination) continue;
-        by_source_[static_cast<size_t>(end)] = destination;
+        const size_t source = by_destination_[i];
+        const int32_t end = fill_[source], destination = node;
+        if (end > out_place_[source] && by_source_[end - 1] == destination) continue;
+        by_source_[end] = destination;
         ++fill_[source];
       }
     }
     int64_t out_next = begin;
     in_fill_.assign(in_place_.begin(), in_place_.end() - 1);
     for (size_t node = 0; node < nodes; ++node) {
-      const int64_t slot = base + static_cast<int64_t>(node);
+      const int64_t slot = base + node;
       out_.out_start[slot] = out_next;
       for (int32_t i = out_place_[node]; i < fill_[node]; ++i) {
-        const int32_t destination = by_source_[static_cast<size_t>(i)];
+        const int32_t destination = by_source_[i];
         out_.out_neighbours[out_next++] = base + destination;
-        by_destination_[static_cast<size_t>(in_fill_[static_cast<size_t>(destination)]++)] = static_cast<int32_t>(node);
+        by_destination_[in_fill_[destination]++] = node;
       }
       out_.out_count[slot] = out_next - out_.out_start[slot];
     }
     int64_t in_next = begin;
     for (size_t node = 0; node < nodes; ++node) {
-      const int64_t slot = base + static_cast<int64_t>(node);
+      const int64_t slot = base + node;
       out_.in_start[slot] = in_next;
       for (int32_t i = in_place_[node]; i < in_fill_[node]; ++i) {
-        out_.in_neighbours[in_next++] = base + by_destination_[static_cast<size_t>(i)];
+        out_.in_neighbours[in_next++] = base + by_destination_[i];
       }
       out_.in_count[slot] = in_next - out_.in_start[slot];
     }
@@ -228,72 +216,44 @@ class GraphBuilder {
 
   const int64_t* items_;
   std::optional<int64_t> padded_length_;
-  GraphArrays out_;
+  SessionGraphArrays out_;
   std::vector<int64_t> distinct_;
   std::vector<int32_t> local_, table_, rank_, position_;
   std::vector<std::pair<int64_t, int32_t>> order_, spare_;
   std::vector<int32_t> in_place_, out_place_, fill_, in_fill_, by_destination_, by_source_;
 };
 
-using Graph = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+struct CpuSessionGraph : CpuOp {
+  static void compute(const SessionGraphInputs& inputs, const SessionGraphArrays& out) {
+    const int64_t clicks = inputs.clicks, sessions = inputs.sessions;
+    const std::optional<int64_t> padded_length = inputs.padded_length;
+    const auto clean = clamped_offsets(data<int64_t>(inputs.offsets), sessions, clicks);
+    int64_t* first_slot = out.slot_offsets;
+    for (int64_t b = 0; b <= sessions; ++b) first_slot[b] = clean[b] + (padded_length ? b : 0);
 
-Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length) {
-  const GraphSizes sizes = check_session_graph(items, offsets, padded_length);
-  const int64_t clicks = sizes.clicks, sessions = sizes.sessions, slots = sizes.slots;
+    const int64_t* items = data<int64_t>(inputs.items);
+    constexpr int64_t kWorkPerClick = 32;
+    const auto cumulative = [&](int64_t b) { return clean[b] + b; };
+    for_balanced_chunks(
+        num_chunks((clicks + sessions) * kWorkPerClick), sessions, cumulative,
+        [&](int64_t, int64_t begin, int64_t end) {
+          GraphBuilder builder(items, padded_length, out);
+          for (int64_t b = begin; b < end; ++b) {
+            builder.build(b, clean[b], clean[b + 1]);
+          }
+        });
 
-  const Tensor items_in = as_contiguous(items);
-  const Tensor offsets_in = as_contiguous(offsets);
-  const auto allocate = [&](std::initializer_list<int64_t> shape) {
-    return torch::stable::empty({shape.begin(), shape.size()}, ScalarType::Long);
-  };
-  Tensor node_items = allocate({slots}), node_clicks = allocate({slots});
-  Tensor neighbour_start = allocate({2, slots}), neighbour_count = allocate({2, slots});
-  Tensor neighbours = allocate({2, clicks}), click_nodes = allocate({clicks});
-  Tensor slot_offsets = allocate({sessions + 1}), num_nodes = allocate({sessions});
-  Tensor last_node = allocate({sessions}), padding = allocate({sessions});
-
-  int64_t* start = mutable_data<int64_t>(neighbour_start);
-  int64_t* count = mutable_data<int64_t>(neighbour_count);
-  int64_t* lists = mutable_data<int64_t>(neighbours);
-  const GraphArrays out{
-      mutable_data<int64_t>(node_items),
-      mutable_data<int64_t>(node_clicks),
-      start,
-      start + slots,
-      count,
-      count + slots,
-      lists,
-      lists + clicks,
-      mutable_data<int64_t>(click_nodes),
-      mutable_data<int64_t>(num_nodes),
-      mutable_data<int64_t>(last_node),
-      mutable_data<int64_t>(padding)};
-
-  const auto clean = clamped_offsets(data<int64_t>(offsets_in), sessions, clicks);
-  int64_t* first_slot = mutable_data<int64_t>(slot_offsets);
-  for (int64_t b = 0; b <= sessions; ++b) first_slot[b] = clean[static_cast<size_t>(b)] + (padded_length ? b : 0);
-
-  const int64_t* item_values = data<int64_t>(items_in);
-  constexpr int64_t kWorkPerClick = 32;
-  const auto cumulative = [&](int64_t b) { return clean[static_cast<size_t>(b)] + b; };
-  for_balanced_chunks(
-      num_chunks((clicks + sessions) * kWorkPerClick), sessions, cumulative, [&](int64_t, int64_t begin, int64_t end) {
-        GraphBuilder builder(item_values, padded_length, out);
-        for (int64_t b = begin; b < end; ++b) {
-          builder.build(b, clean[static_cast<size_t>(b)], clean[static_cast<size_t>(b) + 1]);
-        }
-      });
-
-  GraphBuilder unowned(item_values, padded_length, out);
-  unowned.clear_clicks(0, clean.front());
-  unowned.clear_clicks(clean.back(), clicks);
-  unowned.clear_slots(0, first_slot[0]);
-  unowned.clear_slots(first_slot[sessions], slots - first_slot[sessions]);
-  return {node_items,  node_clicks,  neighbour_start, neighbour_count, neighbours,
-          click_nodes, slot_offsets, num_nodes,       last_node,       padding};
-}
+    GraphBuilder unowned(items, padded_length, out);
+    unowned.clear_clicks(0, clean.front());
+    unowned.clear_clicks(clean.back(), clicks);
+    unowned.clear_slots(0, first_slot[0]);
+    unowned.clear_slots(first_slot[sessions], inputs.slots - first_slot[sessions]);
+  }
+};
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu
 
-TAGNN_FAST_REGISTER(CPU, library) { library.impl("session_graph", TORCH_BOX(&tagnn_fast::session_graph)); }
+TAGNN_FAST_REGISTER(CPU, library) {
+  library.impl("session_graph", TORCH_BOX(&tagnn_fast::session_graph<tagnn_fast::cpu::CpuSessionGraph>));
+}

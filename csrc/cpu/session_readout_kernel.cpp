@@ -5,7 +5,7 @@
 
 #include "math.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 inline bool is_padding(const ReadoutBatch& batch, int64_t session, int64_t slot) {
@@ -16,7 +16,7 @@ inline bool is_padding(const ReadoutBatch& batch, int64_t session, int64_t slot)
 template <class T>
 inline T multiplicity(const ReadoutBatch& batch, int64_t session, int64_t slot) {
   const int64_t count = is_padding(batch, session, slot) ? batch.padding[session] : batch.clicks[slot];
-  return static_cast<T>(count > 0 ? count : 0);
+  return count > 0 ? count : 0;
 }
 
 // Logits on entry, coefficients on return.
@@ -119,4 +119,4 @@ void backward(
 extern const SessionReadoutKernels TAGNN_FAST_THIS_TABLE(session_readout){
     {forward<float>, backward<float>}, {forward<double>, backward<double>}};
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -6,7 +6,7 @@
 #include "capability.h"
 #include "session_slots.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 // What both directions read. The session's first node is the padding node where padding[b] > 0.
 struct ReadoutBatch {
@@ -37,4 +37,4 @@ struct SessionReadoutKernels {
 
 TAGNN_FAST_DECLARE_KERNELS(SessionReadoutKernels, session_readout);
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

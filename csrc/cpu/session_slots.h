@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 // A session owns slots [begin, end); its nodes are [begin, nodes_end), the rest are empty. Where only nodes are kept,
 // one after the other, they are rows [row, row + nodes()).
@@ -11,4 +11,4 @@ struct SessionSlots {
   int64_t nodes() const { return nodes_end - begin; }
 };
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -7,16 +7,17 @@
 #include <algorithm>
 #include <vector>
 
-#include "../checks.h"
+#include "../session_graph.h"
+#include "backend.h"
 #include "session_slots.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 // Rows before the first and after the last session belong to nobody.
 struct SlotRanges {
   std::vector<SessionSlots> sessions;
   int64_t slots;
-  int64_t size() const { return static_cast<int64_t>(sessions.size()); }
+  int64_t size() const { return sessions.size(); }
   int64_t first() const { return sessions.empty() ? slots : sessions.front().begin; }
   int64_t last() const { return sessions.empty() ? slots : sessions.back().end; }
   int64_t nodes() const { return sessions.empty() ? 0 : sessions.back().row + sessions.back().nodes(); }
@@ -24,34 +25,24 @@ struct SlotRanges {
 
 // Offsets that fall or leave [0, slots] are clamped so that ranges never overlap: writes stay disjoint and in bounds.
 inline std::vector<int64_t> clamped_offsets(const int64_t* offsets, int64_t sessions, int64_t slots) {
-  std::vector<int64_t> clean(static_cast<size_t>(sessions) + 1);
+  std::vector<int64_t> clean(sessions + 1);
   int64_t floor = 0;
   for (int64_t b = 0; b <= sessions; ++b) {
     floor = std::max(floor, std::min(offsets[b], slots));
-    clean[static_cast<size_t>(b)] = floor;
+    clean[b] = floor;
   }
   return clean;
 }
 
-inline int64_t check_graph(const Tensor& slot_offsets, const Tensor& num_nodes) {
-  check_tensor(num_nodes, "num_nodes", ScalarType::Long, {kAnySize});
-  const int64_t sessions = num_nodes.size(0);
-  check_tensor(slot_offsets, "slot_offsets", ScalarType::Long, {sessions + 1});
-  return sessions;
-}
-
-inline SlotRanges slot_ranges(const Tensor& slot_offsets, const Tensor& num_nodes, int64_t slots) {
-  const int64_t sessions = check_graph(slot_offsets, num_nodes);
-  const Tensor offsets_tensor = as_contiguous(slot_offsets);
-  const Tensor nodes_tensor = as_contiguous(num_nodes);
-  const auto offsets = clamped_offsets(offsets_tensor.const_data_ptr<int64_t>(), sessions, slots);
-  const int64_t* nodes = nodes_tensor.const_data_ptr<int64_t>();
-  SlotRanges ranges{std::vector<SessionSlots>(static_cast<size_t>(sessions)), slots};
+inline SlotRanges slot_ranges(const GraphSlots& graph) {
+  const auto offsets = clamped_offsets(data<int64_t>(graph.slot_offsets), graph.sessions, graph.slots);
+  const int64_t* nodes = data<int64_t>(graph.num_nodes);
+  SlotRanges ranges{std::vector<SessionSlots>(graph.sessions), graph.slots};
   int64_t row = 0;
-  for (int64_t b = 0; b < sessions; ++b) {
-    const int64_t begin = offsets[static_cast<size_t>(b)], end = offsets[static_cast<size_t>(b) + 1];
+  for (int64_t b = 0; b < graph.sessions; ++b) {
+    const int64_t begin = offsets[b], end = offsets[b + 1];
     const SessionSlots session{begin, begin + std::clamp<int64_t>(nodes[b], 0, end - begin), end, row};
-    ranges.sessions[static_cast<size_t>(b)] = session;
+    ranges.sessions[b] = session;
     row += session.nodes();
   }
   return ranges;
@@ -72,29 +63,27 @@ inline void for_balanced_chunks(int64_t chunks, int64_t size, const Cumulative& 
     return;
   }
   const int64_t first = cumulative(0), total = cumulative(size) - first;
-  std::vector<int64_t> cuts(static_cast<size_t>(chunks) + 1, size);
+  std::vector<int64_t> cuts(chunks + 1, size);
   cuts[0] = 0;
   for (int64_t chunk = 1; chunk < chunks; ++chunk) {
-    int64_t low = cuts[static_cast<size_t>(chunk) - 1], high = size;
+    int64_t low = cuts[chunk - 1], high = size;
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
       if ((cumulative(middle) - first) * chunks < total * chunk) low = middle + 1;
       else high = middle;
     }
-    cuts[static_cast<size_t>(chunk)] = low;
+    cuts[chunk] = low;
   }
   torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
-      body(chunk, cuts[static_cast<size_t>(chunk)], cuts[static_cast<size_t>(chunk) + 1]);
+      body(chunk, cuts[chunk], cuts[chunk + 1]);
     }
   });
 }
 
 template <class Body>
 inline void for_session_chunks(const SlotRanges& ranges, int64_t chunks, const Body& body) {
-  const auto cumulative = [&](int64_t b) {
-    return b < ranges.size() ? ranges.sessions[static_cast<size_t>(b)].begin : ranges.last();
-  };
+  const auto cumulative = [&](int64_t b) { return b < ranges.size() ? ranges.sessions[b].begin : ranges.last(); };
   for_balanced_chunks(chunks, ranges.size(), cumulative, body);
 }
 
@@ -105,4 +94,4 @@ inline void zero_unowned(T* rows, const SlotRanges& ranges, int64_t row_size) {
   std::fill(rows + ranges.last() * row_size, rows + ranges.slots * row_size, T(0));
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -5,7 +5,7 @@
 #include "target_attention_products.h"
 #include "vectors.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 // For few rows, a vector holds 16 bytes of units of several items, and sums stay apart by unit until the end: items
@@ -35,7 +35,7 @@ int64_t coefficients_size(int64_t rows, int64_t hidden) {
 
 // For each part, step and row: the row's units of the step, repeated to fill a vector.
 template <class T>
-void prepare_few(const AttentionBlock<T>& block, int64_t hidden, T* coefficients) {
+void prepare_few(const TargetBlock<T>& block, int64_t hidden, T* coefficients) {
   const int64_t at_once = few_at_once(block.rows);
   for (int64_t part = 0; part < block.rows; part += at_once) {
     for (int64_t step = 0; step < steps<T>(hidden); ++step) {
@@ -104,4 +104,4 @@ inline void multiply_few_rows(int64_t rows, const T* coefficients, const Item* i
 }
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

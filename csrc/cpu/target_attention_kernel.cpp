@@ -3,14 +3,13 @@
 
 #include "target_attention_kernel.h"
 
+#include "../constants.h"
 #include "target_attention_few_rows.h"
 #include "target_attention_products.h"
 #include "vectors.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
-
-constexpr double kLog2E = 1.4426950408889634;
 
 // Terms below change nothing in sums that hold a 1; as zeros they and their products are never denormal.
 template <class T>
@@ -51,7 +50,7 @@ struct EntrySums {
 
 // Calls visit(session, entries, multiplicities, values, logits); the last two point into the products.
 template <class T, class Visit>
-inline void for_sessions(const AttentionBlock<T>& block, T* products, const Visit& visit) {
+inline void for_sessions(const TargetBlock<T>& block, T* products, const Visit& visit) {
   const T* multiplicities = block.multiplicities;
   for (int64_t b = 0; b < block.sessions; ++b) {
     const int64_t row = block.first_row[b], entries = (block.first_row[b + 1] - row) / 2;
@@ -62,7 +61,7 @@ inline void for_sessions(const AttentionBlock<T>& block, T* products, const Visi
 
 // Scores of the products.
 template <class T>
-inline void attend(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+inline void attend(const TargetBlock<T>& block, const TargetTile<T>& tile) {
   for_sessions(
       block, tile.products, [&](int64_t b, int64_t entries, const T* multiplicities, const T* values, T* logits) {
         T* scores = tile.scores + b * kTileItems;
@@ -78,13 +77,13 @@ inline void attend(const AttentionBlock<T>& block, const AttentionTile<T>& tile)
 }
 
 template <class T>
-void score(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+void score(const TargetBlock<T>& block, const TargetTile<T>& tile) {
   multiply_rows_by_items(block, tile);
   attend(block, tile);
 }
 
 template <class T, class Item>
-void score_few(const AttentionBlock<T>& block, const AttentionTile<T>& tile, const T* coefficients, const Item* items) {
+void score_few(const TargetBlock<T>& block, const TargetTile<T>& tile, const T* coefficients, const Item* items) {
   const int64_t at_once = few_at_once(block.rows), size = steps<T>(tile.hidden) * kLanes<T>;
   for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
     for (int64_t row = 0; row < block.rows; row += at_once) {
@@ -98,12 +97,12 @@ void score_few(const AttentionBlock<T>& block, const AttentionTile<T>& tile, con
 
 // Vectors that cover the tile end beyond its items.
 template <class T>
-inline void fill_tail(const AttentionTile<T>& tile, T* scores, T value) {
+inline void fill_tail(const TargetTile<T>& tile, T* scores, T value) {
   for (int64_t item = tile.items; item % kLanes<T> != 0; ++item) scores[item] = value;
 }
 
 template <class T>
-void log_sum_exp(const AttentionTile<T>& tile, int64_t sessions, T* maxima, T* sums) {
+void log_sum_exp(const TargetTile<T>& tile, int64_t sessions, T* maxima, T* sums) {
   for (int64_t b = 0; b < sessions; ++b) {
     T* scores = tile.scores + b * kTileItems;
     fill_tail(tile, scores, -static_cast<T>(__builtin_inf()));
@@ -120,7 +119,7 @@ void log_sum_exp(const AttentionTile<T>& tile, int64_t sessions, T* maxima, T* s
 }
 
 template <class T>
-void exceeds(const AttentionTile<T>& tile, int64_t sessions, const T* thresholds, bool* result) {
+void exceeds(const TargetTile<T>& tile, int64_t sessions, const T* thresholds, bool* result) {
   for (int64_t b = 0; b < sessions; ++b) {
     T* scores = tile.scores + b * kTileItems;
     fill_tail(tile, scores, -static_cast<T>(__builtin_inf()));
@@ -134,7 +133,7 @@ void exceeds(const AttentionTile<T>& tile, int64_t sessions, const T* thresholds
 
 // Gradients of the scores of one session, in place of the scores.
 template <class T>
-inline void cross_entropy_gradient(const AttentionTile<T>& tile, const CrossEntropyPart<T>& loss, int64_t b) {
+inline void cross_entropy_gradient(const TargetTile<T>& tile, const CrossEntropyPart<T>& loss, int64_t b) {
   T* scores = tile.scores + b * kTileItems;
   const T scale = kLog2E, largest = loss.normalizer[2 * b], shift = -loss.normalizer[2 * b + 1] * scale;
   for (int64_t item = 0; item < tile.items; item += kLanes<T>) {
@@ -146,8 +145,7 @@ inline void cross_entropy_gradient(const AttentionTile<T>& tile, const CrossEntr
 }
 
 template <class T>
-void backward(
-    const AttentionBlock<T>& block, const AttentionTile<T>& tile, const CrossEntropyPart<T>& loss, T* grad_rows) {
+void backward(const TargetBlock<T>& block, const TargetTile<T>& tile, const CrossEntropyPart<T>& loss, T* grad_rows) {
   multiply_rows_by_items(block, tile);
   for_sessions(block, tile.products, [&](int64_t b, int64_t entries, const T* multiplicities, T* values, T* logits) {
     T* scores = tile.scores + b * kTileItems;
@@ -209,7 +207,7 @@ inline void fetch_ahead(const Item* const* vectors, int64_t begin, int64_t end, 
 }
 
 template <class T, class Item>
-void pack(const Item* const* vectors, const AttentionTile<T>& tile) {
+void pack(const Item* const* vectors, const TargetTile<T>& tile) {
   constexpr int kSize = kLanes<T>;
   const int64_t hidden = tile.hidden, width = padded_hidden<T>(hidden);
   for (int64_t item = 0; item < kTileItems; item += kSize) {
@@ -246,7 +244,7 @@ void pack(const Item* const* vectors, const AttentionTile<T>& tile) {
 }
 
 template <class T>
-void unpack(const AttentionTile<T>& tile, T* const* grads) {
+void unpack(const TargetTile<T>& tile, T* const* grads) {
   constexpr int kSize = kLanes<T>;
   for (int64_t item = 0; item < tile.items; item += kSize) {
     const T* from = tile.grad_transposed + item / kPanelItems<T> * kPanelItems<T> * tile.hidden + item % kPanelItems<T>;
@@ -282,4 +280,4 @@ extern const TargetAttentionKernels TAGNN_FAST_THIS_TABLE(target_attention){
      score_few<double, double>, score_few<double, uint16_t>, log_sum_exp<double>, exceeds<double>, backward<double>,
      unpack<double>, kRows, kLanes<double>}};
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -14,14 +14,14 @@
 
 #include "capability.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 constexpr int64_t kTileItems = 96;
 constexpr int64_t kFewRows = 14;
 
 // Consecutive sessions whose rows are processed together.
 template <class T>
-struct AttentionBlock {
+struct TargetBlock {
   int64_t sessions, rows;
   const int64_t* first_row;  // of each session, and the end; counted from the block's first
   const T* multiplicities;   // of all entries
@@ -31,7 +31,7 @@ struct AttentionBlock {
 
 // What one thread works with on one tile.
 template <class T>
-struct AttentionTile {
+struct TargetTile {
   int64_t first, items;  // which of the catalogue; at most kTileItems
   int64_t hidden;
   T* transposed;       // panels of the tile's item vectors, unit after unit
@@ -52,27 +52,26 @@ struct CrossEntropyPart {
 template <class T>
 struct TargetAttentionLoops {
   // Reads kTileItems item vectors, from wherever they lie; `padded` as well where it is not null.
-  void (*pack)(const T* const* vectors, const AttentionTile<T>& tile);
-  void (*pack_bfloat16)(const uint16_t* const* vectors, const AttentionTile<T>& tile);
+  void (*pack)(const T* const* vectors, const TargetTile<T>& tile);
+  void (*pack_bfloat16)(const uint16_t* const* vectors, const TargetTile<T>& tile);
   // Fills tile.scores.
-  void (*score)(const AttentionBlock<T>& block, const AttentionTile<T>& tile);
+  void (*score)(const TargetBlock<T>& block, const TargetTile<T>& tile);
   // The same for few rows, which are not worth packing items for: items are read where they lie, one after the other.
   // For 1 to kFewRows rows, and hidden units of 16 bytes or more.
   int64_t (*coefficients_size)(int64_t rows, int64_t hidden);
-  void (*prepare_few)(const AttentionBlock<T>& block, int64_t hidden, T* coefficients);
-  void (*score_few)(
-      const AttentionBlock<T>& block, const AttentionTile<T>& tile, const T* coefficients, const T* items);
+  void (*prepare_few)(const TargetBlock<T>& block, int64_t hidden, T* coefficients);
+  void (*score_few)(const TargetBlock<T>& block, const TargetTile<T>& tile, const T* coefficients, const T* items);
   void (*score_few_bfloat16)(
-      const AttentionBlock<T>& block, const AttentionTile<T>& tile, const T* coefficients, const uint16_t* items);
+      const TargetBlock<T>& block, const TargetTile<T>& tile, const T* coefficients, const uint16_t* items);
   // After either. Updates lane-wise maxima and sums of exp(score - maximum), (sessions, lanes) each.
-  void (*log_sum_exp)(const AttentionTile<T>& tile, int64_t sessions, T* maxima, T* sums);
+  void (*log_sum_exp)(const TargetTile<T>& tile, int64_t sessions, T* maxima, T* sums);
   // After either. Whether each session has a score that is above its threshold or not a number.
-  void (*exceeds)(const AttentionTile<T>& tile, int64_t sessions, const T* thresholds, bool* result);
+  void (*exceeds)(const TargetTile<T>& tile, int64_t sessions, const T* thresholds, bool* result);
   // Adds to grad_rows (rows, padded hidden) and to tile.grad_transposed.
   void (*backward)(
-      const AttentionBlock<T>& block, const AttentionTile<T>& tile, const CrossEntropyPart<T>& loss, T* grad_rows);
+      const TargetBlock<T>& block, const TargetTile<T>& tile, const CrossEntropyPart<T>& loss, T* grad_rows);
   // Writes the gradients of the tile's item vectors.
-  void (*unpack)(const AttentionTile<T>& tile, T* const* grads);
+  void (*unpack)(const TargetTile<T>& tile, T* const* grads);
   int64_t panel_rows, lanes;
 };
 
@@ -83,4 +82,4 @@ struct TargetAttentionKernels {
 
 TAGNN_FAST_DECLARE_KERNELS(TargetAttentionKernels, target_attention);
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

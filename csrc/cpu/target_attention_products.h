@@ -4,7 +4,7 @@
 #include "target_attention_kernel.h"
 #include "vectors.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 // The register block: kRows rows by kWidth vectors.
@@ -61,13 +61,13 @@ int64_t padded_hidden(int64_t hidden) {
 
 // Items' values in a cache line.
 template <class Item>
-constexpr int kLine = 64 / static_cast<int>(sizeof(Item));
+constexpr int kLine = 64 / sizeof(Item);
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // products (rows, kTileItems) = rows · item vectors.
 template <class T>
-void multiply_rows_by_items(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+void multiply_rows_by_items(const TargetBlock<T>& block, const TargetTile<T>& tile) {
   for (int64_t item = 0; item < tile.items; item += kPanelItems<T>) {
     const T* items = tile.transposed + item * tile.hidden;
     for (int64_t row = 0; row < block.rows; row += kRows) {
@@ -81,7 +81,7 @@ void multiply_rows_by_items(const AttentionBlock<T>& block, const AttentionTile<
 
 // grad_transposed += gradients of products, transposed, · rows.
 template <class T>
-void add_item_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& tile) {
+void add_item_gradients(const TargetBlock<T>& block, const TargetTile<T>& tile) {
   for (int64_t item = 0; item < tile.items; item += kPanelItems<T>) {
     T* grad = tile.grad_transposed + item * tile.hidden;
     for (int64_t unit = 0; unit < tile.hidden; unit += kRows) {
@@ -94,7 +94,7 @@ void add_item_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& 
 
 // grad_rows += gradients of products · item vectors, for V vectors of units.
 template <class T, int V>
-void add_row_gradients_of_units(const AttentionBlock<T>& block, const AttentionTile<T>& tile, T* grad_rows) {
+void add_row_gradients_of_units(const TargetBlock<T>& block, const TargetTile<T>& tile, T* grad_rows) {
   const int64_t width = padded_hidden<T>(tile.hidden);
   for (int64_t row = 0; row < block.rows; row += kRows) {
     multiply_rows<T, V, kTileItems>(
@@ -104,9 +104,9 @@ void add_row_gradients_of_units(const AttentionBlock<T>& block, const AttentionT
 }
 
 template <class T>
-void add_row_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& tile, T* grad_rows) {
+void add_row_gradients(const TargetBlock<T>& block, const TargetTile<T>& tile, T* grad_rows) {
   int64_t vectors = padded_hidden<T>(tile.hidden) / kLanes<T>;
-  AttentionTile<T> part = tile;
+  TargetTile<T> part = tile;
   while (vectors > 0) {
     // No single vector is left over: products of one are bound by loads.
     const int64_t width = vectors == 4 ? 2 : smaller(kWidth, vectors);
@@ -120,4 +120,4 @@ void add_row_gradients(const AttentionBlock<T>& block, const AttentionTile<T>& t
 }
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 namespace {
 
 #if defined(__AVX512F__)
@@ -47,7 +47,7 @@ using Vector = typename VectorTypes<T>::Type;
 template <class T>
 using Bits = typename VectorTypes<T>::Bits;
 template <class T>
-constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+constexpr int kLanes = kVectorBytes / sizeof(T);
 
 template <class T>
 inline Vector<T> load(const T* from) {
@@ -67,7 +67,7 @@ inline T from_bfloat16(uint16_t upper_half) {
   const uint32_t bits = static_cast<uint32_t>(upper_half) << 16;
   float value;
   std::memcpy(&value, &bits, sizeof value);
-  return static_cast<T>(value);
+  return value;
 }
 // b where either is NaN.
 template <class T>
@@ -154,7 +154,7 @@ constexpr TransposeSteps<T> kTransposeSteps{};
 
 // 16 bytes: what every instruction set's vectors are made of.
 template <class T>
-constexpr int kGroup = 16 / static_cast<int>(sizeof(T));
+constexpr int kGroup = 16 / sizeof(T);
 template <class T>
 struct GroupTypes;
 template <>
@@ -219,4 +219,4 @@ inline void transpose_square(Vector<T> (&square)[kLanes<T>]) {
 }
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "../checks.h"
+#include "../constants.h"
 #include "../registration.h"
 
 #if defined(TAGNN_FAST_EMULATED)
@@ -18,7 +19,7 @@
 #define TAGNN_FAST_CUDA_LIBRARY(library) TAGNN_FAST_REGISTER(CUDA, library)
 #endif
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 
 constexpr int kWarpLanes = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
@@ -46,19 +47,26 @@ inline void check_cuda(cudaError_t status, const char* what) {
 }
 #endif
 
+// What the ops' headers, ../<op>.h, ask of a backend.
+struct CudaOp {
+#if defined(TAGNN_FAST_EMULATED)
+  static constexpr Backend kBackend{false, true};
+#else
+  static constexpr Backend kBackend{true, true};
+#endif
+  using Guard = OnDevice;
+};
+
 // Runs a kernel on PyTorch's current stream. Nothing to do where the grid is empty.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared, Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #if defined(TAGNN_FAST_EMULATED)
-  emulation::Block::current().run(
-      grid, static_cast<unsigned>(threads), shared, [&] { kernel(Parameters(arguments)...); });
+  emulation::Block::current().run(grid, threads, shared, [&] { kernel(Parameters(arguments)...); });
 #else
   constexpr size_t kWithoutAsking = 48 << 10;
   if (shared > kWithoutAsking) {
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-        "shared memory");
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared memory");
   }
   void* stream = nullptr;
   STABLE_TORCH_ERROR_CODE_CHECK(
@@ -84,13 +92,22 @@ __device__ inline T* dynamic_shared() {
 #endif
 }
 
-inline unsigned blocks_for(int64_t work, int64_t per_block) {
-  return static_cast<unsigned>((work + per_block - 1) / per_block);
+// A block's static shared memory of one type, the same wherever a kernel asks for that type.
+template <class Memory>
+__device__ inline Memory& static_shared() {
+#if defined(TAGNN_FAST_EMULATED)
+  return emulation::Block::current().static_shared<Memory>();
+#else
+  __shared__ Memory memory;
+  return memory;
+#endif
 }
 
-__device__ inline int lane() { return static_cast<int>(threadIdx.x) % kWarpLanes; }
-__device__ inline int warp() { return static_cast<int>(threadIdx.x) / kWarpLanes; }
-__device__ inline int warps() { return static_cast<int>(blockDim.x) / kWarpLanes; }
+inline unsigned blocks_for(int64_t work, int64_t per_block) { return (work + per_block - 1) / per_block; }
+
+__device__ inline int lane() { return threadIdx.x % kWarpLanes; }
+__device__ inline int warp() { return threadIdx.x / kWarpLanes; }
+__device__ inline int warps() { return blockDim.x / kWarpLanes; }
 
 template <class T>
 __host__ __device__ inline T smaller(T a, T b) {
@@ -128,10 +145,10 @@ __device__ inline double logarithm(double x) { return log(x); }
 __device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
 __device__ inline double hyperbolic_tangent(double x) { return tanh(x); }
 // Softmax numerator for x = logit − largest logit: below float32's smallest normal number it is zero.
-__device__ inline float softmax_term(float x) { return x < -87.f ? 0.f : exponential(x); }
+__device__ inline float softmax_term(float x) { return x < kSmallestExponent ? 0.f : exponential(x); }
 __device__ inline double softmax_term(double x) { return exponential(x); }
 // Zero where the result would be below float32's smallest normal number.
-__device__ inline float sigmoid(float x) { return x < -87.f ? 0.f : 1.f / (1.f + exponential(-x)); }
+__device__ inline float sigmoid(float x) { return x < kSmallestExponent ? 0.f : 1.f / (1.f + exponential(-x)); }
 __device__ inline double sigmoid(double x) { return 1 / (1 + exponential(-x)); }
 
 // A session's nodes are slots [begin, nodes_end).
@@ -169,4 +186,4 @@ __device__ inline DeviceSession find_session(const SessionTable& table, int64_t 
   return {slots.begin, slots.begin + nodes};
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda

@@ -2,37 +2,27 @@
 // kernels write the rows of nodes alone, so that the others stay as they were made: zero.
 #pragma once
 
+#include "../session_graph.h"
 #include "device.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 
-// slot_offsets and num_nodes, checked, and kept alive while `table` points at them.
-struct Sessions {
-  Tensor slot_offsets, num_nodes;
-  SessionTable table;
+inline SessionTable session_table(const GraphSlots& graph) {
+  return {data<int64_t>(graph.slot_offsets), data<int64_t>(graph.num_nodes), graph.sessions, graph.slots};
+}
 
-  // Blocks (session, part): small batches, whose sessions may be long, are spread over the GPU in parts.
-  dim3 grid() const {
-    constexpr int64_t kEnoughBlocks = 1024, kMostParts = 32;
-    const int64_t parts = (kEnoughBlocks + table.sessions - 1) / larger(table.sessions, int64_t{1});
-    return {
-        static_cast<unsigned>(table.sessions), static_cast<unsigned>(larger(smaller(parts, kMostParts), int64_t{1}))};
-  }
-};
-
-inline Sessions check_sessions(const Tensor& slot_offsets_in, const Tensor& num_nodes_in, int64_t slots) {
-  check_tensor(num_nodes_in, "num_nodes", ScalarType::Long, {kAnySize});
-  const int64_t sessions = num_nodes_in.size(0);
-  check_tensor(slot_offsets_in, "slot_offsets", ScalarType::Long, {sessions + 1});
-  const Tensor slot_offsets = as_contiguous(slot_offsets_in), num_nodes = as_contiguous(num_nodes_in);
-  return {slot_offsets, num_nodes, {data<int64_t>(slot_offsets), data<int64_t>(num_nodes), sessions, slots}};
+// Blocks (session, part): small batches, whose sessions may be long, are spread over the GPU in parts.
+inline dim3 node_grid(const SessionTable& table) {
+  constexpr int64_t kEnoughBlocks = 1024, kMostParts = 32;
+  const int64_t parts = (kEnoughBlocks + table.sessions - 1) / larger(table.sessions, int64_t{1});
+  return {static_cast<unsigned>(table.sessions), static_cast<unsigned>(larger(smaller(parts, kMostParts), int64_t{1}))};
 }
 
 // Threads of a block that works along a row.
 inline int threads_for(int64_t columns) {
   constexpr int64_t kMostThreads = 256;
   const int64_t whole_warps = (columns + kWarpLanes - 1) / kWarpLanes * kWarpLanes;
-  return static_cast<int>(larger(smaller(whole_warps, kMostThreads), int64_t{kWarpLanes}));
+  return larger(smaller(whole_warps, kMostThreads), int64_t{kWarpLanes});
 }
 
 // Calls visit(session, slot) for the nodes of this block's part of its session, by the whole block for each.
@@ -65,15 +55,20 @@ __global__ void add_node_rows(SessionTable table, int64_t columns, const T* term
   });
 }
 
+// Rows of nodes, into rows that are zero.
+template <class T>
+void copy_nodes(const SessionTable& table, const Tensor& from, Tensor& to) {
+  const int64_t columns = from.size(1);
+  launch(
+      copy_node_rows<T>, node_grid(table), threads_for(columns), 0, table, columns, data<T>(from), mutable_data<T>(to));
+}
+
 // rows (slots, columns) of nodes, zeros everywhere else, whatever the input holds there.
 template <class T>
-Tensor node_rows(const Sessions& sessions, const Tensor& from) {
-  const int64_t columns = from.size(1);
-  Tensor rows = torch::stable::new_zeros(from, {from.size(0), columns});
-  launch(
-      copy_node_rows<T>, sessions.grid(), threads_for(columns), 0, sessions.table, columns, data<T>(from),
-      mutable_data<T>(rows));
+Tensor node_rows(const SessionTable& table, const Tensor& from) {
+  Tensor rows = torch::stable::new_zeros(from, {from.size(0), from.size(1)});
+  copy_nodes<T>(table, from, rows);
   return rows;
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda

@@ -1,13 +1,11 @@
 // Cuts a batch of training examples out of whole sessions in three steps: a thread per example finds its prefix, one
 // block adds up lengths, a warp per example copies. The host is never asked: it gives the size.
 
-#include <optional>
-#include <tuple>
+#include "../prefix_batch.h"
 
-#include "../prefixes.h"
 #include "device.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 namespace {
 
 constexpr int kThreads = 256;
@@ -39,7 +37,10 @@ __device__ inline int64_t warp_scan(int64_t value) {
 
 // Offsets of the batch, none above `capacity`. One block goes over all examples.
 __global__ void add_lengths(Prefixes prefixes, int64_t capacity, int64_t* batch_offsets) {
-  __shared__ int64_t warp_totals[kScanThreads / kWarpLanes];
+  struct Totals {
+    int64_t of_warps[kScanThreads / kWarpLanes];
+  };
+  auto& warp_totals = static_shared<Totals>().of_warps;
   if (threadIdx.x == 0) batch_offsets[0] = 0;
   int64_t before = 0;
   for (int64_t first = 0; first < prefixes.count; first += kScanThreads) {
@@ -65,44 +66,31 @@ __global__ void copy_clicks(const int32_t* clicks, Prefixes prefixes, const int6
   for (int64_t j = lane(); j < length; j += kWarpLanes) items[first + j] = clicks[prefixes.begin[i] + j];
 }
 
-std::tuple<Tensor, Tensor, Tensor> prefix_batch(
-    const Tensor& clicks, const Tensor& offsets, const Tensor& first_example, const Tensor& examples,
-    std::optional<int64_t> capacity) {
-  const OnDevice device(clicks);
-  check_prefix_batch(clicks, offsets, first_example, examples, capacity);
-  const int64_t sessions = offsets.size(0) - 1;
-#if !defined(TAGNN_FAST_EMULATED)
-  check_value(
-      capacity.has_value(), "capacity", "a number of clicks on a GPU, where a size may not depend on values", "None");
-#endif
-  const Tensor clicks_in = as_contiguous(clicks), offsets_in = as_contiguous(offsets);
-  const Tensor first_in = as_contiguous(first_example), examples_in = as_contiguous(examples);
-  const int64_t count = examples.size(0);
-
-  Tensor batch_offsets = torch::stable::new_empty(examples_in, {count + 1});
-  Tensor targets = torch::stable::new_empty(examples_in, {count});
-  Tensor scratch = torch::stable::new_empty(examples_in, {2, count});
-  int64_t* bounds = mutable_data<int64_t>(batch_offsets);
-  const WholeSessions whole{
-      data<int32_t>(clicks_in), data<int64_t>(offsets_in), data<int64_t>(first_in), sessions, clicks.size(0)};
-  const Prefixes prefixes{mutable_data<int64_t>(scratch), mutable_data<int64_t>(scratch) + count, count};
-  launch(
-      find_prefixes, blocks_for(count, kThreads), kThreads, 0, data<int64_t>(examples_in), whole, prefixes,
-      mutable_data<int64_t>(targets));
-  launch(add_lengths, 1, kScanThreads, 0, prefixes, capacity.value_or(std::numeric_limits<int64_t>::max()), bounds);
+struct CudaPrefixBatch : CudaOp {
+  static void compute(const PrefixBatchInputs& inputs, PrefixBatchOutputs& outputs) {
+    const WholeSessions whole(inputs);
+    const int64_t count = inputs.count;
+    Tensor scratch = torch::stable::new_empty(inputs.examples, {2, count});
+    int64_t* bounds = mutable_data<int64_t>(outputs.batch_offsets);
+    const Prefixes prefixes{mutable_data<int64_t>(scratch), mutable_data<int64_t>(scratch) + count, count};
+    launch(
+        find_prefixes, blocks_for(count, kThreads), kThreads, 0, data<int64_t>(inputs.examples), whole, prefixes,
+        mutable_data<int64_t>(outputs.targets));
+    launch(add_lengths, 1, kScanThreads, 0, prefixes, inputs.most_clicks(), bounds);
 #if defined(TAGNN_FAST_EMULATED)
-  const int64_t size = capacity.value_or(bounds[count]);  // in place of the CPU's kernel, which needs no capacity
+    outputs.allocate_items(kBackend, inputs, bounds[count]);  // as the CPU's kernel, which needs no capacity
 #else
-  const int64_t size = *capacity;
+    outputs.allocate_items(kBackend, inputs, *inputs.capacity);
 #endif
-  Tensor items = torch::stable::new_zeros(examples_in, {size});
-  launch(
-      copy_clicks, blocks_for(count, kThreads / kWarpLanes), kThreads, 0, whole.clicks, prefixes, bounds,
-      mutable_data<int64_t>(items));
-  return {items, batch_offsets, targets};
-}
+    launch(
+        copy_clicks, blocks_for(count, kThreads / kWarpLanes), kThreads, 0, whole.clicks, prefixes, bounds,
+        mutable_data<int64_t>(outputs.items));
+  }
+};
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda
 
-TAGNN_FAST_CUDA_LIBRARY(library) { library.impl("prefix_batch", TORCH_BOX(&tagnn_fast::prefix_batch)); }
+TAGNN_FAST_CUDA_LIBRARY(library) {
+  library.impl("prefix_batch", TORCH_BOX(&tagnn_fast::prefix_batch<tagnn_fast::cuda::CudaPrefixBatch>));
+}

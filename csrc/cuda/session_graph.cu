@@ -2,25 +2,17 @@
 // O(clicks squared) comparisons in a session, which at a handful of clicks is less than any sort, and right at any
 // number.
 
-#include <optional>
-#include <tuple>
+#include "../session_graph.h"
 
-#include "../session_graph_checks.h"
 #include "device.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 namespace {
 
 constexpr int kSessionsPerBlock = 4;
 
-// Where a batch's graph is written; see tagnn_fast/ops/session_graph.py for the meaning of each array.
-struct GraphArrays {
-  int64_t *node_items, *clicks;
-  int64_t *in_start, *out_start, *in_count, *out_count;
-  int64_t *in_neighbours, *out_neighbours;
-  int64_t *click_nodes, *slot_offsets, *num_nodes, *last_node, *padding;
-  int64_t *destinations,
-      *edges;  // of the click's transition to the next: its end, and whether it is the first of its kind
+struct DeviceGraphArrays : SessionGraphArrays {
+  int64_t *destinations, *edges;  // of a click's transition to the next: its end, whether it is the first of its kind
 };
 
 struct Edge {
@@ -33,7 +25,7 @@ __device__ inline bool before(int64_t major, int64_t minor, int64_t other_major,
 
 // Each real click's node: number of the distinct items before its own, by first click or by item.
 __device__ void number_nodes(
-    const int64_t* items, int64_t begin, int64_t end, bool by_item, int64_t first_slot, const GraphArrays& out) {
+    const int64_t* items, int64_t begin, int64_t end, bool by_item, int64_t first_slot, const DeviceGraphArrays& out) {
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
     int64_t first = begin;
     while (items[first] != items[t]) ++first;
@@ -58,7 +50,7 @@ __device__ void number_nodes(
 }
 
 // The transitions from each click to the next real one, repeated ones marked.
-__device__ void find_edges(int64_t begin, int64_t end, const GraphArrays& out) {
+__device__ void find_edges(int64_t begin, int64_t end, const DeviceGraphArrays& out) {
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
     int64_t next = t + 1;
     while (next < end && out.click_nodes[next] < 0) ++next;
@@ -75,7 +67,8 @@ __device__ void find_edges(int64_t begin, int64_t end, const GraphArrays& out) {
   __syncwarp();
 }
 
-__device__ void write_lists(int64_t begin, int64_t end, int64_t first_slot, int64_t end_slot, const GraphArrays& out) {
+__device__ void write_lists(
+    int64_t begin, int64_t end, int64_t first_slot, int64_t end_slot, const DeviceGraphArrays& out) {
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
     if (!out.edges[t]) continue;
     const Edge edge{out.click_nodes[t], out.destinations[t]};
@@ -110,7 +103,7 @@ __device__ void write_lists(int64_t begin, int64_t end, int64_t first_slot, int6
 // padded_length is negative for "clean".
 __global__ void build_graphs(
     const int64_t* items, const int64_t* offsets, int64_t sessions, int64_t clicks, int64_t padded_length,
-    GraphArrays out) {
+    DeviceGraphArrays out) {
   const int64_t session = static_cast<int64_t>(blockIdx.x) * kSessionsPerBlock + warp();
   if (session >= sessions) return;
   const bool original = padded_length >= 0;
@@ -148,54 +141,22 @@ __global__ void clamp_offset(const int64_t* offsets, int64_t clicks, int64_t* sl
   if (lane() == 0) slot_offsets[0] = offset;
 }
 
-using Graph = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-Graph session_graph(const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length) {
-  const OnDevice device(items);
-  const GraphSizes sizes = check_session_graph(items, offsets, padded_length);
-  const int64_t clicks = sizes.clicks, sessions = sizes.sessions, slots = sizes.slots;
-
-  const Tensor items_in = as_contiguous(items), offsets_in = as_contiguous(offsets);
-  // What belongs to no session stays as it is made here.
-  const auto zeros = [&](std::initializer_list<int64_t> shape) {
-    return torch::stable::new_zeros(items_in, {shape.begin(), shape.size()});
-  };
-  Tensor node_items = zeros({slots}), node_clicks = zeros({slots});
-  Tensor neighbour_start = zeros({2, slots}), neighbour_count = zeros({2, slots}), neighbours = zeros({2, clicks});
-  Tensor click_nodes = torch::stable::fill_(torch::stable::new_empty(items_in, {clicks}), -1);
-  Tensor slot_offsets = zeros({sessions + 1}), num_nodes = zeros({sessions});
-  Tensor last_node = zeros({sessions}), padding = zeros({sessions});
-  Tensor scratch = torch::stable::new_empty(items_in, {2, clicks});
-
-  int64_t* start = mutable_data<int64_t>(neighbour_start);
-  int64_t* count = mutable_data<int64_t>(neighbour_count);
-  int64_t* lists = mutable_data<int64_t>(neighbours);
-  int64_t* spare = mutable_data<int64_t>(scratch);
-  const GraphArrays out{
-      mutable_data<int64_t>(node_items),
-      mutable_data<int64_t>(node_clicks),
-      start,
-      start + slots,
-      count,
-      count + slots,
-      lists,
-      lists + clicks,
-      mutable_data<int64_t>(click_nodes),
-      mutable_data<int64_t>(slot_offsets),
-      mutable_data<int64_t>(num_nodes),
-      mutable_data<int64_t>(last_node),
-      mutable_data<int64_t>(padding),
-      spare,
-      spare + clicks};
-  if (sessions == 0) launch(clamp_offset, 1, kWarpLanes, 0, data<int64_t>(offsets_in), clicks, out.slot_offsets);
-  launch(
-      build_graphs, blocks_for(sessions, kSessionsPerBlock), kSessionsPerBlock * kWarpLanes, 0, data<int64_t>(items_in),
-      data<int64_t>(offsets_in), sessions, clicks, padded_length.value_or(-1), out);
-  return {node_items,  node_clicks,  neighbour_start, neighbour_count, neighbours,
-          click_nodes, slot_offsets, num_nodes,       last_node,       padding};
-}
+struct CudaSessionGraph : CudaOp {
+  static void compute(const SessionGraphInputs& inputs, const SessionGraphArrays& arrays) {
+    Tensor scratch = torch::stable::new_empty(inputs.items, {2, inputs.clicks});
+    int64_t* spare = mutable_data<int64_t>(scratch);
+    const DeviceGraphArrays out{arrays, spare, spare + inputs.clicks};
+    const int64_t *items = data<int64_t>(inputs.items), *offsets = data<int64_t>(inputs.offsets);
+    if (inputs.sessions == 0) launch(clamp_offset, 1, kWarpLanes, 0, offsets, inputs.clicks, out.slot_offsets);
+    launch(
+        build_graphs, blocks_for(inputs.sessions, kSessionsPerBlock), kSessionsPerBlock * kWarpLanes, 0, items, offsets,
+        inputs.sessions, inputs.clicks, inputs.padded_length.value_or(-1), out);
+  }
+};
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda
 
-TAGNN_FAST_CUDA_LIBRARY(library) { library.impl("session_graph", TORCH_BOX(&tagnn_fast::session_graph)); }
+TAGNN_FAST_CUDA_LIBRARY(library) {
+  library.impl("session_graph", TORCH_BOX(&tagnn_fast::session_graph<tagnn_fast::cuda::CudaSessionGraph>));
+}

@@ -1,19 +1,17 @@
 // Two products by PyTorch's library, the rest in two kernels each way: one with a warp per node, for its logit or its
 // gradient; one with a block per session and 32 columns, whose warps share out nodes and add up at the end.
 
-#include <tuple>
+#include "../session_readout.h"
 
-#include "../matmul.h"
-#include "../session_readout_checks.h"
 #include "nodes.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 namespace {
 
 constexpr int kWarps = 4;
 
 // The session's first node is the padding node where padding[b] > 0.
-struct ReadoutBatch {
+struct DeviceReadoutBatch {
   SessionTable sessions;
   const int64_t *clicks, *padding, *last_node;
   int64_t hidden;
@@ -21,26 +19,29 @@ struct ReadoutBatch {
 };
 
 // A node of the session with the state of its last click, or a negative value.
-__device__ inline int64_t last_slot(const ReadoutBatch& batch, const DeviceSession& session) {
+__device__ inline int64_t last_slot(const DeviceReadoutBatch& batch, const DeviceSession& session) {
   const int64_t slot = batch.last_node[blockIdx.x];
   return slot >= session.begin && slot < session.nodes_end ? slot : -1;
 }
 
-__device__ inline bool is_padding(const ReadoutBatch& batch, const DeviceSession& session, int64_t slot) {
+__device__ inline bool is_padding(const DeviceReadoutBatch& batch, const DeviceSession& session, int64_t slot) {
   return batch.padding[blockIdx.x] > 0 && slot == session.begin;
 }
 
 // How many positions share a node's logit.
 template <class T>
-__device__ inline T multiplicity(const ReadoutBatch& batch, const DeviceSession& session, int64_t slot) {
+__device__ inline T multiplicity(const DeviceReadoutBatch& batch, const DeviceSession& session, int64_t slot) {
   const int64_t count = is_padding(batch, session, slot) ? batch.padding[blockIdx.x] : batch.clicks[slot];
-  return static_cast<T>(larger(count, int64_t{0}));
+  return larger(count, int64_t{0});
 }
 
 // Sum over the block's warps, lane by lane; for the first warp.
 template <class T>
 __device__ inline T sum_over_warps(T value) {
-  __shared__ T values[kWarps][kWarpLanes];
+  struct OfLanes {
+    T values[kWarps][kWarpLanes];
+  };
+  auto& values = static_shared<OfLanes>().values;
   values[warp()][lane()] = value;
   __syncthreads();
   T sum = 0;
@@ -50,14 +51,14 @@ __device__ inline T sum_over_warps(T value) {
 }
 
 // By sessions and 32 columns.
-dim3 column_grid(const ReadoutBatch& batch) {
+dim3 column_grid(const DeviceReadoutBatch& batch) {
   return {static_cast<unsigned>(batch.sessions.sessions), larger(blocks_for(batch.hidden, kWarpLanes), 1u)};
 }
 
 __device__ inline int64_t own_column() { return static_cast<int64_t>(blockIdx.y) * kWarpLanes + lane(); }
 
 template <class T>
-__global__ void copy_last_click(ReadoutBatch batch, const T* nodes, T* last_click) {
+__global__ void copy_last_click(DeviceReadoutBatch batch, const T* nodes, T* last_click) {
   const int64_t slot = last_slot(batch, find_session(batch.sessions, blockIdx.x)), hidden = batch.hidden;
   for (int64_t c = threadIdx.x; c < hidden; c += blockDim.x) {
     last_click[blockIdx.x * hidden + c] = slot >= 0 ? nodes[slot * hidden + c] : T(0);
@@ -66,8 +67,8 @@ __global__ void copy_last_click(ReadoutBatch batch, const T* nodes, T* last_clic
 
 template <class T>
 __global__ void activate(
-    ReadoutBatch batch, const T* queries, const T* keys, const T* query_bias, const T* key_bias, const T* logit_weight,
-    T* activations, T* logits) {
+    DeviceReadoutBatch batch, const T* queries, const T* keys, const T* query_bias, const T* key_bias,
+    const T* logit_weight, T* activations, T* logits) {
   const int64_t hidden = batch.hidden;
   const T* query = queries + blockIdx.x * hidden;
   for_warp_nodes(batch.sessions, [&](const DeviceSession&, int64_t slot) {
@@ -83,13 +84,14 @@ __global__ void activate(
 }
 
 template <class T>
-struct Softmax {
+struct ClickSoftmax {
   T largest, sum;
 };
 
 // Over the session's positions; by a whole warp.
 template <class T>
-__device__ Softmax<T> softmax_over_clicks(const ReadoutBatch& batch, const DeviceSession& session, const T* logits) {
+__device__ ClickSoftmax<T> softmax_over_clicks(
+    const DeviceReadoutBatch& batch, const DeviceSession& session, const T* logits) {
   T largest = kBelowAll<T>, sum = 0;
   for (int64_t slot = session.begin + lane(); slot < session.nodes_end; slot += kWarpLanes) {
     if (multiplicity<T>(batch, session, slot) > 0) largest = larger(largest, logits[slot]);
@@ -105,10 +107,10 @@ __device__ Softmax<T> softmax_over_clicks(const ReadoutBatch& batch, const Devic
 // coefficients: weight of each node in the pooled vector, clicks included; of the padding node, its share of the
 // softmax.
 template <class T>
-__global__ void pool(ReadoutBatch batch, const T* nodes, const T* logits, T* coefficients, T* pooled) {
+__global__ void pool(DeviceReadoutBatch batch, const T* nodes, const T* logits, T* coefficients, T* pooled) {
   const int64_t hidden = batch.hidden, column = own_column();
   const DeviceSession session = find_session(batch.sessions, blockIdx.x);
-  const Softmax<T> softmax = batch.normalize ? softmax_over_clicks(batch, session, logits) : Softmax<T>{0, 0};
+  const ClickSoftmax<T> softmax = batch.normalize ? softmax_over_clicks(batch, session, logits) : ClickSoftmax<T>{0, 0};
   T sum = 0;
   for (int64_t slot = session.begin + warp(); slot < session.nodes_end; slot += kWarps) {
     const T count = multiplicity<T>(batch, session, slot);
@@ -123,7 +125,8 @@ __global__ void pool(ReadoutBatch batch, const T* nodes, const T* logits, T* coe
 }
 
 template <class T>
-__global__ void coefficients_backward(ReadoutBatch batch, const T* grad_pooled, const T* nodes, T* grad_coefficients) {
+__global__ void coefficients_backward(
+    DeviceReadoutBatch batch, const T* grad_pooled, const T* nodes, T* grad_coefficients) {
   const int64_t hidden = batch.hidden;
   for_warp_nodes(batch.sessions, [&](const DeviceSession& session, int64_t slot) {
     const T grad = warp_dot(grad_pooled + blockIdx.x * hidden, nodes + slot * hidden, hidden);
@@ -140,7 +143,8 @@ struct PoolGradients {
 // grad_nodes: through the pooled values alone. grad_queries, grad_logit_weights: a row per session.
 template <class T>
 __global__ void pool_backward(
-    ReadoutBatch batch, PoolGradients<T> in, T* grad_nodes, T* grad_keys, T* grad_queries, T* grad_logit_weights) {
+    DeviceReadoutBatch batch, PoolGradients<T> in, T* grad_nodes, T* grad_keys, T* grad_queries,
+    T* grad_logit_weights) {
   const int64_t hidden = batch.hidden, column = own_column();
   const DeviceSession session = find_session(batch.sessions, blockIdx.x);
   T mean = 0;
@@ -173,7 +177,8 @@ __global__ void pool_backward(
 // Adds what reaches the nodes through the keys, and the last click's through the query and on its own.
 template <class T>
 __global__ void add_through_products(
-    ReadoutBatch batch, const T* through_keys, const T* through_queries, const T* grad_last_click, T* grad_nodes) {
+    DeviceReadoutBatch batch, const T* through_keys, const T* through_queries, const T* grad_last_click,
+    T* grad_nodes) {
   const int64_t hidden = batch.hidden;
   for_block_nodes(batch.sessions, [&](const DeviceSession& session, int64_t slot) {
     const bool is_last = slot == last_slot(batch, session);
@@ -185,130 +190,64 @@ __global__ void add_through_products(
   });
 }
 
-// The graph arrays that both directions read, checked, and kept alive while `batch` points at them.
-struct ReadoutGraph {
-  Sessions sessions;
-  ReadoutTensors tensors;
-  ReadoutBatch batch;
+DeviceReadoutBatch batch_of(const ReadoutGraph& graph, int64_t hidden, bool normalize) {
+  return {
+      session_table(graph.slots),
+      data<int64_t>(graph.clicks),
+      data<int64_t>(graph.padding),
+      data<int64_t>(graph.last_node),
+      hidden,
+      normalize};
+}
 
-  ReadoutGraph(
-      const Tensor& nodes, const Tensor& clicks_in, const Tensor& slot_offsets, const Tensor& num_nodes,
-      const Tensor& last_node_in, const Tensor& padding_in, bool normalize)
-      : sessions(check_sessions(slot_offsets, num_nodes, nodes.size(0))),
-        tensors(nodes.size(0), sessions.table.sessions, clicks_in, last_node_in, padding_in) {
-    batch = {
-        sessions.table,
-        data<int64_t>(tensors.clicks),
-        data<int64_t>(tensors.padding),
-        data<int64_t>(tensors.last_node),
-        nodes.size(1),
-        normalize};
+struct CudaSessionReadout : CudaOp {
+  template <class T>
+  static void forward(const SessionReadoutInputs& inputs, SessionReadoutOutputs& outputs) {
+    constexpr int kThreads = kWarps * kWarpLanes;
+    const int64_t hidden = inputs.hidden;
+    const DeviceReadoutBatch batch = batch_of(inputs.graph, hidden, inputs.normalize);
+    Tensor logits = torch::stable::new_empty(inputs.nodes, {inputs.slots});
+    launch(
+        copy_last_click<T>, inputs.sessions, threads_for(hidden), 0, batch, data<T>(inputs.nodes),
+        mutable_data<T>(outputs.last_click));
+    const Tensor queries = product(outputs.last_click, transposed(inputs.query_weight));  // (sessions, hidden)
+    const Tensor keys = product(inputs.nodes, transposed(inputs.key_weight));             // (slots, hidden)
+    launch(
+        activate<T>, node_grid(batch.sessions), kThreads, 0, batch, data<T>(queries), data<T>(keys),
+        data<T>(inputs.query_bias), data<T>(inputs.key_bias), data<T>(inputs.logit_weight),
+        mutable_data<T>(outputs.activations), mutable_data<T>(logits));
+    launch(
+        pool<T>, column_grid(batch), kThreads, 0, batch, data<T>(inputs.nodes), data<T>(logits),
+        mutable_data<T>(outputs.coefficients), mutable_data<T>(outputs.pooled));
   }
 
-  unsigned count() const { return static_cast<unsigned>(sessions.table.sessions); }
+  template <class T>
+  static void backward(const SessionReadoutBackwardInputs& inputs, SessionReadoutGradients& grads) {
+    constexpr int kThreads = kWarps * kWarpLanes;
+    const int64_t hidden = inputs.hidden;
+    const DeviceReadoutBatch batch = batch_of(inputs.graph, hidden, inputs.normalize);
+    grads.logit_weights = torch::stable::new_empty(inputs.nodes, {inputs.sessions, hidden});
+    Tensor grad_coefficients = torch::stable::new_empty(inputs.nodes, {inputs.slots});
+    launch(
+        coefficients_backward<T>, node_grid(batch.sessions), kThreads, 0, batch, data<T>(inputs.grad_pooled),
+        data<T>(inputs.nodes), mutable_data<T>(grad_coefficients));
+    const PoolGradients<T> in{
+        data<T>(inputs.grad_pooled), data<T>(grad_coefficients), data<T>(inputs.activations),
+        data<T>(inputs.coefficients), data<T>(inputs.logit_weight)};
+    launch(
+        pool_backward<T>, column_grid(batch), kThreads, 0, batch, in, mutable_data<T>(grads.nodes),
+        mutable_data<T>(grads.keys), mutable_data<T>(grads.queries), mutable_data<T>(grads.logit_weights));
+    const Tensor through_keys = product(grads.keys, inputs.key_weight);          // (slots, hidden)
+    const Tensor through_queries = product(grads.queries, inputs.query_weight);  // (sessions, hidden)
+    launch(
+        add_through_products<T>, node_grid(batch.sessions), threads_for(hidden), 0, batch, data<T>(through_keys),
+        data<T>(through_queries), data<T>(inputs.grad_last_click), mutable_data<T>(grads.nodes));
+  }
 };
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> session_readout(
-    const Tensor& nodes_in, const Tensor& clicks, const Tensor& slot_offsets, const Tensor& num_nodes,
-    const Tensor& last_node, const Tensor& padding, const Tensor& query_weight, const Tensor& query_bias_in,
-    const Tensor& key_weight, const Tensor& key_bias_in, const Tensor& logit_weight_in, bool normalize) {
-  const OnDevice device(nodes_in);
-  const NoGradient no_gradient;
-  const ReadoutSizes sizes =
-      check_readout(nodes_in, query_weight, query_bias_in, key_weight, key_bias_in, logit_weight_in);
-  const int64_t slots = sizes.slots, hidden = sizes.hidden;
-  const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
-
-  const Tensor nodes = as_contiguous(nodes_in);
-  const Tensor query_bias = as_contiguous(query_bias_in);
-  const Tensor key_bias = as_contiguous(key_bias_in);
-  const Tensor logit_weight = as_contiguous(logit_weight_in);
-  Tensor last_click = torch::stable::new_empty(nodes, {graph.count(), hidden});
-  Tensor pooled = torch::stable::new_empty(nodes, {graph.count(), hidden});
-  Tensor activations = torch::stable::new_zeros(nodes, {slots, hidden});
-  Tensor coefficients = torch::stable::new_zeros(nodes, {slots});
-  Tensor logits = torch::stable::new_empty(nodes, {slots});
-
-  const auto run = [&](auto scalar) {
-    using T = decltype(scalar);
-    launch(
-        copy_last_click<T>, graph.count(), threads_for(hidden), 0, graph.batch, data<T>(nodes),
-        mutable_data<T>(last_click));
-    const Tensor queries = product(last_click, transposed(query_weight));  // (sessions, hidden)
-    const Tensor keys = product(nodes, transposed(key_weight));            // (slots, hidden)
-    launch(
-        activate<T>, graph.sessions.grid(), kWarps * kWarpLanes, 0, graph.batch, data<T>(queries), data<T>(keys),
-        data<T>(query_bias), data<T>(key_bias), data<T>(logit_weight), mutable_data<T>(activations),
-        mutable_data<T>(logits));
-    launch(
-        pool<T>, column_grid(graph.batch), kWarps * kWarpLanes, 0, graph.batch, data<T>(nodes), data<T>(logits),
-        mutable_data<T>(coefficients), mutable_data<T>(pooled));
-  };
-  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
-  return {pooled, last_click, activations, coefficients};
-}
-
-using ReadoutGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-ReadoutGradients session_readout_backward(
-    const Tensor& grad_pooled_in, const Tensor& grad_last_click_in, const Tensor& nodes_in, const Tensor& clicks,
-    const Tensor& slot_offsets, const Tensor& num_nodes, const Tensor& last_node, const Tensor& padding,
-    const Tensor& query_weight, const Tensor& key_weight, const Tensor& logit_weight_in, bool normalize,
-    const Tensor& last_click, const Tensor& activations_in, const Tensor& coefficients_in) {
-  const OnDevice device(nodes_in);
-  const NoGradient no_gradient;
-  const ReadoutSizes sizes = check_readout_nodes(nodes_in);
-  const int64_t slots = sizes.slots, hidden = sizes.hidden;
-  const ReadoutGraph graph(nodes_in, clicks, slot_offsets, num_nodes, last_node, padding, normalize);
-  check_readout_backward(
-      sizes, graph.count(), grad_pooled_in, grad_last_click_in, query_weight, key_weight, logit_weight_in, last_click,
-      activations_in, coefficients_in);
-
-  const Tensor grad_pooled = as_contiguous(grad_pooled_in);
-  const Tensor grad_last_click = as_contiguous(grad_last_click_in);
-  const Tensor nodes = as_contiguous(nodes_in);
-  const Tensor logit_weight = as_contiguous(logit_weight_in);
-  const Tensor activations = as_contiguous(activations_in);
-  const Tensor coefficients = as_contiguous(coefficients_in);
-  Tensor grad_nodes = torch::stable::new_zeros(nodes, {slots, hidden});
-  Tensor grad_keys = torch::stable::new_zeros(nodes, {slots, hidden});
-  Tensor grad_queries = torch::stable::new_empty(nodes, {graph.count(), hidden});
-  Tensor grad_logit_weights = torch::stable::new_empty(nodes, {graph.count(), hidden});
-  Tensor grad_coefficients = torch::stable::new_empty(nodes, {slots});
-
-  const auto run = [&](auto scalar) {
-    using T = decltype(scalar);
-    launch(
-        coefficients_backward<T>, graph.sessions.grid(), kWarps * kWarpLanes, 0, graph.batch, data<T>(grad_pooled),
-        data<T>(nodes), mutable_data<T>(grad_coefficients));
-    const PoolGradients<T> in{
-        data<T>(grad_pooled), data<T>(grad_coefficients), data<T>(activations), data<T>(coefficients),
-        data<T>(logit_weight)};
-    launch(
-        pool_backward<T>, column_grid(graph.batch), kWarps * kWarpLanes, 0, graph.batch, in,
-        mutable_data<T>(grad_nodes), mutable_data<T>(grad_keys), mutable_data<T>(grad_queries),
-        mutable_data<T>(grad_logit_weights));
-    const Tensor through_keys = product(grad_keys, key_weight);          // (slots, hidden)
-    const Tensor through_queries = product(grad_queries, query_weight);  // (sessions, hidden)
-    launch(
-        add_through_products<T>, graph.sessions.grid(), threads_for(hidden), 0, graph.batch, data<T>(through_keys),
-        data<T>(through_queries), data<T>(grad_last_click), mutable_data<T>(grad_nodes));
-  };
-  sizes.dtype == ScalarType::Float ? run(float()) : run(double());
-  const Tensor grad_bias = column_sums(grad_queries);  // both biases are added to the same sums
-  return {
-      grad_nodes,
-      product(transposed(grad_queries), last_click),
-      grad_bias,
-      product(transposed(grad_keys), nodes),
-      torch::stable::clone(grad_bias),
-      column_sums(grad_logit_weights)};
-}
-
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda
 
 TAGNN_FAST_CUDA_LIBRARY(library) {
-  library.impl("session_readout", TORCH_BOX(&tagnn_fast::session_readout));
-  library.impl("session_readout_backward", TORCH_BOX(&tagnn_fast::session_readout_backward));
+  tagnn_fast::register_session_readout<tagnn_fast::cuda::CudaSessionReadout>(library);
 }

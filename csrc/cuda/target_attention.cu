@@ -1,21 +1,19 @@
 // Scores and cross-entropy over the whole catalogue, and their gradients. A block walks a chunk of rows over a part of
 // the items, or, for gradients of items, a tile of items over all chunks; sums over parts are added up in order.
 
-#include "target_attention.h"
+#include "target_tiles.h"
 
-#include <tuple>
-
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 namespace {
 
 template <class Mode, class Item>
 __global__ void __launch_bounds__(kBlockThreads) write_scores(
-    AttentionPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
     int64_t part_size, typename Mode::Value* scores) {
   using T = typename Mode::Value;
-  const int chunk = static_cast<int>(blockIdx.x);
+  const int chunk = blockIdx.x;
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  TileWork<Mode, Item> work(plan, rows, width, table);
+  DeviceTileWork<Mode, Item> work(plan, rows, width, table);
   const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
   for_scores(
       work, chunk, plan.group_chunks[chunk], begin, end,
@@ -30,15 +28,19 @@ __global__ void __launch_bounds__(kBlockThreads) write_scores(
 // Of each session, over a part of the items: the largest score, and the sum of exp(score - largest).
 template <class Mode>
 __global__ void __launch_bounds__(kBlockThreads) sum_exponentials(
-    AttentionPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
     ItemTable<typename Mode::Value> table, int64_t part_size, int64_t sessions, const int64_t* targets,
     typename Mode::Value* target_scores, typename Mode::Value* partial) {
   using T = typename Mode::Value;
-  __shared__ T largest[kTileRows], sum[kTileRows];
-  const int chunk = static_cast<int>(blockIdx.x);
+  struct Sums {
+    T largest[kTileRows], sum[kTileRows];
+  };
+  auto& sums = static_shared<Sums>();
+  T *largest = sums.largest, *sum = sums.sum;
+  const int chunk = blockIdx.x;
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  TileWork<Mode, T> work(plan, rows, width, table);
-  for (int s = static_cast<int>(threadIdx.x); s < kTileRows; s += kBlockThreads) {
+  DeviceTileWork<Mode, T> work(plan, rows, width, table);
+  for (int s = threadIdx.x; s < kTileRows; s += kBlockThreads) {
     largest[s] = kLowest<T>;
     sum[s] = 0;
   }
@@ -86,7 +88,7 @@ __global__ void combine_parts(
     sum += of_part[1] * exponential(static_cast<double>(of_part[0]) - largest);
   }
   normalizer[2 * session] = largest;
-  normalizer[2 * session + 1] = static_cast<T>(logarithm(sum));
+  normalizer[2 * session + 1] = logarithm(sum);
   losses[session] = (largest - target_scores[session]) + normalizer[2 * session + 1];
 }
 
@@ -110,14 +112,14 @@ struct ScoreGradients {
 // Gradients of a chunk's rows over a part of the items, for a block of their units.
 template <class Mode, int kWidth>
 __global__ void __launch_bounds__(kBlockThreads) sum_row_gradients(
-    AttentionPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
     ItemTable<typename Mode::Value> table, int64_t part_size, ScoreGradients<typename Mode::Value> gradients,
     int64_t result_size, typename Mode::Value* result) {
   using T = typename Mode::Value;
-  const int chunk = static_cast<int>(blockIdx.x), column = static_cast<int>(blockIdx.z);
+  const int chunk = blockIdx.x, column = blockIdx.z;
   if (chunk >= *plan.chunks) return;
   const int group_first = plan.group_first[chunk], group = plan.group_chunks[group_first];
-  TileWork<Mode, T> work(plan, rows, width, table);
+  DeviceTileWork<Mode, T> work(plan, rows, width, table);
   TileSum<Mode, kWidth> sum;
   const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
   for (int64_t first = begin; first < end; first += kTileItems) {
@@ -136,13 +138,13 @@ __global__ void __launch_bounds__(kBlockThreads) sum_row_gradients(
 // Gradients of a tile of items, for a block of their units.
 template <class Mode, int kWidth>
 __global__ void __launch_bounds__(kBlockThreads) sum_item_gradients(
-    AttentionPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
     ItemTable<typename Mode::Value> table, ScoreGradients<typename Mode::Value> gradients,
     typename Mode::Value* result) {
   using T = typename Mode::Value;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kTileItems;
-  const int column = static_cast<int>(blockIdx.z), chunks = *plan.chunks;
-  TileWork<Mode, T> work(plan, rows, width, table);
+  const int column = blockIdx.z, chunks = *plan.chunks;
+  DeviceTileWork<Mode, T> work(plan, rows, width, table);
   TileSum<Mode, kWidth> sum;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const int group_first = plan.group_first[chunk], group = plan.group_chunks[group_first];
@@ -158,36 +160,6 @@ __global__ void __launch_bounds__(kBlockThreads) sum_item_gradients(
   });
 }
 
-template <class Item>
-ItemTable<Item> whole_table(const AttentionInputs& inputs) {
-  return {data<Item>(inputs.table), nullptr, inputs.items, inputs.items, static_cast<int>(inputs.hidden)};
-}
-
-Tensor target_attention_scores(
-    const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
-    const Tensor& slot_offsets, const Tensor& table, int64_t precision) {
-  const OnDevice device(session);
-  const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, true);
-  Tensor scores = torch::stable::new_empty(inputs.session, {inputs.sessions, inputs.items});
-  with_mode(session.scalar_type(), precision, [&](auto mode) {
-    using Mode = decltype(mode);
-    using T = typename Mode::Value;
-    AttentionRows<T, Mode> rows(inputs);
-    const ItemParts parts(inputs.items, rows.most_chunks(), 65535);
-    const dim3 grid(static_cast<unsigned>(rows.most_chunks()), static_cast<unsigned>(parts.parts));
-    const auto run = [&](auto item) {
-      using Item = decltype(item);
-      launch(
-          write_scores<Mode, Item>, grid, kBlockThreads, TileWork<Mode, Item>::kBytes, rows.plan(), rows.rows(),
-          rows.width(), whole_table<Item>(inputs), parts.size, mutable_data<T>(scores));
-    };
-    inputs.bfloat16_table ? run(uint16_t()) : run(T());
-  });
-  return scores;
-}
-
-using AttentionGradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-
 // Calls run(width) with the narrowest of the compiled widths of gradients that holds `width` units, or one block of it.
 template <class Mode, class Run>
 void with_width(int width, const Run& run) {
@@ -197,104 +169,86 @@ void with_width(int width, const Run& run) {
   else run(std::integral_constant<int, 128>());
 }
 
-// `given` are gradients of the scores, the other three what makes them those of a cross-entropy.
-AttentionGradients backward(
-    const AttentionInputs& inputs, int64_t precision, const Tensor& given, const Tensor& losses, const Tensor& targets,
-    const Tensor& normalizer) {
-  Tensor grad_session = torch::stable::new_zeros(inputs.session, {inputs.sessions, inputs.hidden});
-  Tensor grad_keys = torch::stable::new_zeros(inputs.keys, {inputs.slots, inputs.hidden});
-  Tensor grad_values = torch::stable::new_zeros(inputs.keys, {inputs.slots, inputs.hidden});
-  Tensor grad_table = torch::stable::new_zeros(inputs.table, {inputs.items, inputs.hidden});
-  if (inputs.sessions == 0 || inputs.items == 0) return {grad_session, grad_keys, grad_values, grad_table};
-  with_mode(inputs.session.scalar_type(), precision, [&](auto mode) {
+template <class T>
+void backward(
+    const TargetAttentionInputs& inputs, const ScoreGradients<T>& gradients, TargetAttentionGradients& grads) {
+  if (inputs.sessions == 0 || inputs.items == 0) return;
+  with_mode<T>(inputs.precision, [&](auto mode) {
     using Mode = decltype(mode);
-    using T = typename Mode::Value;
-    const ScoreGradients<T> gradients{
-        optional_data<T>(given), optional_data<T>(losses), optional_data<int64_t>(targets),
-        optional_data<T>(normalizer), inputs.items};
-    AttentionRows<T, Mode> rows(inputs);
+    DeviceTargetRows<T, Mode> rows(inputs);
     constexpr int64_t kMostParts = 8;  // of memory for the gradients of all rows
     const ItemParts parts(inputs.items, rows.most_chunks(), kMostParts);
     Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * rows.size()});
     with_width<Mode>(rows.width(), [&](auto constant) {
       constexpr int kWidth = decltype(constant)::value;
       const unsigned columns = blocks_for(rows.width(), kWidth);
-      const size_t shared = TileWork<Mode, T>::kBytes;
-      launch(
-          sum_row_gradients<Mode, kWidth>,
-          dim3(static_cast<unsigned>(rows.most_chunks()), static_cast<unsigned>(parts.parts), columns), kBlockThreads,
-          shared, rows.plan(), rows.rows(), rows.width(), whole_table<T>(inputs), parts.size, gradients, rows.size(),
-          mutable_data<T>(partial));
-      launch(
-          sum_item_gradients<Mode, kWidth>, dim3(blocks_for(inputs.items, kTileItems), 1, columns), kBlockThreads,
-          shared, rows.plan(), rows.rows(), rows.width(), whole_table<T>(inputs), gradients,
-          mutable_data<T>(grad_table));
+      launch_on_tiles<Mode, T>(
+          sum_row_gradients<Mode, kWidth>, chunk_grid(rows.most_chunks(), parts, columns), rows, item_table<T>(inputs),
+          parts.size, gradients, rows.size(), mutable_data<T>(partial));
+      launch_on_tiles<Mode, T>(
+          sum_item_gradients<Mode, kWidth>, dim3(blocks_for(inputs.items, kTileItems), 1, columns), rows,
+          item_table<T>(inputs), gradients, mutable_data<T>(grads.table));
     });
     rows.scatter(
-        data<T>(partial), static_cast<int>(parts.parts), mutable_data<T>(grad_session), mutable_data<T>(grad_keys),
-        mutable_data<T>(grad_values));
+        data<T>(partial), parts.parts, mutable_data<T>(grads.session), mutable_data<T>(grads.keys),
+        mutable_data<T>(grads.values));
   });
-  return {grad_session, grad_keys, grad_values, grad_table};
 }
 
-AttentionGradients target_attention_scores_backward(
-    const Tensor& grad_in, const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks,
-    const Tensor& padding, const Tensor& slot_offsets, const Tensor& table, int64_t precision) {
-  const OnDevice device(session);
-  const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, false);
-  check_tensor(grad_in, "grad", session.scalar_type(), {inputs.sessions, inputs.items});
-  return backward(inputs, precision, as_contiguous(grad_in), Tensor(), Tensor(), Tensor());
-}
+struct CudaTargetAttention : CudaOp {
+  template <class T>
+  static void scores(const TargetAttentionInputs& inputs, Tensor& scores) {
+    with_mode<T>(inputs.precision, [&](auto mode) {
+      using Mode = decltype(mode);
+      DeviceTargetRows<T, Mode> rows(inputs);
+      const ItemParts parts(inputs.items, rows.most_chunks(), 65535);
+      const auto run = [&](auto item) {
+        using Item = decltype(item);
+        launch_on_tiles<Mode, Item>(
+            write_scores<Mode, Item>, chunk_grid(rows.most_chunks(), parts), rows, item_table<Item>(inputs), parts.size,
+            mutable_data<T>(scores));
+      };
+      inputs.bfloat16_table ? run(uint16_t()) : run(T());
+    });
+  }
 
-std::tuple<Tensor, Tensor> target_attention_cross_entropy(
-    const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
-    const Tensor& slot_offsets, const Tensor& table, const Tensor& targets_in, int64_t precision) {
-  const OnDevice device(session);
-  const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, false);
-  check_tensor(targets_in, "targets", ScalarType::Long, {inputs.sessions});
-  const Tensor targets = as_contiguous(targets_in);
-  Tensor losses = torch::stable::new_empty(inputs.session, {inputs.sessions});
-  Tensor normalizer = torch::stable::new_empty(inputs.session, {inputs.sessions, 2});
-  Tensor target_scores = torch::stable::fill_(
-      torch::stable::new_empty(inputs.session, {inputs.sessions}), std::numeric_limits<double>::quiet_NaN());
-  with_mode(session.scalar_type(), precision, [&](auto mode) {
-    using Mode = decltype(mode);
-    using T = typename Mode::Value;
-    AttentionRows<T, Mode> rows(inputs);
-    const ItemParts parts(inputs.items, rows.most_chunks(), 256);
-    Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * inputs.sessions * 2});
-    launch(
-        sum_exponentials<Mode>, dim3(static_cast<unsigned>(rows.most_chunks()), static_cast<unsigned>(parts.parts)),
-        kBlockThreads, TileWork<Mode, T>::kBytes, rows.plan(), rows.rows(), rows.width(), whole_table<T>(inputs),
-        parts.size, inputs.sessions, data<int64_t>(targets), mutable_data<T>(target_scores), mutable_data<T>(partial));
-    launch(
-        combine_parts<T>, blocks_for(inputs.sessions, kBlockThreads), kBlockThreads, 0, data<T>(partial),
-        data<T>(target_scores), inputs.sessions, parts.parts, mutable_data<T>(losses), mutable_data<T>(normalizer));
-  });
-  return {losses, normalizer};
-}
+  template <class T>
+  static void scores_backward(
+      const TargetAttentionInputs& inputs, const Tensor& grad, TargetAttentionGradients& grads) {
+    backward<T>(inputs, {data<T>(grad), nullptr, nullptr, nullptr, inputs.items}, grads);
+  }
 
-AttentionGradients target_attention_cross_entropy_backward(
-    const Tensor& grad_in, const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks,
-    const Tensor& padding, const Tensor& slot_offsets, const Tensor& table, const Tensor& targets_in,
-    const Tensor& normalizer_in, int64_t precision) {
-  const OnDevice device(session);
-  const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table, false);
-  const ScalarType dtype = session.scalar_type();
-  check_tensor(grad_in, "grad", dtype, {inputs.sessions});
-  check_tensor(targets_in, "targets", ScalarType::Long, {inputs.sessions});
-  check_tensor(normalizer_in, "normalizer", dtype, {inputs.sessions, 2});
-  return backward(
-      inputs, precision, Tensor(), as_contiguous(grad_in), as_contiguous(targets_in), as_contiguous(normalizer_in));
-}
+  template <class T>
+  static void cross_entropy(const TargetAttentionInputs& inputs, const Tensor& targets, CrossEntropyOutputs& outputs) {
+    Tensor target_scores = torch::stable::fill_(
+        torch::stable::new_empty(inputs.session, {inputs.sessions}), std::numeric_limits<double>::quiet_NaN());
+    with_mode<T>(inputs.precision, [&](auto mode) {
+      using Mode = decltype(mode);
+      DeviceTargetRows<T, Mode> rows(inputs);
+      const ItemParts parts(inputs.items, rows.most_chunks(), 256);
+      Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * inputs.sessions * 2});
+      launch_on_tiles<Mode, T>(
+          sum_exponentials<Mode>, chunk_grid(rows.most_chunks(), parts), rows, item_table<T>(inputs), parts.size,
+          inputs.sessions, data<int64_t>(targets), mutable_data<T>(target_scores), mutable_data<T>(partial));
+      launch(
+          combine_parts<T>, blocks_for(inputs.sessions, kBlockThreads), kBlockThreads, 0, data<T>(partial),
+          data<T>(target_scores), inputs.sessions, parts.parts, mutable_data<T>(outputs.losses),
+          mutable_data<T>(outputs.normalizer));
+    });
+  }
+
+  template <class T>
+  static void cross_entropy_backward(
+      const TargetAttentionInputs& inputs, const CrossEntropyBackwardInputs& loss, TargetAttentionGradients& grads) {
+    backward<T>(
+        inputs, {nullptr, data<T>(loss.grad), data<int64_t>(loss.targets), data<T>(loss.normalizer), inputs.items},
+        grads);
+  }
+};
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda
 
 TAGNN_FAST_CUDA_LIBRARY(library) {
-  library.impl("target_attention_scores", TORCH_BOX(&tagnn_fast::target_attention_scores));
-  library.impl("target_attention_scores_backward", TORCH_BOX(&tagnn_fast::target_attention_scores_backward));
-  library.impl("target_attention_cross_entropy", TORCH_BOX(&tagnn_fast::target_attention_cross_entropy));
-  library.impl(
-      "target_attention_cross_entropy_backward", TORCH_BOX(&tagnn_fast::target_attention_cross_entropy_backward));
+  tagnn_fast::register_target_attention<tagnn_fast::cuda::CudaTargetAttention>(library);
 }

@@ -1,30 +1,20 @@
 // The best k items of each session. Blocks share the items out; each keeps a sorted list per session, into which a warp
 // inserts what is better than its last. A block per session merges the lists.
 
-#include <optional>
-#include <tuple>
+#include <array>
 
-#include "target_attention.h"
+#include "target_tiles.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 namespace {
 
 constexpr int kMostParts = kBlockThreads;  // a thread of the merge has one list
 
-template <class T>
-struct ScoredRow {
-  T score;
-  int64_t row;
-};
-
-// Best first: what is not a number, then higher scores, then smaller rows; no row comes last.
+// No row comes last.
 template <class T>
 __device__ inline bool before(const ScoredRow<T>& a, const ScoredRow<T>& b) {
   if (a.row < 0 || b.row < 0) return b.row < 0 && a.row >= 0;
-  const bool a_is_nan = a.score != a.score, b_is_nan = b.score != b.score;
-  if (a_is_nan != b_is_nan) return a_is_nan;
-  if (!a_is_nan && a.score != b.score) return a.score > b.score;
-  return a.row < b.row;
+  return is_better(a, b);
 }
 
 // Lists of (parts, sessions, k), best first, and how long they are.
@@ -42,7 +32,7 @@ struct BestLists {
 };
 
 // Rows that a session must not get; null for none.
-struct Exclusion {
+struct DeviceExcludedRows {
   const int64_t *rows, *offsets;
   int64_t count;
 
@@ -64,7 +54,7 @@ __device__ inline void insert(const BestLists<T>& lists, int64_t list, const Sco
   for (int i = lane(); i < length; i += kWarpLanes) place += before(lists.at(list, i), added) ? 1 : 0;
   place = warp_sum(place);
   if (place >= lists.k) return;
-  const int last = static_cast<int>(smaller(int64_t{length}, lists.k - 1));
+  const int last = smaller(int64_t{length}, lists.k - 1);
   T* scores = lists.scores + list * lists.k;
   int64_t* rows = lists.rows + list * lists.k;
   // From the end, a warp's width at a time: what is read has not been written.
@@ -89,12 +79,12 @@ __device__ inline void insert(const BestLists<T>& lists, int64_t list, const Sco
 
 template <class Mode, class Item>
 __global__ void __launch_bounds__(kBlockThreads) collect_best(
-    AttentionPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
-    int64_t part_size, Exclusion exclusion, BestLists<typename Mode::Value> lists) {
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
+    int64_t part_size, DeviceExcludedRows excluded, BestLists<typename Mode::Value> lists) {
   using T = typename Mode::Value;
-  const int chunk = static_cast<int>(blockIdx.x);
+  const int chunk = blockIdx.x;
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  TileWork<Mode, Item> work(plan, rows, width, table);
+  DeviceTileWork<Mode, Item> work(plan, rows, width, table);
   const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
   for_scores(
       work, chunk, plan.group_chunks[chunk], begin, end,
@@ -105,9 +95,9 @@ __global__ void __launch_bounds__(kBlockThreads) collect_best(
           const bool full = lists.lengths[list] == lists.k;
           const bool wanted = row >= 0 && !(full && scores[i] <= lists.scores[list * lists.k + lists.k - 1]);
           for (unsigned left = __ballot_sync(kAllLanes, wanted); left != 0; left &= left - 1) {
-            const int from = __ffs(static_cast<int>(left)) - 1;
+            const int from = __ffs(left) - 1;
             const ScoredRow<T> added{__shfl_sync(kAllLanes, scores[i], from), __shfl_sync(kAllLanes, row, from)};
-            if (!exclusion.has(session, added.row)) insert(lists, list, added);
+            if (!excluded.has(session, added.row)) insert(lists, list, added);
           }
         }
       });
@@ -116,10 +106,15 @@ __global__ void __launch_bounds__(kBlockThreads) collect_best(
 // The best of all threads' rows, and whose it is: by a whole block.
 template <class T>
 __device__ inline int find_best(const ScoredRow<T>& own, ScoredRow<T>& best) {
-  __shared__ ScoredRow<T> of_warp[kBlockThreads / kWarpLanes];
-  __shared__ int owners[kBlockThreads / kWarpLanes];
+  struct Best {
+    ScoredRow<T> of_warp[kBlockThreads / kWarpLanes];
+    int owners[kBlockThreads / kWarpLanes];
+  };
+  auto& memory = static_shared<Best>();
+  ScoredRow<T>* of_warp = memory.of_warp;
+  int* owners = memory.owners;
   best = own;
-  int owner = static_cast<int>(threadIdx.x);
+  int owner = threadIdx.x;
   for (int bits = kWarpLanes / 2; bits > 0; bits /= 2) {
     const ScoredRow<T> other{__shfl_xor_sync(kAllLanes, best.score, bits), __shfl_xor_sync(kAllLanes, best.row, bits)};
     const int other_owner = __shfl_xor_sync(kAllLanes, owner, bits);
@@ -159,80 +154,57 @@ __global__ void merge_lists(BestLists<T> lists, int64_t parts, T* best_scores, i
 }
 
 // In rising order; duplicates and rows outside the table are left out by ItemTable.
-Tensor sorted_candidates(const Tensor& candidates_in) {
-  check_tensor(candidates_in, "candidates", ScalarType::Long, {kAnySize});
+Tensor sorted_candidates(const Tensor& candidates) {
   std::array<StableIValue, 3> stack{
-      torch::stable::detail::from(candidates_in), torch::stable::detail::from(int64_t{0}),
+      torch::stable::detail::from(candidates), torch::stable::detail::from(int64_t{0}),
       torch::stable::detail::from(false)};
   STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "", stack.data(), TORCH_ABI_VERSION));
   const Tensor order = torch::stable::detail::to<Tensor>(stack[1]);  // taken over, to be freed
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-struct ExclusionTensors {
-  Tensor rows, offsets;
+DeviceExcludedRows excluded_rows(const TopkChoice& choice) {
+  if (!choice.excluded) return {nullptr, nullptr, 0};
+  return {data<int64_t>(*choice.excluded), data<int64_t>(*choice.excluded_offsets), choice.excluded->size(0)};
+}
 
-  ExclusionTensors(int64_t sessions, const std::optional<Tensor>& excluded, const std::optional<Tensor>& offsets_in) {
-    if (!excluded.has_value() && !offsets_in.has_value()) return;
-    check_value(excluded.has_value() && offsets_in.has_value(), "excluded", "excluded_offsets with it", "one of them");
-    check_tensor(*excluded, "excluded", ScalarType::Long, {kAnySize});
-    check_tensor(*offsets_in, "excluded_offsets", ScalarType::Long, {sessions + 1});
-    rows = as_contiguous(*excluded);
-    offsets = as_contiguous(*offsets_in);
-  }
-
-  Exclusion on_device() const {
-    if (!rows.defined()) return {nullptr, nullptr, 0};
-    return {data<int64_t>(rows), data<int64_t>(offsets), rows.size(0)};
+struct CudaTargetAttentionTopk : CudaOp {
+  template <class T>
+  static void topk(const TargetAttentionInputs& inputs, const TopkChoice& choice, TopkOutputs& best) {
+    const int64_t k = choice.k, sessions = inputs.sessions;
+    std::optional<Tensor> candidates;
+    if (choice.candidates) candidates = sorted_candidates(*choice.candidates);
+    const int64_t count = candidates ? candidates->size(0) : inputs.items;
+    with_mode<T>(inputs.precision, [&](auto mode) {
+      using Mode = decltype(mode);
+      DeviceTargetRows<T, Mode> rows(inputs);
+      const ItemParts parts(count, rows.most_chunks(), kMostParts);
+      Tensor scores = torch::stable::new_empty(inputs.session, {parts.parts * sessions * k});
+      Tensor list_rows = torch::stable::new_empty(inputs.slot_offsets, {parts.parts * sessions * k});
+      Tensor lengths = torch::stable::new_zeros(inputs.session, {parts.parts * sessions}, ScalarType::Int);
+      const BestLists<T> lists{
+          mutable_data<T>(scores), mutable_data<int64_t>(list_rows), mutable_data<int32_t>(lengths), sessions, k};
+      const auto run = [&](auto item) {
+        using Item = decltype(item);
+        ItemTable<Item> table = item_table<Item>(inputs);
+        table.candidates = optional_data<int64_t>(candidates);
+        table.count = count;
+        launch_on_tiles<Mode, Item>(
+            collect_best<Mode, Item>, chunk_grid(rows.most_chunks(), parts), rows, table, parts.size,
+            excluded_rows(choice), lists);
+      };
+      if (k == 0) return;
+      inputs.bfloat16_table ? run(uint16_t()) : run(T());
+      launch(
+          merge_lists<T>, sessions, kBlockThreads, 0, lists, parts.parts, mutable_data<T>(best.scores),
+          mutable_data<int64_t>(best.rows));
+    });
   }
 };
 
-std::tuple<Tensor, Tensor> target_attention_topk(
-    const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
-    const Tensor& slot_offsets, const Tensor& table_in, int64_t k, const std::optional<Tensor>& candidates_in,
-    const std::optional<Tensor>& excluded, const std::optional<Tensor>& excluded_offsets, int64_t precision) {
-  const OnDevice device(session);
-  const AttentionInputs inputs(session, keys, values, clicks, padding, slot_offsets, table_in, true);
-  check_value(k >= 0, "k", "0 or more", k);
-  const ExclusionTensors exclusion(inputs.sessions, excluded, excluded_offsets);
-  Tensor candidates;
-  if (candidates_in.has_value()) candidates = sorted_candidates(*candidates_in);
-  const int64_t count = candidates_in.has_value() ? candidates.size(0) : inputs.items;
-
-  Tensor best = torch::stable::new_empty(inputs.session, {inputs.sessions, k});
-  Tensor best_rows = torch::stable::new_empty(inputs.slot_offsets, {inputs.sessions, k});
-  with_mode(session.scalar_type(), precision, [&](auto mode) {
-    using Mode = decltype(mode);
-    using T = typename Mode::Value;
-    AttentionRows<T, Mode> rows(inputs);
-    const ItemParts parts(count, rows.most_chunks(), kMostParts);
-    Tensor scores = torch::stable::new_empty(inputs.session, {parts.parts * inputs.sessions * k});
-    Tensor list_rows = torch::stable::new_empty(inputs.slot_offsets, {parts.parts * inputs.sessions * k});
-    Tensor lengths = torch::stable::new_zeros(inputs.session, {parts.parts * inputs.sessions}, ScalarType::Int);
-    const BestLists<T> lists{
-        mutable_data<T>(scores), mutable_data<int64_t>(list_rows), mutable_data<int32_t>(lengths), inputs.sessions, k};
-    const auto run = [&](auto item) {
-      using Item = decltype(item);
-      const ItemTable<Item> table{
-          data<Item>(inputs.table), candidates_in.has_value() ? data<int64_t>(candidates) : nullptr, inputs.items,
-          count, static_cast<int>(inputs.hidden)};
-      launch(
-          collect_best<Mode, Item>, dim3(static_cast<unsigned>(rows.most_chunks()), static_cast<unsigned>(parts.parts)),
-          kBlockThreads, TileWork<Mode, Item>::kBytes, rows.plan(), rows.rows(), rows.width(), table, parts.size,
-          exclusion.on_device(), lists);
-    };
-    if (k == 0) return;
-    inputs.bfloat16_table ? run(uint16_t()) : run(T());
-    launch(
-        merge_lists<T>, static_cast<unsigned>(inputs.sessions), kBlockThreads, 0, lists, parts.parts,
-        mutable_data<T>(best), mutable_data<int64_t>(best_rows));
-  });
-  return {best, best_rows};
-}
-
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda
 
 TAGNN_FAST_CUDA_LIBRARY(library) {
-  library.impl("target_attention_topk", TORCH_BOX(&tagnn_fast::target_attention_topk));
+  tagnn_fast::register_target_attention_topk<tagnn_fast::cuda::CudaTargetAttentionTopk>(library);
 }

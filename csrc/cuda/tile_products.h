@@ -4,7 +4,7 @@
 
 #include "device.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 
 constexpr int kBlockThreads = 256;
 constexpr int kTileRows = 64;
@@ -37,8 +37,8 @@ struct BFloat16 {
   // To 7 bits of fraction, halves to even.
   __device__ static Stored store(float value) {
     const uint32_t bits = __float_as_uint(value);
-    if (value != value) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-    return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+    if (value != value) return (bits >> 16) | 0x40u;
+    return (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
   }
 };
 
@@ -57,8 +57,8 @@ struct Operand {
 // Which elements of a (kTileRows, width) tile a thread holds: number i, 0 to 3, of group j, 0 to width / 16 - 1.
 template <class Mode>
 struct Layout {  // 16 x 16 threads, each with 4 neighbouring rows and every 16th column
-  __device__ static int row(int i) { return static_cast<int>(threadIdx.x) / 16 * 4 + i; }
-  __device__ static int column(int, int j, int) { return static_cast<int>(threadIdx.x) % 16 + 16 * j; }
+  __device__ static int row(int i) { return threadIdx.x / 16 * 4 + i; }
+  __device__ static int column(int, int j, int) { return threadIdx.x % 16 + 16 * j; }
 };
 
 struct TensorCoreLayout {  // 4 x 2 warps, each with 16 rows and half of the columns; inside, as mma.m16n8 has it
@@ -170,4 +170,4 @@ __device__ inline void multiply(
   }
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda

@@ -1,4 +1,4 @@
-// What scores, top-k and cross-entropy share: checked inputs, sessions as rows, the walk over tiles and blocks.
+// What scores, top-k and cross-entropy share: sessions as rows, the walk over tiles and blocks.
 #pragma once
 
 #include <cstdlib>
@@ -7,19 +7,19 @@
 #include <new>
 #include <optional>
 
-#include "../attention_inputs.h"
-#include "../matmul.h"
+#include "../constants.h"
+#include "../target_attention.h"
 #include "sessions.h"
 #include "target_attention_kernel.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cpu {
 
 // Memory that vectors never straddle a cache line of.
 template <class T>
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(int64_t size) {
-    const size_t bytes = (static_cast<size_t>(std::max<int64_t>(1, size)) * sizeof(T) + 63) / 64 * 64;
+    const size_t bytes = (std::max<int64_t>(1, size) * sizeof(T) + 63) / 64 * 64;
     memory_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
     if (memory_ == nullptr) throw std::bad_alloc();
   }
@@ -34,19 +34,16 @@ class AlignedBuffer {
 
 // The sessions as rows; see target_attention_kernel.h.
 template <class T>
-class AttentionRows {
+class TargetRows {
  public:
-  static constexpr int64_t kNoSlot = -1;
-
-  AttentionRows(const AttentionInputs& inputs, bool for_backward)
+  TargetRows(const TargetAttentionInputs& inputs, bool for_backward)
       : inputs_(inputs), loops_(loops_for<T>(TAGNN_FAST_KERNELS(target_attention))) {
     find_entries();
     cut_blocks();
-    panels_.resize(static_cast<size_t>(rows() * inputs.hidden));
+    panels_.resize(rows() * inputs.hidden);
     if (for_backward) row_major_.resize(panels_.size());
     for_balanced_chunks(
-        num_chunks(rows() * inputs.hidden), static_cast<int64_t>(cuts_.size()) - 1,
-        [&](int64_t block) { return first_row_[static_cast<size_t>(cuts_[static_cast<size_t>(block)])]; },
+        num_chunks(rows() * inputs.hidden), cuts_.size() - 1, [&](int64_t block) { return first_row_[cuts_[block]]; },
         [&](int64_t, int64_t begin, int64_t end) {
           for (int64_t block = begin; block < end; ++block) fill_block(block);
         });
@@ -54,16 +51,16 @@ class AttentionRows {
 
   const TargetAttentionLoops<T>& loops() const { return loops_; }
   int64_t rows() const { return first_row_.back(); }
-  int64_t blocks() const { return static_cast<int64_t>(cuts_.size()) - 1; }
-  int64_t first_session(int64_t block) const { return cuts_[static_cast<size_t>(block)]; }
-  int64_t first_row(int64_t session) const { return first_row_[static_cast<size_t>(session)]; }
+  int64_t blocks() const { return cuts_.size() - 1; }
+  int64_t first_session(int64_t block) const { return cuts_[block]; }
+  int64_t first_row(int64_t session) const { return first_row_[session]; }
   int64_t padded_hidden() const { return (inputs_.hidden + loops_.lanes - 1) / loops_.lanes * loops_.lanes; }
   int64_t most_rows() const { return most_rows_; }
   int64_t most_sessions() const { return most_sessions_; }
 
-  AttentionBlock<T> block(int64_t index) const {
+  TargetBlock<T> block(int64_t index) const {
     const int64_t first = first_session(index), row = first_row(first);
-    const size_t start = static_cast<size_t>(row * inputs_.hidden);
+    const size_t start = row * inputs_.hidden;
     return {
         first_session(index + 1) - first,
         first_row(first_session(index + 1)) - row,
@@ -97,7 +94,6 @@ class AttentionRows {
 
  private:
   static constexpr int64_t kBlockRows = 96;
-  static constexpr double kLog2E = 1.4426950408889634;
 
   int64_t first_entry(int64_t session) const { return (first_row(session) + session) / 2; }  // E + 1 of 2E + 1 rows
   int64_t entries(int64_t session) const { return first_entry(session + 1) - first_entry(session); }
@@ -105,22 +101,22 @@ class AttentionRows {
   void find_entries() {
     const auto offsets = clamped_offsets(data<int64_t>(inputs_.slot_offsets), inputs_.sessions, inputs_.slots);
     const int64_t *clicks = data<int64_t>(inputs_.clicks), *padding = data<int64_t>(inputs_.padding);
-    first_row_.reserve(static_cast<size_t>(inputs_.sessions) + 1);
+    first_row_.reserve(inputs_.sessions + 1);
     first_row_.push_back(0);
     for (int64_t b = 0; b < inputs_.sessions; ++b) {
       const size_t before = slots_.size();
       if (padding[b] > 0) add_entry(kNoSlot, padding[b]);
-      for (int64_t slot = offsets[static_cast<size_t>(b)]; slot < offsets[static_cast<size_t>(b) + 1]; ++slot) {
+      for (int64_t slot = offsets[b]; slot < offsets[b + 1]; ++slot) {
         if (clicks[slot] > 0) add_entry(slot, clicks[slot]);
       }
       if (slots_.size() == before) add_entry(kNoSlot, 1);
-      first_row_.push_back(first_row_.back() + 2 * static_cast<int64_t>(slots_.size() - before) - 1);
+      first_row_.push_back(first_row_.back() + 2 * (slots_.size() - before) - 1);
     }
   }
 
   void add_entry(int64_t slot, int64_t multiplicity) {
     slots_.push_back(slot);
-    multiplicities_.push_back(static_cast<T>(multiplicity));
+    multiplicities_.push_back(multiplicity);
   }
 
   void cut_blocks() {
@@ -160,12 +156,12 @@ class AttentionRows {
       const int64_t count = entries(b);
       for (int64_t e = 0; e < count; ++e) add(vector(inputs_.values, slots[e]), vector(inputs_.session, b), 1, 1);
       for (int64_t e = 1; e < count; ++e) {
-        add(vector(inputs_.keys, slots[e]), vector(inputs_.keys, slots[0]), -1, static_cast<T>(kLog2E));
+        add(vector(inputs_.keys, slots[e]), vector(inputs_.keys, slots[0]), -1, kLog2E);
       }
     }
   }
 
-  const AttentionInputs& inputs_;
+  const TargetAttentionInputs& inputs_;
   const TargetAttentionLoops<T>& loops_;
   std::vector<int64_t> first_row_;   // of each session, and the end
   std::vector<int64_t> slots_;       // of each entry; the reference comes first
@@ -178,9 +174,9 @@ class AttentionRows {
 
 // One thread's memory for a tile, and where its item vectors lie.
 template <class T>
-class TileWork {
+class TargetTileWork {
  public:
-  TileWork(const AttentionInputs& inputs, const AttentionRows<T>& rows, bool for_backward)
+  TargetTileWork(const TargetAttentionInputs& inputs, const TargetRows<T>& rows, bool for_backward)
       : inputs_(inputs),
         rows_(rows),
         transposed_(kTileItems * inputs.hidden),
@@ -188,7 +184,7 @@ class TileWork {
         grad_transposed_(for_backward ? kTileItems * inputs.hidden : 0),
         products_(rows.most_rows() * kTileItems),
         scores_(rows.most_sessions() * kTileItems),
-        zeros_(static_cast<size_t>(inputs.hidden)),
+        zeros_(inputs.hidden),
         few_(!for_backward && rows.rows() <= kFewRows && inputs.hidden * int64_t{sizeof(T)} >= 16),
         coefficients_(few_ ? rows.loops().coefficients_size(rows.rows(), inputs.hidden) : 0) {
     if (few_ && rows.blocks() > 0) rows.loops().prepare_few(rows.block(0), inputs.hidden, coefficients_.data());
@@ -217,14 +213,14 @@ class TileWork {
   }
 
   // Fills tile.scores.
-  void score(const AttentionBlock<T>& block) {
+  void score(const TargetBlock<T>& block) {
     const auto& loops = rows_.loops();
     if (!few_) loops.score(block, tile);
     else if (inputs_.bfloat16_table) loops.score_few_bfloat16(block, tile, coefficients_.data(), bfloat16_items_);
     else loops.score_few(block, tile, coefficients_.data(), items_);
   }
 
-  AttentionTile<T> tile;
+  TargetTile<T> tile;
 
  private:
   int64_t row(int64_t item, const int64_t* candidates) const { return candidates == nullptr ? item : candidates[item]; }
@@ -245,7 +241,7 @@ class TileWork {
   const Item* few_items(std::vector<Item>& copy, const int64_t* candidates) {
     const Item* table = data<Item>(inputs_.table);
     if (candidates == nullptr && tile.items == kTileItems) return table + tile.first * inputs_.hidden;
-    copy.assign(static_cast<size_t>(kTileItems * inputs_.hidden), Item(0));
+    copy.assign(kTileItems * inputs_.hidden, Item(0));
     for (int64_t i = 0; i < tile.items; ++i) {
       const Item* from = table + row(tile.first + i, candidates) * inputs_.hidden;
       std::copy_n(from, inputs_.hidden, copy.data() + i * inputs_.hidden);
@@ -253,8 +249,8 @@ class TileWork {
     return copy.data();
   }
 
-  const AttentionInputs& inputs_;
-  const AttentionRows<T>& rows_;
+  const TargetAttentionInputs& inputs_;
+  const TargetRows<T>& rows_;
   AlignedBuffer<T> transposed_, padded_, grad_transposed_, products_, scores_;
   std::vector<T> zeros_;
   bool few_;  // rows: then items are not packed
@@ -267,7 +263,7 @@ class TileWork {
 
 // How many parts the items are cut into, and calls body(part, first item, end) for each; parts are whole tiles.
 template <class T>
-int64_t item_parts(const AttentionRows<T>& rows, int64_t items, int64_t hidden) {
+int64_t item_parts(const TargetRows<T>& rows, int64_t items, int64_t hidden) {
   const int64_t tiles = (items + kTileItems - 1) / kTileItems;
   return std::clamp<int64_t>(num_chunks(items * hidden * (rows.rows() + 1)), 1, std::max<int64_t>(1, tiles));
 }
@@ -281,4 +277,4 @@ void for_item_parts(int64_t parts, int64_t items, const Body& body) {
       });
 }
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cpu

@@ -1,9 +1,9 @@
 // The walk over tiles of a chunk's rows and of items that scores, top-k, cross-entropy and gradients share.
 #pragma once
 
-#include "attention_rows.h"
+#include "target_rows.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 
 constexpr int kTileItems = 64;
 constexpr int kLaneItems = kTileItems / kWarpLanes;  // a warp has a session's scores of a tile: item lane + 32 i
@@ -33,16 +33,16 @@ struct ItemTable {
 
 // Softmax over a session's entries for one item: the largest logit, and sums of terms relative to it.
 template <class T>
-struct EntrySums {
+struct DeviceEntrySums {
   T largest, total, weighted;
 };
 
 // Adds a segment's entries, whose products with the item are in a column.
 template <class T>
-__device__ inline EntrySums<T> add_entries(
-    const EntrySums<T>& before, const Segment& segment, const T* column, const T* multiplicity) {
+__device__ inline DeviceEntrySums<T> add_entries(
+    const DeviceEntrySums<T>& before, const Segment& segment, const T* column, const T* multiplicity) {
   const int first = segment.first_row + (segment.has_reference ? 1 : 0);
-  EntrySums<T> sums{segment.has_reference ? T(0) : before.largest, 0, 0};
+  DeviceEntrySums<T> sums{segment.has_reference ? T(0) : before.largest, 0, 0};
   for (int e = 0; e < segment.pairs; ++e) sums.largest = larger(column[(first + 2 * e) * kProductStep], sums.largest);
   if (segment.has_reference) {
     sums.total = multiplicity[segment.first_row] * exponential(-sums.largest);
@@ -63,7 +63,7 @@ __device__ inline EntrySums<T> add_entries(
 
 // A block's shared memory and what is in it. All functions are called by all threads of the block.
 template <class Mode, class Item>
-class TileWork {
+class DeviceTileWork {
  public:
   using T = typename Mode::Value;
   using Stored = typename Mode::Stored;
@@ -80,7 +80,7 @@ class TileWork {
   Segment* segments;
   int segment_count;
 
-  __device__ TileWork(const AttentionPlan<T>& plan, const Stored* rows, int width, const ItemTable<Item>& table)
+  __device__ DeviceTileWork(const TargetPlan<T>& plan, const Stored* rows, int width, const ItemTable<Item>& table)
       : plan_(plan), all_rows_(rows), width_(width), table_(table) {
     auto* memory = dynamic_shared<unsigned char>();
     const auto take = [&](size_t bytes) {
@@ -89,7 +89,7 @@ class TileWork {
     };
     products_ = reinterpret_cast<T*>(take(sizeof(T) * kTileRows * kProductStep));
     multiplicity_ = reinterpret_cast<T*>(take(sizeof(T) * kTileRows));
-    state_ = reinterpret_cast<EntrySums<T>*>(take(sizeof(T) * 3 * kTileItems));
+    state_ = reinterpret_cast<DeviceEntrySums<T>*>(take(sizeof(T) * 3 * kTileItems));
     segments = reinterpret_cast<Segment*>(take(sizeof(Segment) * kTileRows));
     rows_ = reinterpret_cast<Stored*>(take(sizeof(Stored) * kTileRows * kUnitStep));
     items_ = reinterpret_cast<Stored*>(take(sizeof(Stored) * kTileItems * kUnitStep));
@@ -124,7 +124,7 @@ class TileWork {
   }
 
   // After multiply_rows_by_items, for a segment and an item of its tile: the softmax over all entries so far.
-  __device__ EntrySums<T> sums(int segment, int item) const {
+  __device__ DeviceEntrySums<T> sums(int segment, int item) const {
     return add_entries(state_[item], segments[segment], products_ + item, multiplicity_);
   }
 
@@ -134,13 +134,13 @@ class TileWork {
   __device__ void make_gradients(bool in_group, const GradScore& grad_score) {
     for (int s = warp(); s < segment_count; s += warps()) {
       for (int item = lane(); item < kTileItems; item += kWarpLanes) {
-        const EntrySums<T> all = in_group ? state_[item] : sums(s, item);
+        const DeviceEntrySums<T> all = in_group ? state_[item] : sums(s, item);
         write_gradients(segments[s], item, all, grad_score);
       }
     }
     const Segment& last = segments[segment_count - 1];
     const int used = last.first_row + (last.has_reference ? 1 : 0) + 2 * last.pairs;
-    for (int i = used * kTileItems + static_cast<int>(threadIdx.x); i < kTileRows * kTileItems; i += kBlockThreads) {
+    for (int i = used * kTileItems + threadIdx.x; i < kTileRows * kTileItems; i += kBlockThreads) {
       gradient(i / kTileItems, i % kTileItems) = Mode::store(T(0));
     }
     __syncthreads();
@@ -173,7 +173,7 @@ class TileWork {
  private:
   template <class GradScore>
   __device__ void write_gradients(
-      const Segment& segment, int item, const EntrySums<T>& all, const GradScore& grad_score) {
+      const Segment& segment, int item, const DeviceEntrySums<T>& all, const GradScore& grad_score) {
     const T inverse = T(1) / all.total, mean = all.weighted * inverse;
     const T grad = grad_score(segment.session, item, mean);
     int row = segment.first_row;
@@ -196,7 +196,7 @@ class TileWork {
     if (chunk == chunk_ && stage == row_stage_) return;
     if (chunk != chunk_) {
       segment_count = plan_.segments[chunk];
-      for (int i = static_cast<int>(threadIdx.x); i < kTileRows; i += kBlockThreads) {
+      for (int i = threadIdx.x; i < kTileRows; i += kBlockThreads) {
         const int64_t number = int64_t{chunk} * kTileRows + i;
         if (i < segment_count) segments[i] = plan_.segment[number];
         multiplicity_[i] = plan_.multiplicity[number];
@@ -221,19 +221,19 @@ class TileWork {
       const Item* from = table_.vectors + larger(row, int64_t{0}) * table_.hidden + begin;
       for (int unit = lane(); unit < kStage; unit += kWarpLanes) {
         const bool inside = row >= 0 && unit < units;
-        items_[item * kUnitStep + unit] = inside ? Mode::store(static_cast<T>(to_value(from[unit]))) : Stored(0);
+        items_[item * kUnitStep + unit] = inside ? Mode::store(to_value(from[unit])) : Stored(0);
       }
     }
     first_item_ = first;
     item_stage_ = stage;
   }
 
-  const AttentionPlan<T>& plan_;
+  const TargetPlan<T>& plan_;
   const Stored* all_rows_;
   int width_;
   const ItemTable<Item>& table_;
   T *products_, *multiplicity_;
-  EntrySums<T>* state_;
+  DeviceEntrySums<T>* state_;
   Stored *rows_, *items_, *gradients_;
   int chunk_ = -1, row_stage_ = -1, item_stage_ = -1;
   int64_t first_item_ = -1;
@@ -243,7 +243,7 @@ class TileWork {
 // block's chunk and every tile of its part of the items, by all lanes of a warp.
 template <class Mode, class Item, class Visit>
 __device__ inline void for_scores(
-    TileWork<Mode, Item>& work, int chunk, int group, int64_t begin, int64_t end, const Visit& visit) {
+    DeviceTileWork<Mode, Item>& work, int chunk, int group, int64_t begin, int64_t end, const Visit& visit) {
   using T = typename Mode::Value;
   for (int64_t first = begin; first < end; first += kTileItems) {
     if (group > 1) work.add_group(chunk, group, first, 1);
@@ -252,7 +252,7 @@ __device__ inline void for_scores(
       T scores[kLaneItems];
 #pragma unroll
       for (int i = 0; i < kLaneItems; ++i) {
-        const EntrySums<T> sums = work.sums(s, lane() + i * kWarpLanes);
+        const DeviceEntrySums<T> sums = work.sums(s, lane() + i * kWarpLanes);
         scores[i] = sums.weighted / sums.total;
       }
       visit(s, work.segments[s].session, first, scores);
@@ -273,14 +273,33 @@ struct ItemParts {
   }
 };
 
-// Calls run(Mode()) for the arithmetic asked for: 0, as exact as the inputs; 1, tf32; 2, bfloat16.
-template <class Run>
-void with_mode(ScalarType dtype, int64_t precision, const Run& run) {
+// Calls run(Mode()) for the arithmetic asked for.
+template <class T, class Run>
+void with_mode(int64_t precision, const Run& run) {
   check_value(precision >= 0 && precision <= 2, "precision", "0, 1 or 2", precision);
-  if (dtype == ScalarType::Double) run(Exact<double>());
+  if constexpr (std::is_same_v<T, double>) run(Exact<double>());
   else if (precision == 0) run(Exact<float>());
   else if (precision == 1) run(TensorFloat32());
   else run(BFloat16());
 }
 
-}  // namespace tagnn_fast
+inline dim3 chunk_grid(int64_t chunks, const ItemParts& parts, unsigned columns = 1) {
+  return {static_cast<unsigned>(chunks), static_cast<unsigned>(parts.parts), columns};
+}
+
+// Runs a kernel for every chunk of rows and part of the items, or block of units.
+template <class Mode, class Item, class Kernel, class... Arguments>
+void launch_on_tiles(
+    Kernel kernel, dim3 grid, DeviceTargetRows<typename Mode::Value, Mode>& rows, const ItemTable<Item>& table,
+    Arguments... arguments) {
+  launch(
+      kernel, grid, kBlockThreads, DeviceTileWork<Mode, Item>::kBytes, rows.plan(), rows.rows(), rows.width(), table,
+      arguments...);
+}
+
+template <class Item>
+ItemTable<Item> item_table(const TargetAttentionInputs& inputs) {
+  return {data<Item>(inputs.table), nullptr, inputs.items, inputs.items, static_cast<int>(inputs.hidden)};
+}
+
+}  // namespace tagnn_fast::cuda

@@ -7,13 +7,13 @@
 #include "../philox.h"
 #include "nodes.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 namespace {
 
 constexpr int kWarps = 4;
 
 template <class T>
-struct AttentionBatch {
+struct DeviceSessionAttentionBatch {
   SessionTable sessions;
   int64_t hidden, heads;
   bool causal;
@@ -33,7 +33,7 @@ struct HeadRows {
   const T *queries, *keys, *values;
   int64_t row;
 
-  __device__ HeadRows(const AttentionBatch<T>& batch, const T* qkv, int64_t first_slot, int64_t head)
+  __device__ HeadRows(const DeviceSessionAttentionBatch<T>& batch, const T* qkv, int64_t first_slot, int64_t head)
       : row(3 * batch.hidden) {
     queries = qkv + first_slot * row + head * batch.width();
     keys = queries + batch.hidden;
@@ -50,7 +50,7 @@ struct RowOfHead {
 
 // Calls visit(RowOfHead) for every row and head of this block's part of its session, by a warp for each.
 template <class T, class Visit>
-__device__ inline void for_warp_heads(const AttentionBatch<T>& batch, const Visit& visit) {
+__device__ inline void for_warp_heads(const DeviceSessionAttentionBatch<T>& batch, const Visit& visit) {
   const DeviceSession session = find_session(batch.sessions, blockIdx.x);
   const int64_t nodes = session.nodes_end - session.begin;
   const int64_t step = static_cast<int64_t>(gridDim.y) * warps();
@@ -85,8 +85,10 @@ __device__ inline T tile_dots(const T* fixed, const T* rows, int64_t row_size, i
 template <class T>
 __device__ inline void tile_add(
     T coefficient, const T* rows, int64_t row_size, int64_t count, int64_t width, bool first, T* sums) {
-  __shared__ T coefficients[kWarps][kWarpLanes];
-  T* own = coefficients[warp()];
+  struct Coefficients {
+    T of_lanes[kWarps][kWarpLanes];
+  };
+  T* own = static_shared<Coefficients>().of_lanes[warp()];
   own[tile_row()] = coefficient;
   __syncwarp();
   for (int64_t c = lane(); c < width; c += kWarpLanes) {
@@ -100,18 +102,17 @@ __device__ inline void tile_add(
 // 0 or 1 / (1 − rate): see apply_dropout in ../cpu/session_attention_kernel.cpp. `slot` is the query's; one Philox call
 // serves four neighbouring keys.
 template <class T>
-__device__ inline T dropout_factor(const AttentionBatch<T>& batch, int64_t slot, int64_t head, int64_t key) {
+__device__ inline T dropout_factor(
+    const DeviceSessionAttentionBatch<T>& batch, int64_t slot, int64_t head, int64_t key) {
   if (batch.seed == nullptr) return 1;
-  const PhiloxWords words = philox(
-      static_cast<uint64_t>(*batch.seed), static_cast<uint32_t>(slot), static_cast<uint32_t>(key / 4),
-      static_cast<uint32_t>(head), static_cast<uint32_t>(static_cast<uint64_t>(slot) >> 32));
+  const PhiloxWords words = philox(*batch.seed, slot, key / 4, head, slot >> 32);
   const uint32_t low = key % 2 == 0 ? words.word[0] : words.word[1];
   const uint32_t high = key % 2 == 0 ? words.word[2] : words.word[3];
   return (key % 4 < 2 ? low : high) < batch.threshold ? T(0) : batch.kept_factor;
 }
 
 template <class T>
-struct Softmax {
+struct QuerySoftmax {
   T largest, inverse_sum;
   T logit;  // the lane's in the last tile
 
@@ -120,8 +121,8 @@ struct Softmax {
 
 // Over the first `count` keys.
 template <class T>
-__device__ Softmax<T> query_softmax(
-    const AttentionBatch<T>& batch, const HeadRows<T>& rows, const T* query, int64_t count) {
+__device__ QuerySoftmax<T> query_softmax(
+    const DeviceSessionAttentionBatch<T>& batch, const HeadRows<T>& rows, const T* query, int64_t count) {
   T largest = kBelowAll<T>, sum = 0, logit = 0;
   for (int64_t first = 0; first < count; first += kWarpLanes) {
     const int64_t tile = smaller<int64_t>(kWarpLanes, count - first);
@@ -139,8 +140,8 @@ __device__ Softmax<T> query_softmax(
 // just computed where there is one tile alone.
 template <class T, class Visit>
 __device__ inline void for_key_tiles(
-    const AttentionBatch<T>& batch, const HeadRows<T>& rows, const T* query, int64_t count, const Softmax<T>& softmax,
-    const Visit& visit) {
+    const DeviceSessionAttentionBatch<T>& batch, const HeadRows<T>& rows, const T* query, int64_t count,
+    const QuerySoftmax<T>& softmax, const Visit& visit) {
   for (int64_t first = 0; first < count; first += kWarpLanes) {
     const int64_t tile = smaller<int64_t>(kWarpLanes, count - first);
     const T* keys = rows.keys + first * rows.row;
@@ -151,13 +152,13 @@ __device__ inline void for_key_tiles(
 }
 
 template <class T>
-__global__ void attend(AttentionBatch<T> batch, const T* qkv, T* attended) {
+__global__ void attend(DeviceSessionAttentionBatch<T> batch, const T* qkv, T* attended) {
   const int64_t width = batch.width();
   for_warp_heads(batch, [&](const RowOfHead& at) {
     const HeadRows<T> rows(batch, qkv, at.begin, at.head);
     const T* query = rows.queries + at.index * rows.row;
     const int64_t count = batch.causal ? at.index + 1 : at.nodes;
-    const Softmax<T> softmax = query_softmax(batch, rows, query, count);
+    const QuerySoftmax<T> softmax = query_softmax(batch, rows, query, count);
     T* out = attended + at.slot() * batch.hidden + at.head * width;
     for_key_tiles(batch, rows, query, count, softmax, [&](int64_t first, int64_t tile, T logit) {
       const T factor = dropout_factor(batch, at.slot(), at.head, first + tile_row());
@@ -176,15 +177,15 @@ struct QueryStatistics {
 // out = Σ f w v: the gradient of w is f (grad · v), and its mean Σ w f (grad · v) is grad · out.
 template <class T>
 __global__ void queries_backward(
-    AttentionBatch<T> batch, const T* grad, const T* qkv, const T* attended, QueryStatistics<T>* statistics,
-    T* grad_qkv) {
+    DeviceSessionAttentionBatch<T> batch, const T* grad, const T* qkv, const T* attended,
+    QueryStatistics<T>* statistics, T* grad_qkv) {
   const int64_t width = batch.width();
   for_warp_heads(batch, [&](const RowOfHead& at) {
     const HeadRows<T> rows(batch, qkv, at.begin, at.head);
     const T* query = rows.queries + at.index * rows.row;
     const int64_t count = batch.causal ? at.index + 1 : at.nodes, column = at.head * width;
     const T* own_grad = grad + at.slot() * batch.hidden + column;
-    const Softmax<T> softmax = query_softmax(batch, rows, query, count);
+    const QuerySoftmax<T> softmax = query_softmax(batch, rows, query, count);
     const T mean = warp_dot(own_grad, attended + at.slot() * batch.hidden + column, width);
     if (lane() == 0) statistics[at.slot() * batch.heads + at.head] = {softmax.largest, softmax.inverse_sum, mean};
     T* grad_query = grad_qkv + at.slot() * rows.row + column;
@@ -200,7 +201,8 @@ __global__ void queries_backward(
 // Gradients of keys and values, from the queries that see them.
 template <class T>
 __global__ void keys_values_backward(
-    AttentionBatch<T> batch, const T* grad, const T* qkv, const QueryStatistics<T>* statistics, T* grad_qkv) {
+    DeviceSessionAttentionBatch<T> batch, const T* grad, const T* qkv, const QueryStatistics<T>* statistics,
+    T* grad_qkv) {
   const int64_t width = batch.width(), hidden = batch.hidden;
   for_warp_heads(batch, [&](const RowOfHead& at) {
     const HeadRows<T> rows(batch, qkv, at.begin, at.head);
@@ -225,4 +227,4 @@ __global__ void keys_values_backward(
 }
 
 }  // namespace
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda

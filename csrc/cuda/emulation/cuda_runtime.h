@@ -2,7 +2,8 @@
 // machines without a GPU. Found in place of CUDA's own header when the kernels are compiled by a C++ compiler.
 //
 // Blocks run one after the other. A block's threads are fibers: one runs until it waits for others. Every second block
-// runs its threads in reverse order, so that a forgotten barrier shows.
+// runs its threads in reverse order, so that a forgotten barrier shows; every block finds its shared memory poisoned,
+// so that a value read before it was written shows.
 #pragma once
 
 #include <setjmp.h>
@@ -28,7 +29,8 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __shared__ static  // blocks run one after the other
+// Nothing stands for __shared__: kernels ask static_shared() and dynamic_shared() of device.h, whose memory is
+// poisoned.
 
 struct dim3 {
   unsigned x, y, z;
@@ -66,6 +68,17 @@ class Block {
 
   dim3 grid, block, index;
   unsigned char* dynamic_shared() { return shared_.get(); }
+  // One object for all blocks, as they run one after the other; each finds it poisoned.
+  template <class Memory>
+  Memory& static_shared() {
+    static thread_local Memory* memory = nullptr;
+    if (memory == nullptr) {
+      static_shared_.push_back({std::unique_ptr<unsigned char[]>(new unsigned char[sizeof(Memory)]), sizeof(Memory)});
+      memory = reinterpret_cast<Memory*>(static_shared_.back().bytes.get());
+      poison(static_shared_.back());
+    }
+    return *memory;
+  }
   const dim3& thread() const { return fibers_[running_]->thread; }
   unsigned lane() const { return running_ % kWarp; }
   Warp& warp() { return warps_[running_ / kWarp]; }
@@ -82,7 +95,8 @@ class Block {
         for (unsigned x = 0; x < grid.x; ++x) {
           index = dim3(x, y, z);
           shared_.reset(new unsigned char[shared]);
-          std::memset(shared_.get(), 0xFF, shared);  // not a number, as long as nothing is written
+          std::memset(shared_.get(), kPoison, shared);
+          for (const Shared& memory : static_shared_) poison(memory);
           run_block(threads, number++ % 2 == 1);
         }
       }
@@ -99,6 +113,13 @@ class Block {
   }
 
  private:
+  struct Shared {
+    std::unique_ptr<unsigned char[]> bytes;
+    size_t size;
+  };
+
+  static void poison(const Shared& memory) { std::memset(memory.bytes.get(), kPoison, memory.size); }
+
   void release(Barrier& barrier) {
     barrier.arrived = 0;
     ++barrier.generation;
@@ -205,11 +226,13 @@ class Block {
 #endif
 
   static constexpr size_t kStack = 128 << 10;
+  static constexpr int kPoison = 0xFF;  // not a number, negative, a pointer to nowhere: as long as nothing is written
   const std::function<void()>* kernel_ = nullptr;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Warp> warps_;
   Barrier barrier_;
   std::unique_ptr<unsigned char[]> shared_;
+  std::vector<Shared> static_shared_;
   jmp_buf scheduler_;
   const void* scheduler_stack_ = nullptr;
   size_t scheduler_stack_size_ = 0;

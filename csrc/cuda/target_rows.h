@@ -1,4 +1,4 @@
-// Sessions as rows of a matrix, for target attention on a GPU.
+// DeviceSessions as rows of a matrix, for target attention on a GPU.
 //
 // As on the CPU (csrc/cpu/target_attention_kernel.h), a session's softmax is over entries, its nodes and the padded
 // positions as one. The first entry is the reference: its key is subtracted from the others, session vectors are added
@@ -9,12 +9,11 @@
 // most that these slots could need.
 #pragma once
 
-#include "../attention_inputs.h"
+#include "../target_attention.h"
 #include "tile_products.h"
 
-namespace tagnn_fast {
+namespace tagnn_fast::cuda {
 
-constexpr int64_t kNoSlot = -1;
 constexpr int kPairsFirst = (kTileRows - 1) / 2, kPairsLater = kTileRows / 2;  // of a session longer than a chunk
 
 // One session's part of a chunk.
@@ -25,7 +24,7 @@ struct Segment {
 
 // Device pointers; chunk c has rows from c * kTileRows on, segment s of it is number c * kTileRows + s.
 template <class T>
-struct AttentionPlan {
+struct TargetPlan {
   int32_t* chunks;        // (1,)
   int32_t* segments;      // of each chunk
   int32_t* group_chunks;  // from this chunk on; 0 where a session's later chunk
@@ -38,7 +37,7 @@ struct AttentionPlan {
 
 // What rows are made of.
 template <class T>
-struct AttentionSources {
+struct TargetSources {
   const T *session, *keys, *values;
   const int64_t *clicks, *padding, *slot_offsets;
   int64_t sessions, slots;
@@ -47,7 +46,7 @@ struct AttentionSources {
 
 // A session's entries in order: visit(entry, slot, multiplicity), by all lanes of a warp. Returns how many.
 template <class T, class Visit>
-__device__ inline int for_entries(const AttentionSources<T>& sources, int64_t session, const Visit& visit) {
+__device__ inline int for_entries(const TargetSources<T>& sources, int64_t session, const Visit& visit) {
   const Range slots = find_range(sources.slot_offsets, session, sources.slots);
   int entries = 0;
   if (sources.padding[session] > 0) visit(entries++, kNoSlot, sources.padding[session]);
@@ -59,7 +58,7 @@ __device__ inline int for_entries(const AttentionSources<T>& sources, int64_t se
 }
 
 template <class T>
-__global__ void count_entries(AttentionSources<T> sources, AttentionPlan<T> plan) {
+__global__ void count_entries(TargetSources<T> sources, TargetPlan<T> plan) {
   const int64_t session = static_cast<int64_t>(blockIdx.x) * warps() + warp();
   if (session >= sources.sessions) return;
   const int entries = for_entries(sources, session, [](int, int64_t, int64_t) {});
@@ -68,11 +67,14 @@ __global__ void count_entries(AttentionSources<T> sources, AttentionPlan<T> plan
 
 // Fills chunks with sessions in order, one after the other: by one thread, from entries that a block has fetched.
 template <class T>
-__global__ void cut_chunks(int64_t sessions, AttentionPlan<T> plan) {
-  __shared__ int32_t entries[kBlockThreads];
+__global__ void cut_chunks(int64_t sessions, TargetPlan<T> plan) {
+  struct Entries {
+    int32_t of_sessions[kBlockThreads];
+  };
+  auto& entries = static_shared<Entries>().of_sessions;
   int chunk = -1, rows = kTileRows, segments = 0;
   for (int64_t first = 0; first < sessions; first += kBlockThreads) {
-    const int count = static_cast<int>(smaller(sessions - first, int64_t{kBlockThreads}));
+    const int count = smaller(sessions - first, int64_t{kBlockThreads});
     if (static_cast<int>(threadIdx.x) < count) entries[threadIdx.x] = plan.entries[first + threadIdx.x];
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -110,7 +112,7 @@ __global__ void cut_chunks(int64_t sessions, AttentionPlan<T> plan) {
 template <class T>
 struct EntryRows {
   int64_t value, key;
-  __device__ EntryRows(const AttentionPlan<T>& plan, int64_t session, int entry) {
+  __device__ EntryRows(const TargetPlan<T>& plan, int64_t session, int entry) {
     const int chunk = plan.first_chunk[session];
     const int64_t first = int64_t{chunk} * kTileRows + plan.first_row[session];
     if (plan.group_chunks[chunk] > 1 && entry > kPairsFirst) {
@@ -125,7 +127,7 @@ struct EntryRows {
 
 // Writes the rows, (chunks * kTileRows, width), rounded to what products take, and describes the segments.
 template <class T, class Mode>
-__global__ void fill_rows(AttentionSources<T> sources, AttentionPlan<T> plan, typename Mode::Stored* rows, int width) {
+__global__ void fill_rows(TargetSources<T> sources, TargetPlan<T> plan, typename Mode::Stored* rows, int width) {
   const int64_t session = static_cast<int64_t>(blockIdx.x) * warps() + warp();
   if (session >= sources.sessions) return;
   const int hidden = sources.hidden;
@@ -144,7 +146,7 @@ __global__ void fill_rows(AttentionSources<T> sources, AttentionPlan<T> plan, ty
       rows[place.value * width + unit] = Mode::store(value);
       if (entry > 0) rows[place.key * width + unit] = Mode::store(key);
     }
-    if (lane() == 0) plan.multiplicity[entry == 0 ? place.value : place.key] = static_cast<T>(multiplicity);
+    if (lane() == 0) plan.multiplicity[entry == 0 ? place.value : place.key] = multiplicity;
   });
   if (lane() != 0) return;
   const int chunk = plan.first_chunk[session], pieces = plan.group_chunks[chunk];
@@ -159,7 +161,7 @@ __global__ void fill_rows(AttentionSources<T> sources, AttentionPlan<T> plan, ty
 // Adds the gradients of the rows, `parts` of (chunks * kTileRows, width), up to those of the inputs.
 template <class T>
 __global__ void scatter_row_gradients(
-    AttentionSources<T> sources, AttentionPlan<T> plan, const T* grad_rows, int parts, int64_t part_size, int width,
+    TargetSources<T> sources, TargetPlan<T> plan, const T* grad_rows, int parts, int64_t part_size, int width,
     T* grad_session, T* grad_keys, T* grad_values) {
   const int64_t session = static_cast<int64_t>(blockIdx.x) * warps() + warp();
   if (session >= sources.sessions) return;
@@ -192,9 +194,9 @@ __global__ void scatter_row_gradients(
 
 // A batch's rows and plan in device memory.
 template <class T, class Mode>
-class AttentionRows {
+class DeviceTargetRows {
  public:
-  explicit AttentionRows(const AttentionInputs& inputs)
+  explicit DeviceTargetRows(const TargetAttentionInputs& inputs)
       : sources_{
             data<T>(inputs.session),
             data<T>(inputs.keys),
@@ -209,7 +211,7 @@ class AttentionRows {
     const int64_t most = 2 * inputs.slots + inputs.sessions;
     chunks_ = inputs.sessions == 0 ? 0 : 3 * ((most + kTileRows - 2) / (kTileRows - 1)) + 3;
     check_value(chunks_ * kTileRows < int64_t{1} << 31, "keys", "fewer than 2^29 slots", inputs.slots);
-    width_ = static_cast<int>((inputs.hidden + 15) / 16 * 16);
+    width_ = (inputs.hidden + 15) / 16 * 16;
     // Zeros, since products run over the rows of a chunk that no session has, too.
     rows_ = torch::stable::new_zeros(inputs.session, {chunks_ * kTileRows * width_}, stored_type());
     multiplicities_ = torch::stable::new_empty(inputs.session, {chunks_ * kTileRows});
@@ -237,7 +239,7 @@ class AttentionRows {
     launch(fill_rows<T, Mode>, session_blocks(), kBlockThreads, 0, sources_, plan_, rows(), width_);
   }
 
-  const AttentionPlan<T>& plan() const { return plan_; }
+  const TargetPlan<T>& plan() const { return plan_; }
   typename Mode::Stored* rows() { return static_cast<typename Mode::Stored*>(rows_.mutable_data_ptr()); }
   int64_t most_chunks() const { return chunks_; }
   int width() const { return width_; }
@@ -256,11 +258,11 @@ class AttentionRows {
   }
   unsigned session_blocks() const { return blocks_for(sources_.sessions, kBlockThreads / kWarpLanes); }
 
-  AttentionSources<T> sources_;
-  AttentionPlan<T> plan_;
+  TargetSources<T> sources_;
+  TargetPlan<T> plan_;
   Tensor rows_, multiplicities_, integers_;
   int64_t chunks_;
   int width_;
 };
 
-}  // namespace tagnn_fast
+}  // namespace tagnn_fast::cuda
