@@ -1,5 +1,5 @@
-// Numbers that both backends compute with, and tagnn_fast/ops/reference.py, which is the definition;
-// tests/ops/test_constants.py holds it to them.
+// Numbers that both backends compute with. Those that tagnn_fast/ops/reference.py, the definition, has again are held
+// to it by tests/ops/test_constants.py.
 #pragma once
 
 #include <cstdint>

@@ -5,9 +5,9 @@
 #include <limits>
 #include <tuple>
 
-#include "registration.h"
-
 #include "checks.h"
+#include "constants.h"
+#include "registration.h"
 
 namespace tagnn_fast {
 
@@ -49,7 +49,7 @@ struct SessionGraphOutputs {
     neighbour_count = make({2, inputs.slots});
     neighbours = make({2, inputs.clicks});
     click_nodes = torch::stable::new_empty(inputs.items, {inputs.clicks});
-    if (backend.starts_zeroed) torch::stable::fill_(click_nodes, -1);
+    if (backend.starts_zeroed) torch::stable::fill_(click_nodes, kNoSlot);
     slot_offsets = make({inputs.sessions + 1});
     num_nodes = make({inputs.sessions});
     last_node = make({inputs.sessions});

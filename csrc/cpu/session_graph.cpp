@@ -44,7 +44,7 @@ class GraphBuilder {
 
     out_.num_nodes[session] = nodes + shift;
     out_.padding[session] = padded;
-    out_.last_node[session] = clicks > 0 ? base + shift + local_.back() : -1;
+    out_.last_node[session] = clicks > 0 ? base + shift + local_.back() : kNoSlot;
   }
 
   void clear_slots(int64_t first, int64_t count) {
@@ -56,7 +56,7 @@ class GraphBuilder {
 
   void clear_clicks(int64_t begin, int64_t end) {
     clear_edge_lists(begin, end);
-    std::fill(out_.click_nodes + begin, out_.click_nodes + end, -1);
+    std::fill(out_.click_nodes + begin, out_.click_nodes + end, kNoSlot);
   }
 
  private:
@@ -135,7 +135,7 @@ class GraphBuilder {
     size_t next = 0;
     for (int64_t t = begin; t < end; ++t) {
       if (items_[t] == 0) {
-        out_.click_nodes[t] = -1;
+        out_.click_nodes[t] = kNoSlot;
         continue;
       }
       const int64_t slot = base + local_[next++];

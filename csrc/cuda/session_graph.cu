@@ -29,7 +29,7 @@ __device__ void number_nodes(
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
     int64_t first = begin;
     while (items[first] != items[t]) ++first;
-    out.click_nodes[t] = items[t] == 0 ? -1 : first;
+    out.click_nodes[t] = items[t] == 0 ? kNoSlot : first;
   }
   __syncwarp();
   int64_t* slot_of_first = out.destinations;
@@ -54,7 +54,7 @@ __device__ void find_edges(int64_t begin, int64_t end, const DeviceGraphArrays& 
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
     int64_t next = t + 1;
     while (next < end && out.click_nodes[next] < 0) ++next;
-    out.destinations[t] = out.click_nodes[t] >= 0 && next < end ? out.click_nodes[next] : -1;
+    out.destinations[t] = out.click_nodes[t] >= 0 && next < end ? out.click_nodes[next] : kNoSlot;
   }
   __syncwarp();
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
@@ -131,7 +131,7 @@ __global__ void build_graphs(
   out.slot_offsets[session] = base;
   if (session == sessions - 1) out.slot_offsets[sessions] = end + (original ? sessions : 0);
   out.num_nodes[session] = real > 0 ? end_slot - base : 0;
-  out.last_node[session] = last >= 0 ? out.click_nodes[last] : -1;
+  out.last_node[session] = last >= 0 ? out.click_nodes[last] : kNoSlot;
   out.padding[session] = padding;
 }
 
