@@ -41,7 +41,7 @@ struct SessionGraphOutputs {
   Tensor node_items, clicks, neighbour_start, neighbour_count, neighbours;
   Tensor click_nodes, slot_offsets, num_nodes, last_node, padding;
 
-  SessionGraphOutputs(Backend backend, const SessionGraphInputs &inputs) {
+  SessionGraphOutputs(Backend backend, const SessionGraphInputs& inputs) {
     const auto make = [&](std::initializer_list<int64_t> sizes) { return new_output(backend, inputs.items, sizes); };
     node_items = make({inputs.slots});
     clicks = make({inputs.slots});
@@ -59,7 +59,7 @@ struct SessionGraphOutputs {
   SessionGraphArrays arrays() {
     const int64_t slots = node_items.size(0), entries = click_nodes.size(0);
     int64_t *start = mutable_data<int64_t>(neighbour_start), *count = mutable_data<int64_t>(neighbour_count);
-    int64_t *lists = mutable_data<int64_t>(neighbours);
+    int64_t* lists = mutable_data<int64_t>(neighbours);
     return {
         mutable_data<int64_t>(node_items),
         mutable_data<int64_t>(clicks),
@@ -79,7 +79,7 @@ struct SessionGraphOutputs {
 
 // The op, of a backend's compute(inputs, arrays).
 template <class Op>
-auto session_graph(const Tensor &items, const Tensor &offsets, std::optional<int64_t> padded_length) {
+auto session_graph(const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length) {
   const typename Op::Guard guard(items);
   SessionGraphInputs inputs{items, offsets, padded_length};
   inputs.check(Op::kBackend);
@@ -109,7 +109,7 @@ struct NodeRows {
   ScalarType dtype = ScalarType::Undefined;
   int64_t slots = 0, hidden = 0;
 
-  void check_rows(Backend backend, const Tensor &rows, const char *name) {
+  void check_rows(Backend backend, const Tensor& rows, const char* name) {
     dtype = check_floating(rows, name);
     check_tensor(backend, rows, name, dtype, {kAnySize, kAnySize});
     slots = rows.size(0);
