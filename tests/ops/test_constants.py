@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from ast import literal_eval
-from pathlib import Path
 
 import torch
 
 from tagnn_fast.ops import reference
+from tests.support import ROOT
 
-HEADER = Path(__file__).resolve().parents[2] / "csrc" / "constants.h"
+HEADER = ROOT / "csrc" / "constants.h"
 LOW = 0xFFFFFFFF
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-INCLUDE = Path(__file__).resolve().parents[2] / "csrc" / "cuda" / "emulation"
+from tests.support import ROOT
+
+INCLUDE = ROOT / "csrc" / "cuda" / "emulation"
 COMPILER = shlex.split(os.environ.get("CXX", "g++"))
 
 READS_WHAT_NOBODY_WROTE = """
