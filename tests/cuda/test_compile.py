@@ -63,7 +63,8 @@ def kernels(built: tuple[Path, str]) -> list[Kernel]:
     plain = subprocess.run(["c++filt"], input=listing, text=True, capture_output=True, check=True).stdout.splitlines()
     rows = []
     for name, (_, architecture, stores, loads, registers, rest) in zip(plain, found, strict=True):
-        short = re.sub(r"^void |tagnn_fast::(?:cuda::)?|\(anonymous namespace\)::|_GLOBAL__N_\w+::", "", name).split("(")[0]
+        scopes = r"^void |tagnn_fast::(?:cuda::)?|\(anonymous namespace\)::|_GLOBAL__N_\w+::"
+        short = re.sub(scopes, "", name).split("(")[0]
         shared = re.search(r"(\d+) bytes smem", rest)
         rows.append(
             Kernel(short, architecture, int(registers), int(stores), int(loads), int(shared.group(1)) if shared else 0)
