@@ -62,7 +62,7 @@ def options_of(*names: str) -> set[str]:
 
 def test_every_option_of_the_command_line() -> None:
     assert parameters(fit) == OPTIONS | {"data", "folder", "preset", "start_from", "observer"}
-    assert options_of("train") == OPTIONS | {"dataset", "run", "resume", "preset", "start_from"}
+    assert options_of("train") == OPTIONS - {"options"} | {"dataset", "run", "resume", "preset", "start_from"}
     assert parameters(tagnn_fast.prepare) == options_of("prepare", "logs") | {"observer"}
 
 
