@@ -1,4 +1,4 @@
-"""Damaged files of sessions: `python tests/cli/fuzzing.py FOLDER --seconds 600` says how many there were of each kind.
+"""Damaged files of sessions: `python -m tests.cli.fuzzing FOLDER --seconds 600` says how many there were of each kind.
 
 Every line of a CSV or JSON lines file is a row, whatever happened to it: it must have its answer or its error in its
 place, and a line that is as it was must have the answer that its session has alone. A damaged Parquet file is refused,

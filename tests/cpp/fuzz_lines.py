@@ -1,6 +1,6 @@
 """Mutated lines into a real program: one line out for each line in, and good lines keep their answers.
 
-    python tests/cpp/fuzz_lines.py build/cpp/serve EXPORT --seconds 600
+    python -m tests.cpp.fuzz_lines build/cpp/serve EXPORT --seconds 600
 
 EXPORT has integers as item ids; good lines ask for its items 13 and 23, known or not. Prints what was tried.
 """
