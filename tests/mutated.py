@@ -9,7 +9,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,26 @@ def mutate(path: Path, generator: random.Random) -> None:
         path.write_bytes(b"\n".join(lines) + b"\n")
     else:
         path.write_bytes(mutate_bytes(content, generator))
+
+
+def wrong_bytes(content: bytes, generator: random.Random) -> bytes:
+    """One or a few bytes are others."""
+    damaged = bytearray(content)
+    for _ in range(generator.choice((1, 1, 4))):
+        damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+    return bytes(damaged)
+
+
+def refusals(path: Path, contents: Iterable[bytes], read: Callable[[], object]) -> list[str]:
+    """What is said of the file with each of these contents that is refused."""
+    messages = []
+    for content in contents:
+        path.write_bytes(content)
+        try:
+            read()
+        except (ValueError, FileNotFoundError) as error:
+            messages.append(str(error))
+    return messages
 
 
 def try_changes(names: list[str], original: Path, changed: Path, read: Callable[[Path, Path], None]) -> None:

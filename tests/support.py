@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,14 +94,6 @@ def assert_near(actual: Tensor, expected: Tensor, relative: float, scale: float 
     if scale is None:
         scale = expected.abs().max().item() if expected.numel() else 0.0
     torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=relative * max(scale, 1e-2))
-
-
-def wrong_bytes(content: bytes, generator: random.Random) -> bytes:
-    """One or a few bytes are others."""
-    damaged = bytearray(content)
-    for _ in range(generator.choice((1, 1, 4))):
-        damaged[generator.randrange(len(damaged))] = generator.randrange(256)
-    return bytes(damaged)
 
 
 def forget_digests(record: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 
 from tagnn_fast.data import read_dataset, synthetic_dataset, write_dataset
 from tests.data.three_items import FILES, make
-from tests.support import forget_digests, wrong_bytes
+from tests.mutated import refusals, wrong_bytes
+from tests.support import forget_digests
 
 
 @pytest.fixture
@@ -162,12 +163,8 @@ def test_damaged_bytes(tmp_path: Path) -> None:
     messages = []
     for file in FILES:
         content = (folder / file).read_bytes()
-        for _ in range(25):
-            (folder / file).write_bytes(wrong_bytes(content, generator))
-            try:
-                read_dataset(folder)
-            except (ValueError, FileNotFoundError) as error:
-                messages.append(str(error))
+        contents = (wrong_bytes(content, generator) for _ in range(25))
+        messages += refusals(folder / file, contents, lambda: read_dataset(folder))
         (folder / file).write_bytes(content)
     assert len(messages) > 25
     assert all(message.startswith(str(folder)) for message in messages)

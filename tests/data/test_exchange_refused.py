@@ -12,7 +12,7 @@ import pytest
 
 from tagnn_fast.data import exchange, read_exchange
 from tests.data.exchange_files import TRAIN, limited_memory, write
-from tests.support import wrong_bytes
+from tests.mutated import refusals, wrong_bytes
 
 
 @pytest.mark.parametrize("missing", ["all_train_seq.txt", "test.txt"])
@@ -42,14 +42,9 @@ def test_damaged_bytes(tmp_path: Path, protocol: int) -> None:
     path = write(tmp_path, [*TRAIN, [300, 70_000, 2**40]], protocol=protocol) / "all_train_seq.txt"
     content = path.read_bytes()
     generator = random.Random(protocol)
-    messages = []
+    contents = [wrong_bytes(content, generator) for _ in range(60)]
     with limited_memory():
-        for _ in range(60):
-            path.write_bytes(wrong_bytes(content, generator))
-            try:
-                read_exchange(tmp_path)
-            except ValueError as error:
-                messages.append(str(error))
+        messages = refusals(path, contents, lambda: read_exchange(tmp_path))
     assert len(messages) > 15
     assert all(message.startswith(f"{path}: expected ") for message in messages)
 

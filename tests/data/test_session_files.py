@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tagnn_fast.data import session_files
 from tagnn_fast.data.session_files import read_sessions
+from tests.mutated import refusals, wrong_bytes
 
 NO_ID = "expected item ids that are strings or integers, got"
 QUOTES = "expected quotes around whole cells, doubled inside them, on one line"
@@ -291,15 +292,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=": expected sessions, got a damaged file: "):
             read(path)
     generator = random.Random(0)
-    messages = []
-    for _ in range(100):
-        damaged = bytearray(content)
-        damaged[generator.randrange(len(damaged))] = generator.randrange(256)
-        path.write_bytes(damaged)
-        try:
-            read(path)
-        except ValueError as error:
-            messages.append(str(error))
+    messages = refusals(path, (wrong_bytes(content, generator) for _ in range(100)), lambda: read(path))
     assert len(messages) > 25
     assert all(message.startswith(f"{path}: expected ") for message in messages)
 
