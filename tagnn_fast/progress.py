@@ -28,11 +28,11 @@ def shown(observer: Observer | None) -> Iterator[Observer]:
     if observer is not None:
         yield observer
         return
-    with _progress() as progress:
+    with progress_bar() as progress:
         yield ProgressObserver(progress)
 
 
-def _progress() -> Progress:
+def progress_bar(console: Console | None = None) -> Progress:
     """A bar with what is done, sessions per second, and the time that remains; or that it took, if there is no end."""
     return Progress(
         TextColumn("{task.description}"),
@@ -41,7 +41,7 @@ def _progress() -> Progress:
         _Rate(),
         TextColumn("{task.fields[note]}"),
         _Time(),
-        console=Console(markup=False, emoji=False, highlight=False),  # made now: it looks where it is
+        console=console or Console(markup=False, emoji=False, highlight=False),  # made now: it looks where it is
         speed_estimate_period=60,
         transient=True,
     )
