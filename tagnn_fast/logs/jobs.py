@@ -13,7 +13,7 @@ from tagnn_fast.files import exclusive
 from tagnn_fast.logs.arguments import Preset, check_files, log_format, prepare_options
 from tagnn_fast.logs.formats import FormatName, TimeUnit
 from tagnn_fast.logs.frames import Logs, found_logs
-from tagnn_fast.logs.options import Cold, Cutting, IdType, Order, Split
+from tagnn_fast.logs.options import ColdItems, IdType, Order, SessionsBy, SupportFrom
 from tagnn_fast.logs.running import EngineName, engine_errors, start_engine, working_folder
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
@@ -40,7 +40,7 @@ def prepare(
     columns: str | Iterable[str] | None = None,
     encoding: str | None = None,
     preset: Preset = "clean",
-    sessions: Cutting | None = None,
+    sessions: SessionsBy | None = None,
     gap: str | None = None,
     time_zone: str | None = None,
     from_time: str | None = None,
@@ -51,12 +51,12 @@ def prepare(
     minimum_length: int | None = None,
     minimum_support: int | None = None,
     until_stable: bool | None = None,
-    support_from: Split | None = None,
+    support_from: SupportFrom | None = None,
     test: str | None = None,
     test_from: str | None = None,
     maximum_length: int | None = None,
     fraction: int | None = None,
-    cold_items: Cold | None = None,
+    cold_items: ColdItems | None = None,
     item_ids: IdType | None = None,
     titles: Titles | None = None,
     name: str | None = None,

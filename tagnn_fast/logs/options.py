@@ -9,21 +9,21 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
-Cutting = Literal["given", "gap", "day"]
+SessionsBy = Literal["given", "gap", "day"]
 Order = Literal["time", "file"]
 Date = Literal["latest", "last row"]
-Split = Literal["train", "all"]
+SupportFrom = Literal["train", "all"]
 Boundary = Literal["test", "lost"]
-Cold = Literal["drop", "keep"]
+ColdItems = Literal["drop", "keep"]
 Catalogue = Literal["kept", "all"]
 IdType = Literal["auto", "integer", "string"]
 _CHOICES = {
-    "sessions": Cutting,
+    "sessions": SessionsBy,
     "order": Order,
     "date": Date,
-    "support_from": Split,
+    "support_from": SupportFrom,
     "boundary": Boundary,
-    "cold_items": Cold,
+    "cold_items": ColdItems,
     "catalogue": Catalogue,
     "item_ids": IdType,
 }
@@ -81,7 +81,7 @@ class PrepareOptions:
             the bad rows that are too many.
     """
 
-    sessions: Cutting = "given"
+    sessions: SessionsBy = "given"
     gap: str = "30m"
     time_zone: str = "UTC"
     from_time: str | None = None
@@ -94,14 +94,14 @@ class PrepareOptions:
     minimum_length: int = 2
     minimum_support: int = 5
     until_stable: bool = False
-    support_from: Split = "train"
+    support_from: SupportFrom = "train"
     test: str = "1d"
     test_from: str | None = None
     boundary: Boundary = "test"
     maximum_length: int | None = None
     fraction: int = 1
     catalogue: Catalogue = "kept"
-    cold_items: Cold = "drop"
+    cold_items: ColdItems = "drop"
     item_ids: IdType = "auto"
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ class Result(Shown, dict[str, Any]):
         if rows := {name: main_figures(figures) for name, figures in self.figures.items()}:
             best = "best_of_each_metric" in self
             yield figures_table(rows, "in percent" if best else f"epoch {self['epoch']}, in percent")
-        if self["caution"]:
+        if self.get("caution"):
             yield Text(f"Beware: {self['caution']}", "yellow")
 
     def to_pandas(self) -> Any:

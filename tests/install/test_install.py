@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from tests.test_front_door import BLOCK, COLUMNS, clicks
 
 ROOT = Path(__file__).parents[2]
 TORCH = "torch==2.13.0"  # pinned: an unpinned torch pulls gigabytes of CUDA packages
@@ -144,6 +148,24 @@ def test_command_line(tmp_path: Path, with_torch: Environment, sources: Path) ->
     with_torch.install("--no-build-isolation", f"{sources}[train]")
     with_torch.run(*train)
     with_torch.run("tagnn-fast", "recommend", run, "10001")
+
+
+def test_front_door(tmp_path: Path, with_torch: Environment, sources: Path) -> None:
+    """Its lines run with two extras and no data frame library; without them, it says what to install."""
+    pq.write_table(pa.table(clicks()).drop_null(), tmp_path / "log.parquet")
+    begin = f"""
+import os, tagnn_fast, pyarrow.parquet
+os.chdir({str(tmp_path)!r})
+frame = pyarrow.parquet.read_table("log.parquet")
+tagnn_fast.prepare(frame, "data/diginetica", **{COLUMNS})
+"""
+    with_torch.install("--no-build-isolation", sources)
+    message = "prepare needs ibis: pip install 'tagnn_fast[prepare]'"
+    assert message in with_torch.run("python", "-c", begin + BLOCK, fails=True)
+    with_torch.install("--no-build-isolation", f"{sources}[train,prepare]")
+    output = with_torch.run("python", "-c", begin + BLOCK)
+    assert "sequential rules" in output
+    assert (tmp_path / "exported" / "manifest.json").exists()
 
 
 def test_editable(with_torch: Environment, sources: Path) -> None:

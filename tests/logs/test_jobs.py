@@ -6,13 +6,15 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pytest
 
 from tagnn_fast import prepare
 from tagnn_fast.data import read_dataset, write_dataset
+from tagnn_fast.logs import FORMATS
+from tagnn_fast.logs.formats import FormatName
 from tagnn_fast.logs.jobs import update
 from tagnn_fast.logs.update import recorded
 from tagnn_fast.observer import Observer
@@ -125,6 +127,11 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         prepare(log(), tmp_path / "data", **COLUMNS)
     assert str(caught.value) == "prepare needs ibis: pip install 'tagnn_fast[prepare]'"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_choices() -> None:
+    """What types say is what there is."""
+    assert set(get_args(FormatName)) == FORMATS.keys()
 
 
 def test_titles() -> None:
