@@ -6,13 +6,13 @@ They read values, so models skip them where there are none to read: in TorchScri
 import operator
 
 import numpy as np
-from torch import Tensor, int64
-from torch import bool as bool_tensor
+import torch
+from torch import Tensor
 
 
 def as_integer(value: object) -> int | None:
     """The integer that a value is, Python's, NumPy's or one of a tensor; None for a bool and for anything else."""
-    if isinstance(value, bool) or (isinstance(value, Tensor) and (value.dim() or value.dtype == bool_tensor)):
+    if isinstance(value, bool) or (isinstance(value, Tensor) and (value.dim() or value.dtype == torch.bool)):
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
@@ -24,7 +24,7 @@ def check_integer_vector(value: Tensor, name: str) -> None:
     """Raise TypeError unless `value` is an int64 tensor, ValueError unless it has one dimension."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected an int64 tensor, got {type(value).__name__}")
-    if value.dtype != int64:
+    if value.dtype != torch.int64:
         raise TypeError(f"{name}: expected int64, got {str(value.dtype).removeprefix('torch.')}")
     if value.dim() != 1:
         raise ValueError(f"{name}: expected one dimension, got shape {tuple(value.shape)}")
@@ -82,7 +82,7 @@ def check_offsets_strictly(offsets: Tensor, clicks: int) -> None:
 
 def rise_to(offsets: Tensor, clicks: int) -> bool:
     """Whether offsets, int64 (sessions + 1,), rise from 0 to the number of clicks. TorchScript can compile it."""
-    if offsets.dtype != int64 or offsets.dim() != 1 or offsets.shape[0] == 0:
+    if offsets.dtype != torch.int64 or offsets.dim() != 1 or offsets.shape[0] == 0:
         return False
     return int(offsets[0]) == 0 and int(offsets[-1]) == clicks and bool((offsets.diff() >= 0).all())
 

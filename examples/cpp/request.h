@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <istream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -17,15 +19,23 @@ constexpr int64_t kUnknownId = std::numeric_limits<int64_t>::min();
 constexpr size_t kLongestLine = 1 << 20, kLongestError = 500;
 constexpr int kDeepestNesting = 16;
 
-// {"items": [raw ids, oldest click first], "k": 20, "exclude_clicked": false}
-//
-// Ids are integers or strings, as the model's are; an integer beyond int64 is an unknown item. k is an integer from 1;
-// a line without one gets the program's. Other fields are left alone; one of these three twice is an error.
-struct Request {
+// Raw ids, integers or strings as the model's are; the other list is empty.
+struct Ids {
   std::vector<int64_t> integers;
   std::vector<std::string> strings;
+};
+
+// {"items": [raw ids, oldest click first], "k": 20, "candidates": [...], "exclude_clicked": false, "exclude": [...]}
+//
+// An integer beyond int64 is an unknown item, which matters nowhere. k is an integer from 1; a line without one gets
+// the program's. candidates are the only items to choose from, all without the field. exclude are items not to be
+// answered. Other fields are left alone; one of these twice is an error.
+struct Request {
+  Ids items;
   int64_t k = 0;
+  std::optional<Ids> candidates;
   bool exclude_clicked = false;
+  std::optional<Ids> exclude;
 };
 
 // Fills a request while the line is read: nothing else of it is kept, and nesting takes no stack.
@@ -50,8 +60,8 @@ class RequestReader : public nlohmann::json_sax<json> {
     return is_integer ? beyond_int64(text[0] == '-') : value(text);
   }
   bool string(std::string& text) override {
-    if (field_ != Field::items || depth_ != 2 || !strings_) return value("a string");
-    request_.strings.push_back(std::move(text));
+    if (!in_list() || !strings_) return value("a string");
+    ids().strings.push_back(std::move(text));
     return true;
   }
   bool start_object(size_t) override { return start(false); }
@@ -60,10 +70,8 @@ class RequestReader : public nlohmann::json_sax<json> {
   bool end_array() override { return end(); }
   bool key(std::string& name) override {
     if (depth_ != 1) return true;
-    field_ = name == "items"             ? Field::items
-             : name == "k"               ? Field::k
-             : name == "exclude_clicked" ? Field::exclude_clicked
-                                         : Field::other;
+    const auto found = std::find(kFields.begin(), kFields.end(), name);
+    field_ = static_cast<Field>(found - kFields.begin());
     if (field_ == Field::other) return true;
     bool& seen = seen_[static_cast<size_t>(field_)];
     return seen ? fail(name + ": expected once, got it twice") : (seen = true);
@@ -76,8 +84,16 @@ class RequestReader : public nlohmann::json_sax<json> {
   const std::string& error() const { return error_; }
 
  private:
-  enum class Field { items, k, exclude_clicked, other };
+  enum class Field { items, k, candidates, exclude_clicked, exclude, other };
+  static constexpr std::array<const char*, 5> kFields = {"items", "k", "candidates", "exclude_clicked", "exclude"};
 
+  bool is_list() const { return field_ == Field::items || field_ == Field::candidates || field_ == Field::exclude; }
+  bool in_list() const { return is_list() && depth_ == 2; }
+  // Of the list that is being read.
+  Ids& ids() {
+    if (field_ == Field::items) return request_.items;
+    return field_ == Field::candidates ? *request_.candidates : *request_.exclude;
+  }
   bool fail(const std::string& message) {
     error_ = message;
     return false;
@@ -88,17 +104,17 @@ class RequestReader : public nlohmann::json_sax<json> {
     if (field_ == Field::other) return true;
     if (field_ == Field::k) return fail("k: expected an integer, got " + got);
     if (field_ == Field::exclude_clicked) return fail("exclude_clicked: expected true or false, got " + got);
-    if (depth_ == 1) return fail("items: expected a list of item ids, got " + got);
-    return fail(
-        std::string("items: expected ") + (strings_ ? "strings" : "integers") + " as the model's ids, got " + got);
+    const std::string name = kFields[static_cast<size_t>(field_)];
+    if (depth_ == 1) return fail(name + ": expected a list of item ids, got " + got);
+    return fail(name + ": expected " + (strings_ ? "strings" : "integers") + " as the model's ids, got " + got);
   }
   bool integer(int64_t number) {
     if (field_ == Field::k && depth_ == 1) {
       request_.k = number;
       return number >= 1 || fail("k: expected 1 or more, got " + std::to_string(number));
     }
-    if (field_ != Field::items || depth_ != 2 || strings_) return value(std::to_string(number));
-    request_.integers.push_back(number);
+    if (!in_list() || strings_) return value(std::to_string(number));
+    ids().integers.push_back(number);
     return true;
   }
   bool beyond_int64(bool negative) {
@@ -109,8 +125,10 @@ class RequestReader : public nlohmann::json_sax<json> {
   }
   bool start(bool list) {
     const std::string got = list ? "a list" : "an object";
-    const bool is_line = depth_ == 0 && !list, is_items = depth_ == 1 && field_ == Field::items && list;
-    if (!is_line && !is_items && !value(got)) return false;
+    const bool is_line = depth_ == 0 && !list, is_ids = depth_ == 1 && is_list() && list;
+    if (!is_line && !is_ids && !value(got)) return false;
+    if (is_ids && field_ == Field::candidates) request_.candidates.emplace();
+    if (is_ids && field_ == Field::exclude) request_.exclude.emplace();
     if (++depth_ > kDeepestNesting) return fail("line: expected nesting up to 16, got more");
     return true;
   }
@@ -123,7 +141,7 @@ class RequestReader : public nlohmann::json_sax<json> {
   const bool strings_;
   int depth_ = 0;
   Field field_ = Field::other;
-  bool seen_[3] = {false, false, false};
+  std::array<bool, 5> seen_ = {};
   std::string error_;
 };
 

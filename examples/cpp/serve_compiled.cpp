@@ -36,17 +36,25 @@ int main(int argc, char** argv) {
     }
     const auto loader = std::make_shared<torch::inductor::AOTIModelPackageLoader>(folder + "/model.aoti.pt2");
     const auto recommend = [loader, manifest](
-                               const torch::Tensor& items, const torch::Tensor& offsets, int64_t k, bool exclude) {
-      if (k > manifest.k_max) {
+                               const torch::Tensor& items, const torch::Tensor& offsets, const Choice& choice) {
+      if (choice.k > manifest.k_max) {
         throw std::invalid_argument(
             "k: expected 1.." + std::to_string(manifest.k_max) + ", the longest list of this export (k_max), got more");
       }
       std::vector<torch::Tensor> inputs = {items, offsets};
-      if (manifest.version > 1) inputs.push_back(torch::tensor(exclude));
-      else if (exclude) throw std::invalid_argument("exclude_clicked: expected an export that can, got an old one");
+      const torch::Tensor none = torch::empty({0}, torch::kInt64);
+      if (manifest.version > 2) inputs.push_back(choice.candidates.value_or(none));
+      if (manifest.version > 2) inputs.push_back(torch::tensor(choice.candidates.has_value()));
+      if (manifest.version > 1) inputs.push_back(torch::tensor(choice.exclude_clicked));
+      if (manifest.version > 2) {
+        inputs.push_back(choice.exclude.value_or(none));
+        inputs.push_back(none);                                        // whose scores are wanted
+        inputs.push_back(torch::zeros_like(offsets.slice(0, 0, -1)));  // what is to be explained: unknown items
+      }
       auto best = loader->run(inputs);
-      best[0] = best[0].narrow(1, 0, k);
-      best[1] = best[1].narrow(1, 0, k);
+      if (manifest.version < 3) std::swap(best[0], best[1]);  // scores came first
+      best[0] = best[0].narrow(1, 0, choice.k);
+      best[1] = best[1].narrow(1, 0, choice.k);
       return best;
     };
     return {manifest, recommend, manifest.strings ? read_names(folder + "/items.jsonl") : std::vector<std::string>()};

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -82,26 +83,44 @@ struct Manifest {
 };
 
 inline Manifest read_manifest(const std::string& folder) {
-  constexpr int64_t kNewest = 2;
+  constexpr int64_t kNewest = 3;
   const std::string path = folder + "/manifest.json";
   std::ifstream file(path);
   if (!file) throw std::runtime_error(path + ": expected what tagnn-fast export wrote, got none");
   try {
     const json content = json::parse(file);
-    if (content.at("format") != "tagnn_fast.serving") throw std::runtime_error("expected format tagnn_fast.serving");
+    if (content.at("format") != "tagnn_fast.export") throw std::runtime_error("expected format tagnn_fast.export");
     const Manifest manifest = {
         content.at("version"), content.at("items"), content.at("k_max"), content.at("item_ids") == "strings",
         content.at("versions").at("torch")};
-    if (manifest.version > kNewest) throw std::runtime_error("expected version 2, got a newer one");
+    if (manifest.version > kNewest) throw std::runtime_error("expected version 3, got a newer one");
     return manifest;
   } catch (const std::exception& error) {
     throw std::runtime_error(path + ": " + error.what());
   }
 }
 
-// Scores, raw item ids (item indices, where those are strings) and status of sessions, lists of min(k, items) items.
+// What sessions may get: raw ids, or item indices where those are strings.
+struct Choice {
+  int64_t k;
+  std::optional<torch::Tensor> candidates;  // all items without
+  bool exclude_clicked;
+  std::optional<torch::Tensor> exclude;
+};
+
+// Raw item ids (item indices, where those are strings), scores and status of sessions, lists of min(k, items) items.
 using Recommend = std::function<std::vector<torch::Tensor>(
-    const torch::Tensor& items, const torch::Tensor& offsets, int64_t k, bool exclude_clicked)>;
+    const torch::Tensor& items, const torch::Tensor& offsets, const Choice& choice)>;
+
+// What old exports cannot do.
+inline void check_version(int64_t version, const Choice& choice) {
+  const auto refuse = [](const std::string& name, bool asked) {
+    if (asked) throw std::invalid_argument(name + ": expected an export that can, got an old one: export it again");
+  };
+  refuse("exclude_clicked", version < 2 && choice.exclude_clicked);
+  refuse("candidates", version < 3 && choice.candidates.has_value());
+  refuse("exclude", version < 3 && choice.exclude.has_value());
+}
 
 // A model, and its items' ids where they are strings, the first of index 1.
 struct Service {
@@ -121,17 +140,30 @@ struct Service {
 
 inline torch::Tensor tensor_of(const std::vector<int64_t>& values) { return torch::tensor(values, torch::kInt64); }
 
-// {"items": [...], "scores": [...], "status": 0}
-inline json answer(const Service& service, const Request& request) {
-  std::vector<int64_t> items = request.integers;
-  for (const std::string& name : request.strings) {
+// Of names their item indices, 0 for unknown ones.
+inline torch::Tensor tensor_of(const Service& service, const Ids& ids) {
+  std::vector<int64_t> items = ids.integers;
+  for (const std::string& name : ids.strings) {
     const auto found = service.items.find(name);
     items.push_back(found == service.items.end() ? 0 : found->second);
   }
-  const torch::Tensor offsets = tensor_of({0, static_cast<int64_t>(items.size())});
-  const int64_t k = std::min(request.k, service.manifest.items);
-  const auto best = service.recommend(tensor_of(items), offsets, k, request.exclude_clicked);
-  const torch::Tensor scores = best[0][0].to(torch::kDouble).contiguous(), ids = best[1][0].contiguous();
+  return tensor_of(items);
+}
+
+inline std::optional<torch::Tensor> tensor_of(const Service& service, const std::optional<Ids>& ids) {
+  if (!ids.has_value()) return std::nullopt;
+  return tensor_of(service, *ids);
+}
+
+// {"items": [...], "scores": [...], "status": 0}
+inline json answer(const Service& service, const Request& request) {
+  const torch::Tensor items = tensor_of(service, request.items), offsets = tensor_of({0, items.size(0)});
+  const Choice choice = {
+      std::min(request.k, service.manifest.items), tensor_of(service, request.candidates), request.exclude_clicked,
+      tensor_of(service, request.exclude)};
+  check_version(service.manifest.version, choice);
+  const auto best = service.recommend(items, offsets, choice);
+  const torch::Tensor ids = best[0][0].contiguous(), scores = best[1][0].to(torch::kDouble).contiguous();
   json result = {{"items", json::array()}, {"scores", json::array()}, {"status", best[2][0].item<int64_t>()}};
   for (int64_t i = 0; i < ids.size(0); ++i) {
     const double score = scores.data_ptr<double>()[i];
@@ -167,7 +199,7 @@ inline void answer_lines(const Service& service, int64_t default_k) {
 inline void benchmark(const Service& service, const Options& options, double load_seconds) {
   const int64_t k = std::min(options.k, service.manifest.items);
   const auto recommend = [&](const torch::Tensor& items, const torch::Tensor& offsets) {
-    return service.recommend(items, offsets, k, false);
+    return service.recommend(items, offsets, {k, std::nullopt, false, std::nullopt});
   };
   constexpr int64_t kSessions = 64;
   std::vector<torch::Tensor> items, expected;
@@ -176,10 +208,10 @@ inline void benchmark(const Service& service, const Options& options, double loa
   {
     const c10::InferenceMode inference;
     // Raw ids that the model knows: popular ones, as an empty session gets them.
-    const auto popular = recommend(tensor_of({}), tensor_of({0, 0}))[1][0];
+    const auto popular = recommend(tensor_of({}), tensor_of({0, 0}))[0][0];
     for (int64_t i = 0; i < kSessions; ++i) {
       items.push_back(popular.index_select(0, torch::randint(popular.size(0), {options.clicks}, torch::kInt64)));
-      expected.push_back(recommend(items.back(), offsets)[1].clone());
+      expected.push_back(recommend(items.back(), offsets)[0].clone());
     }
   }
   std::atomic<int64_t> wrong{0};
@@ -190,7 +222,7 @@ inline void benchmark(const Service& service, const Options& options, double loa
     for (size_t i = 0;; i = (i + 1) % kSessions) {
       const auto start = std::chrono::steady_clock::now();
       if (start > end) break;
-      const torch::Tensor ids = recommend(items[i], offsets)[1];
+      const torch::Tensor ids = recommend(items[i], offsets)[0];
       times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
       if (!torch::equal(ids, expected[i])) ++wrong;
     }

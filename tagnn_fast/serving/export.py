@@ -74,7 +74,7 @@ def export(
         write_triton_repository(model, temporary / "triton")
         manifest = {**_manifest(run, temporary), "k_max": k_max, "bfloat16_table": bfloat16_table}
         manifest["missing"] = missing
-        manifest["target_attention"] = model.target_attention
+        manifest["can_explain"] = model.can_explain
         write_json(temporary / "manifest.json", manifest)
     return manifest
 

@@ -15,7 +15,10 @@ from tagnn_fast._C import build_information
 from tagnn_fast.nn.architectures import BUILT_IN
 from tagnn_fast.version import __version__
 
-FORMAT, VERSION = "tagnn_fast.serving", 2  # 1: no exclude_clicked; tensors of item indices under the names of raw ids
+FORMAT = "tagnn_fast.export"
+# 1: no exclude_clicked; tensors of item indices under the names of raw ids. 2: neither candidates nor exclude; scores
+# come before items; programs neither score chosen items nor explain.
+VERSION = 3
 TORCHSCRIPT, PROGRAM, COMPILED = "model.ts", "model.pt2", "model.aoti.pt2"
 ITEMS, ITEM_STRINGS = "items.parquet", "items.jsonl"  # the second for C++, only where raw ids are strings
 
@@ -25,7 +28,7 @@ _TYPES = {
     "item_ids": str,
     "k_max": int,
     "bfloat16_table": bool,
-    "target_attention": bool,
+    "can_explain": bool,
     "architecture": str,
     "model": dict,
     "versions": dict,
@@ -33,7 +36,7 @@ _TYPES = {
     "missing": dict,
     "inputs": str,
 }
-_FIRST_WITHOUT = ("missing", "inputs")  # fields that version 1 has not
+_ONLY_SINCE = {"missing": 2, "inputs": 2, "can_explain": 3}  # fields that earlier versions have not
 
 
 def versions() -> dict[str, str]:
@@ -48,19 +51,20 @@ def check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         ValueError: where one is damaged.
     """
     for name, kind in _TYPES.items():
-        if name in _FIRST_WITHOUT and manifest["version"] == 1 and name not in manifest:
+        if manifest["version"] < _ONLY_SINCE.get(name, 1) and name not in manifest:
             continue
         _check(path, name, type(manifest.get(name)) is kind, kind.__name__, manifest.get(name))
     items, strings = manifest["items"], manifest["item_ids"] == "strings"
     inputs = "item indices" if strings else "item ids"
     found_inputs = manifest.get("inputs", inputs)
-    network = BUILT_IN.get(manifest["architecture"])  # of another, the folder alone knows
-    attention = manifest["target_attention"] if network is None else network.can_explain
     _check(path, "items", items == manifest["model"].get("num_items"), "the model's num_items", items)
     _check(path, "k_max", 1 <= manifest["k_max"] <= items, f"1 to {items}", manifest["k_max"])
     _check(path, "item_ids", strings or manifest["item_ids"] == "integers", "integers or strings", manifest["item_ids"])
     _check(path, "inputs", found_inputs == inputs, f"{inputs!r} for these item_ids", found_inputs)
-    _check(path, "target_attention", manifest["target_attention"] == attention, "the architecture's", not attention)
+    if manifest["version"] < 3:
+        network = BUILT_IN.get(manifest["architecture"])  # there were no others
+        attention = network is not None and network.can_explain
+        _check(path, "target_attention", manifest.get("target_attention") is attention, "the architecture's", "another")
     for name, text in {**manifest["versions"], **manifest.get("missing", {})}.items():
         _check(path, f"what it says of {name}", isinstance(text, str), "text", text)
     _check(path, "versions", {"tagnn_fast", "torch"} <= manifest["versions"].keys(), "tagnn_fast and torch", "others")

@@ -3,12 +3,17 @@
 import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Optional
 
 import torch
 import torch._inductor.exc as inductor_errors
 from torch import Tensor, nn
 from torch.fx.experimental import _config as symbolic_shapes
 
+from tagnn_fast import ops
+from tagnn_fast.nn.ranking import best_rows
+from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.serving.formats import CHOICES
 from tagnn_fast.serving.requests import NO_ITEM
 from tagnn_fast.serving.serving_model import ServingModel
 
@@ -25,7 +30,10 @@ def _sizes_are_not_constants() -> AbstractContextManager[None]:
 
 
 class LongestLists(nn.Module):
-    """The best k_max items of each session; shorter lists are their beginnings. Programs take tensors only.
+    """All that a model answers, in one program, so that its weights are there once. Programs take tensors only.
+
+    Lists have k_max items; shorter ones are their beginnings. What is not asked for costs next to nothing: scores of no
+    items, weights for unknown targets, lists of no candidates.
 
     Args:
         model: what answers.
@@ -37,29 +45,98 @@ class LongestLists(nn.Module):
         self.model = model
         self.k_max = k_max
 
-    def forward(self, items: Tensor, offsets: Tensor, exclude_clicked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See :meth:`ServingModel.forward`; exclude_clicked is a bool ()."""
-        indices = self.model.known(items)
-        return self.model.best(indices, offsets, self.k_max, torch.where(exclude_clicked, indices - 1, NO_ITEM))
+    def forward(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        candidates: Tensor,
+        among_candidates: Tensor,
+        exclude_clicked: Tensor,
+        exclude: Tensor,
+        scored: Tensor,
+        targets: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Items, scores and status as :meth:`ServingModel.forward`; then scores of chosen items, and what clicks weigh.
+
+        Args:
+            items: as in :meth:`ServingModel.forward`.
+            offsets: the same.
+            candidates: the only items to choose from, int64 (any,), if among_candidates.
+            among_candidates: whether there are such, bool ().
+            exclude_clicked: bool ().
+            exclude: items that no session gets, int64 (any,).
+            scored: items whose scores are wanted, int64 (any,).
+            targets: an item for each session, int64 (sessions,), whose score is to be explained.
+
+        Returns:
+            Items, scores and status; then float (sessions, scored), -inf for an unknown item; then, if the model can
+            explain, the weight of each click, float (clicks,), see :meth:`ServingModel.explain`.
+        """
+        model = self.model
+        indices = model.known(items)
+        encoded = model.encode(indices, offsets)
+
+        def among(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return self._best(given[:-1], given[-1])
+
+        def anywhere(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return self._best(given[:-1], None)
+
+        left_out = torch.where(exclude_clicked, indices - 1, NO_ITEM), model.known(exclude) - 1
+        apart = (value.clone() for value in encoded)  # cond takes no two views of one tensor
+        given = *apart, model.table(), model.counts, indices, offsets, *left_out, model.known(candidates) - 1
+        rows, scores, known = torch.cond(among_candidates, among, anywhere, given)
+        columns = model.known(scored)
+        wanted = ops.target_attention_scores(encoded, model.table()[(columns - 1).clamp(min=0)])
+        answers = (*model.answer(rows, scores, known, offsets), wanted.masked_fill(columns == 0, -torch.inf))
+        if not model.can_explain:
+            return answers
+        return *answers, model.weights(indices, offsets, model.known(targets), encoded)
+
+    def _best(self, given: tuple[Tensor, ...], candidates: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        table, counts, items, offsets, own, excluded = given[6:]
+        encoded = EncodedSessions(*given[:6])
+        best = best_rows(encoded, table, counts, items, offsets, self.k_max, candidates, own, excluded)
+        return best.rows, best.scores, best.known_clicks
 
 
 class LongestIndexLists(LongestLists):
     """The same where raw ids are strings: its arguments go by name, so that `items` are never taken for `indices`."""
 
-    def forward(self, *, indices: Tensor, offsets: Tensor, exclude_clicked: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        """See :meth:`ServingModel.forward_indices`; exclude_clicked is a bool ()."""
-        return super().forward(indices, offsets, exclude_clicked)
+    def forward(  # type: ignore[override]
+        self,
+        *,
+        indices: Tensor,
+        offsets: Tensor,
+        candidates: Tensor,
+        among_candidates: Tensor,
+        exclude_clicked: Tensor,
+        exclude: Tensor,
+        scored: Tensor,
+        targets: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """See :meth:`LongestLists.forward`, of item indices."""
+        return super().forward(
+            indices, offsets, candidates, among_candidates, exclude_clicked, exclude, scored, targets
+        )
 
 
 def export_program(model: ServingModel, k_max: int) -> torch.export.ExportedProgram:
-    """A program for any number of clicks and sessions, none and one among them."""
-    example = torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 2, 4, 5]), torch.tensor(False)
-    sizes = {0: torch.export.Dim("clicks", min=0)}, {0: torch.export.Dim("ends", min=1)}, None
+    """A program for any number of clicks, sessions and items in each argument, none and one among them."""
+    clicks, offsets = torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 2, 4, 5])
+    ends = torch.export.Dim("ends", min=1)
+    any_clicks, any_candidates, any_excluded, any_scored = (
+        {0: torch.export.Dim(name, min=0)} for name in ("clicks", "candidates", "excluded", "scored")
+    )
+    # Each a tensor of its own: export takes one that is given twice for one argument, and ties views to their base.
+    choices = [torch.tensor(example) for example in ([1, 2], False, False, [3], [4, 5], [1, 2, 3])]
+    inputs = clicks, offsets, *choices
+    sizes = any_clicks, {0: ends}, any_candidates, None, None, any_excluded, any_scored, {0: ends - 1}
     with torch.no_grad(), _sizes_are_not_constants():
         if not model.has_strings:
-            return torch.export.export(LongestLists(model, k_max), example, dynamic_shapes=sizes)
-        names = "indices", "offsets", "exclude_clicked"
-        by_name, sizes_by_name = dict(zip(names, example, strict=True)), dict(zip(names, sizes, strict=True))
+            return torch.export.export(LongestLists(model, k_max), inputs, dynamic_shapes=sizes)
+        names = "indices", "offsets", *CHOICES
+        by_name, sizes_by_name = dict(zip(names, inputs, strict=True)), dict(zip(names, sizes, strict=True))
         return torch.export.export(LongestIndexLists(model, k_max), (), by_name, dynamic_shapes=sizes_by_name)
 
 

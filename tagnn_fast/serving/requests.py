@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tagnn_fast.checks import as_integer, check_count, check_integer_vector
+from tagnn_fast.checks import as_integer, check_count
 
 NO_ITEM = -1  # in answers, where there are fewer items than were asked for
 UNKNOWN_ID = -(2**63)  # stands for what no item's integer can be; no item may have it
@@ -94,11 +94,3 @@ def list_length(k: Any, items: int, k_max: int) -> int:
     if length > k_max:
         raise ValueError(f"k: expected 1..{k_max}, the longest list of this export's programs (k_max), got {k}")
     return length
-
-
-def check_offsets(offsets: Any, clicks: int) -> None:
-    """Raise TypeError or ValueError unless `offsets`, int64 (sessions + 1,), rise from 0 to the number of clicks."""
-    check_integer_vector(offsets, "offsets")
-    ends: Sequence[int] = offsets.tolist()
-    if not ends or ends[0] != 0 or ends[-1] != clicks or ends != sorted(ends):
-        raise ValueError(f"offsets: expected to rise from 0 to the number of clicks {clicks}, got others")

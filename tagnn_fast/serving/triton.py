@@ -53,8 +53,8 @@ batch_input [
   }}
 ]
 output [
-  {{ name: "SCORES__0" data_type: TYPE_FP32 dims: [ {k} ] }},
-  {{ name: "{answers}__1" data_type: TYPE_INT64 dims: [ {k} ] }},
+  {{ name: "{answers}__0" data_type: TYPE_INT64 dims: [ {k} ] }},
+  {{ name: "SCORES__1" data_type: TYPE_FP32 dims: [ {k} ] }},
   {{ name: "STATUS__2" data_type: TYPE_INT64 dims: [ 1 ] reshape {{ shape: [ ] }} }}
 ]
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]

@@ -15,7 +15,22 @@ import time
 from pathlib import Path
 
 GOOD = b'{"items": [13, 23], "k": 5}'
-PIECES = [b'"items":', b'"k":', b'"exclude_clicked":', b"true", b"null", b"[", b"]", b"{", b"}", b",", b"1e3", b"13"]
+PIECES = [
+    b'"items":',
+    b'"k":',
+    b'"candidates":',
+    b'"exclude_clicked":',
+    b'"exclude":',
+    b"true",
+    b"null",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b",",
+    b"1e3",
+    b"13",
+]
 PIECES += [
     b"9223372036854775808",
     b"-1",

@@ -18,9 +18,11 @@ void read(const std::string& line, bool strings) {
   try {
     const Request request = read_request(line, strings, 20);
     require(request.k >= 1);
-    require((strings ? request.integers.size() : request.strings.size()) == 0);
-    const json written = {{"items", request.strings}, {"ids", request.integers}, {"k", request.k}};
-    require(json::parse(write_line(written)) == written);
+    for (const Ids& ids : {request.items, request.candidates.value_or(Ids()), request.exclude.value_or(Ids())}) {
+      require((strings ? ids.integers.size() : ids.strings.size()) == 0);
+      const json written = {{"strings", ids.strings}, {"integers", ids.integers}, {"k", request.k}};
+      require(json::parse(write_line(written)) == written);
+    }
   } catch (const std::invalid_argument& error) {
     const std::string written = error_line(error.what());
     require(written.find('\n') == std::string::npos && written.size() < 6 * kLongestError + 20);

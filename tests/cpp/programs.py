@@ -21,8 +21,6 @@ def run(program: str, folder: Path, *arguments: object, lines: Sequence[str] = (
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def ask(
-    program: str, folder: Path, sessions: Sequence[Sequence[object]], k: int, exclude_clicked: bool = False
-) -> list[Any]:
-    requests = [{"items": session, "k": k, "exclude_clicked": exclude_clicked} for session in sessions]
+def ask(program: str, folder: Path, sessions: Sequence[Sequence[object]], k: int, **choice: object) -> list[Any]:
+    requests = [{"items": session, "k": k, **choice} for session in sessions]
     return run(program, folder, lines=[json.dumps(request) for request in requests])

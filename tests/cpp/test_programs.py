@@ -59,6 +59,29 @@ def test_exclude_clicked(program: str, strings: bool) -> None:
 
 
 @pytest.mark.parametrize("program", ["serve", "serve_compiled"])
+@pytest.mark.parametrize("strings", [False, True])
+def test_choices(program: str, strings: bool) -> None:
+    """Each line's own, as the package answers; unknown ids do not matter, and no candidates are no items."""
+    sessions, folder = sample_sessions(strings), make_export(strings=strings)
+    run = make_run(strings=strings)
+    recommender, known = run.recommender(), run.vocabulary.raw_ids.to_pylist()
+    unknown = "nothing" if strings else 2**64
+    for choice in (
+        {"candidates": [*known[5:300:3], unknown]},
+        {"exclude": [*known[:500], unknown], "exclude_clicked": True},
+        {"candidates": known[:40], "exclude": known[:20], "exclude_clicked": True},
+        {"candidates": [unknown]},
+        {"candidates": [], "exclude": []},
+    ):
+        answer = recommender.recommend(sessions, 20, **choice)
+        found = ask(program, folder, sessions, 20, **choice)
+        assert [line["items"] for line in found] == answer.items
+        assert [line["status"] for line in found] == answer.status
+        for line, scores in zip(found, answer.scores, strict=True):
+            assert line["scores"] == pytest.approx(scores, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("program", ["serve", "serve_compiled"])
 def test_threads(program: str) -> None:
     """Eight threads get the answers of one."""
     seconds = os.environ.get("TAGNN_FAST_THREAD_SECONDS", "2")

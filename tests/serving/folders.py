@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -104,12 +104,13 @@ def without_own(
 
 
 def assert_same_lists(
-    actual: tuple[list[list[object]], list[list[float]], list[int]],
+    actual: Iterable[Any],
     expected: tuple[list[list[object]], torch.Tensor | list[torch.Tensor], list[int]],
 ) -> None:
     """Scores to 1e-5; items wherever scores are further apart than that."""
-    assert actual[2] == expected[2]
-    for ids, scores, wanted, wanted_scores in zip(actual[0], actual[1], expected[0], expected[1], strict=True):
+    items, values, status = actual
+    assert status == expected[2]
+    for ids, scores, wanted, wanted_scores in zip(items, values, expected[0], expected[1], strict=True):
         assert_near(torch.tensor(scores), wanted_scores, 1e-5)
         apart = (wanted_scores.diff().abs() > 1e-4 * wanted_scores.abs().max()).tolist()
         for place, (item, other) in enumerate(zip(ids, wanted, strict=True)):

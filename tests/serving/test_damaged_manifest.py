@@ -50,13 +50,17 @@ def answers(served: ServedModel) -> list[Any]:
     ids = IDS[served.manifest["item_ids"]]
     sessions = [ids[:3], [ids[1], type(ids[0])(99)], []]
     longest = len(ids) if served.format == "torchscript" else 4
-    found: list[Any] = [served.recommend(sessions, k, own) for k in (1, longest) for own in (False, True)]
+    found: list[Any] = [
+        served.recommend(sessions, k, exclude_clicked=own) for k in (1, longest) for own in (False, True)
+    ]
+    found.append(served.recommend(sessions, 3, candidates=ids[2:], exclude=ids[:1]))
     if served.format == "torchscript":
         found.append(served.recommend(sessions, 1000))
-        item_ids = served.item_ids()
-        found.append(item_ids if isinstance(item_ids, list) else item_ids.tolist())
-        one: Any = (ids[:3], batch([[1, 1, 1]])[1]) if isinstance(ids[0], str) else batch([ids[:3]])
-        found.append(served.explain(*one, ids[3:4] if isinstance(ids[0], str) else torch.tensor(ids[3:4])).tolist())
+    item_ids = served.item_ids()
+    found.append(item_ids if isinstance(item_ids, list) else item_ids.tolist())
+    one: Any = (ids[:3], batch([[1, 1, 1]])[1]) if isinstance(ids[0], str) else batch([ids[:3]])
+    found.append(served.scores(*one).tolist())
+    found.append(served.explain(*one, ids[3:4] if isinstance(ids[0], str) else torch.tensor(ids[3:4])).tolist())
     return found
 
 
@@ -117,8 +121,9 @@ CHANGED: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("k_max", lambda content: 1),
     ("k_max", lambda content: 10**9),
     ("version", lambda content: 1),
-    ("target_attention", lambda content: False),
-    ("architecture", lambda content: "sr_gnn"),
+    ("version", lambda content: 2),
+    ("can_explain", lambda content: False),
+    ("can_explain", lambda content: None),
     ("files", lambda content: [*content["files"]]),
     ("files", lambda content: dict.fromkeys(content["files"])),
     ("missing", lambda content: ["model.ts"]),

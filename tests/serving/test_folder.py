@@ -38,7 +38,7 @@ def test_manifest() -> None:
         torch.__version__,
     )
     assert manifest["versions"]["ops"] == tagnn_fast.build_information()["ops"]
-    assert (manifest["version"], manifest["inputs"], manifest["missing"]) == (2, "item ids", {})
+    assert (manifest["version"], manifest["inputs"], manifest["missing"]) == (3, "item ids", {})
     assert (manifest["items"], manifest["item_ids"], manifest["k_max"]) == (len(run.vocabulary), "integers", 1000)
     assert manifest["model"] == run.configuration["model"]
     assert str(run.folder) not in (folder / "manifest.json").read_text()
@@ -127,7 +127,7 @@ def test_torchscript_without_the_package(with_library: bool, tmp_path: Path) -> 
     command = [sys.executable, "-W", "ignore", "-c", WITHOUT_PACKAGE, str(folder / "model.ts"), path]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
     if with_library:
-        assert result.stdout.strip() == str(tagnn_fast.load(folder).recommend([[13, 23]], 3)[0])
+        assert result.stdout.strip() == str(tagnn_fast.load(folder).recommend([[13, 23]], 3).items)
     else:
         assert "Unknown builtin op: tagnn_fast::" in result.stderr
 
@@ -160,7 +160,8 @@ def test_triton_repository() -> None:
     assert "Untested" in configuration
     model = torch.jit.load(folder / "1" / "model.pt")
     items, offsets = batch(sample_sessions())
-    scores, ids, _ = model(items, offsets.int())
     expected = tagnn_fast.load(make_export())(items, offsets, 20)
-    assert torch.equal(ids, expected[1])
-    assert torch.equal(scores, expected[0])
+    for value, wanted in zip(model(items, offsets.int()), expected, strict=True):
+        assert torch.equal(value, wanted)
+    names = [line.split('"')[1] for line in configuration.split("output [")[1].splitlines() if "name:" in line]
+    assert names[:3] == ["ITEM_IDS__0", "SCORES__1", "STATUS__2"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import tagnn_fast
+from tagnn_fast.recommendations import Recommendations
 from tagnn_fast.serving.served_model import FORMATS
 from tests.serving.folders import (
     ITEMS,
@@ -38,17 +39,13 @@ def test_strings_refuse_integers(format: str) -> None:
                 method([session], 3)
     with pytest.raises(TypeError, match="^items: expected strings as the model's item ids.* got a tensor"):
         served(rows, OFFSETS, 3)
-    if format == "torchscript":
-        for call in (
-            lambda: served.scores(rows, OFFSETS),
-            lambda: served.explain(rows, OFFSETS, ["item-13"]),
-            lambda: served.explain(["item-13", "item-23"], OFFSETS, torch.tensor([1])),
-            lambda: served.set_candidates(rows),
-        ):
-            with pytest.raises(TypeError, match="expected a list of strings as the model's item ids, got a tensor"):
-                call()
-        with pytest.raises(TypeError, match="^item ids: expected strings as in the model, got 1"):
-            served.set_candidates([1, 2])
+    for call in (
+        lambda: served.scores(rows, OFFSETS),
+        lambda: served.explain(rows, OFFSETS, ["item-13"]),
+        lambda: served.explain(["item-13", "item-23"], OFFSETS, torch.tensor([1])),
+    ):
+        with pytest.raises(TypeError, match="expected a list of strings as the model's item ids, got a tensor"):
+            call()
 
 
 def test_scripted_strings_refuse_integers() -> None:
@@ -60,7 +57,6 @@ def test_scripted_strings_refuse_integers() -> None:
         "scores": (ids, OFFSETS),
         "item_ids": (),
         "explain": (ids, OFFSETS, ids[:1]),
-        "set_candidates": (ids,),
     }
     for method, arguments in calls.items():
         with pytest.raises(torch.jit.Error, match=f"{method}: expected a model whose item ids are integers, got one"):
@@ -75,7 +71,8 @@ def test_scripted_strings_refuse_integers() -> None:
 def test_program_of_strings_goes_by_name() -> None:
     """What takes raw ids for integers refuses item indices given in the same way."""
     program = torch.export.load(make_export(strings=True) / "model.pt2").module()
-    inputs = torch.tensor([1, 2]), OFFSETS, torch.tensor(False)
+    none, no = torch.empty(0, dtype=torch.int64), torch.tensor(False)
+    inputs = torch.tensor([1, 2]), OFFSETS, none, no, no, none, none, torch.tensor([1])
     with pytest.raises(Exception, match=r"(?i)keyword|kwarg|tree"):
         program(*inputs)
     compiled = torch._inductor.aoti_load_package(str(make_export(strings=True) / "model.aoti.pt2"))
@@ -97,10 +94,10 @@ def test_scripted_strings() -> None:
         targets = [names[place] for place in range(len(sessions))]
         weights = model.explain_indices(indices, offsets, torch.arange(1, len(sessions) + 1))
         assert torch.equal(weights, served.explain(flat, offsets, targets))
-        best = model.recommend_strings(sessions, 5, True)
-    assert best == served.recommend(sessions, 5, exclude_clicked=True)
-    served.set_candidates(["item-23", "item-13", "nothing"])
-    assert [sorted(line) for line in served.recommend(sessions, 20)[0]] == [["item-13", "item-23"]] * len(sessions)
+        best = model.recommend_strings(sessions, 5, ["item-23", "item-13", "nothing"], True, ["item-23"])
+    candidates = ["item-23", "item-13", "nothing"]
+    expected = served.recommend(sessions, 5, candidates=candidates, exclude_clicked=True, exclude=["item-23"])
+    assert best == tuple(expected)
     with pytest.raises(ValueError, match="targets: expected one per session, got 1 for 11"):
         served.explain(flat, offsets, ["item-13"])
 
@@ -120,7 +117,7 @@ def test_integers_of_every_kind(format: str) -> None:
         assert served.recommend(sessions, np.int64(5)) == expected
     # What no item can be is an unknown item, and the others count.
     for unknown in (2**63, -(2**63), -(2**63) - 1, 10**30, "abc", "013", "13.0", " 13", "\ud800", "9" * 5000):
-        assert_same(served.recommend([[13, unknown, 23], [13]], 5), (*expected[:2], [1, 0]))
+        assert_same(served.recommend([[13, unknown, 23], [13]], 5), expected, [1, 0])
     for wrong in (True, 13.0, None, [13], b"13", np.bool_(True), np.float32(13)):
         with pytest.raises(TypeError, match="^item ids: expected integers as in the model, got "):
             served.recommend([[13, wrong]], 5)
@@ -129,10 +126,10 @@ def test_integers_of_every_kind(format: str) -> None:
             served.recommend(wrong_sessions, 5)
 
 
-def assert_same(actual: Any, expected: Any) -> None:
-    """Items and status; scores to rounding, which depends on the unknown clicks' slots."""
-    assert (actual[0], actual[2]) == (expected[0], expected[2])
-    assert_near(torch.tensor(actual[1]).flatten(), torch.tensor(expected[1]).flatten(), 1e-6)
+def assert_same(actual: Recommendations, expected: Recommendations, status: list[int]) -> None:
+    """Items; scores to rounding, which depends on the unknown clicks' slots."""
+    assert (actual.items, actual.status) == (expected.items, status)
+    assert_near(torch.tensor(actual.scores).flatten(), torch.tensor(expected.scores).flatten(), 1e-6)
 
 
 @FORMAT
@@ -140,7 +137,7 @@ def test_unknown_strings(format: str) -> None:
     """A lone surrogate is no text: an unknown item, which fails no other session."""
     served = tagnn_fast.load(make_export(strings=True), format)
     expected = served.recommend([["item-13", "item-23"], []], 5)
-    assert_same(served.recommend([["item-13", "\ud800", "item-23"], ["\udfff"]], 5), (*expected[:2], [1, 2]))
+    assert_same(served.recommend([["item-13", "\ud800", "item-23"], ["\udfff"]], 5), expected, [1, 2])
     with pytest.raises(TypeError, match="^sessions: each session: expected a list, got 'item-13'$"):
         served.recommend(["item-13"], 5)
 
@@ -158,12 +155,14 @@ def test_k(format: str) -> None:
         with pytest.raises(TypeError, match="^exclude_clicked: expected True or False, got "):
             served.recommend([[13]], 5, exclude_clicked=flag)
     for flag in (np.True_, np.False_):
-        assert served.recommend([[13]], 5, flag) == served.recommend([[13]], 5, bool(flag))
+        assert served.recommend([[13]], 5, exclude_clicked=flag) == served.recommend(
+            [[13]], 5, exclude_clicked=bool(flag)
+        )
     assert served.recommend([[13]], torch.tensor(5)) == served.recommend([[13]], 5)
     assert K_MAX < items <= ITEMS
     for k in (items, items + 1, 2_000_000_000, 2**63):
         if format == "torchscript":
-            assert [len(set(line)) for line in served.recommend([[13], []], k)[0]] == [items, items]
+            assert [len(set(line)) for line in served.recommend([[13], []], k).items] == [items, items]
             assert served(*batch([[13], []]), k)[0].shape == (2, items)
         else:
             with pytest.raises(ValueError, match=rf"^k: expected 1..{K_MAX}, the longest list of .*k_max.*, got {k}$"):
@@ -200,9 +199,9 @@ def test_exclude_clicked_of_all() -> None:
     items, scores, _ = served.recommend([raw[:-2], raw, [13]], len(raw), exclude_clicked=True)
     assert sorted(items[0]) == sorted(raw[-2:])
     assert [len(line) for line in items] == [len(line) for line in scores] == [2, 0, len(raw) - 1]
-    served.set_candidates([13, 23])
-    assert served.recommend([[13], [23, 13], [-5]], 20, exclude_clicked=True)[0][:2] == [[23], []]
-    values, ids, _ = served(*batch([[13]]), 20, exclude_clicked=True)
+    answer = served.recommend([[13], [23, 13], [-5]], 20, candidates=[13, 23], exclude_clicked=True)
+    assert answer.items[:2] == [[23], []]
+    ids, values, _ = served(*batch([[13]]), 20, candidates=torch.tensor([13, 23]), exclude_clicked=True)
     assert ids.tolist() == [[23, *[-1] * 19]]
     assert values[0, 1:].tolist() == [-torch.inf] * 19
 

@@ -24,10 +24,11 @@ for name in sys.argv[1:]:
         continue
     torch.ops.load_library(f"{name}/libtagnn_fast_ops.so")
     items, offsets = torch.tensor([13, 23, 13, 43]), torch.tensor([0, 3, 4])
+    none, no = torch.empty(0, dtype=torch.int64), torch.tensor(False)
     with torch.inference_mode():
-        print(torch.jit.load(f"{name}/model.ts")(items, offsets, 5)[1].tolist())
+        print(torch.jit.load(f"{name}/model.ts")(items, offsets, 5)[0].tolist())
         compiled = torch._inductor.aoti_load_package(f"{name}/model.aoti.pt2")
-        print(compiled(items, offsets, torch.tensor(False))[1][:, :5].tolist())
+        print(compiled(items, offsets, none, no, no, none, none, items[:2])[0][:, :5].tolist())
 """
 
 
@@ -40,7 +41,7 @@ def expected(folder: Path) -> list[str]:
     answers = []
     for format in ("torchscript", "compiled"):
         items, offsets = torch.tensor([13, 23, 13, 43]), torch.tensor([0, 3, 4])
-        answers.append(str(tagnn_fast.load(folder, format)(items, offsets, 5)[1].tolist()))
+        answers.append(str(tagnn_fast.load(folder, format)(items, offsets, 5)[0].tolist()))
     return answers
 
 
