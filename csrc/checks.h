@@ -109,10 +109,16 @@ inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
   }
 }
 
+inline Tensor new_unwritten(Backend backend, const Tensor& like, std::initializer_list<int64_t> sizes) {
+  const torch::headeronly::IntHeaderOnlyArrayRef shape(sizes.begin(), sizes.size());
+  if (backend.on_gpu) return torch::stable::new_empty(like, shape);
+  return torch::stable::empty(shape, like.scalar_type());  // fewer instructions
+}
+
 // An output that kernels may leave in part as it was made.
 inline Tensor new_output(Backend backend, const Tensor& like, std::initializer_list<int64_t> sizes) {
-  const torch::headeronly::IntHeaderOnlyArrayRef shape(sizes.begin(), sizes.size());
-  return backend.starts_zeroed ? torch::stable::new_zeros(like, shape) : torch::stable::new_empty(like, shape);
+  if (!backend.starts_zeroed) return new_unwritten(backend, like, sizes);
+  return torch::stable::new_zeros(like, {sizes.begin(), sizes.size()});
 }
 
 template <class T>

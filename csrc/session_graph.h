@@ -48,7 +48,7 @@ struct SessionGraphOutputs {
     neighbour_start = make({2, inputs.slots});
     neighbour_count = make({2, inputs.slots});
     neighbours = make({2, inputs.clicks});
-    click_nodes = torch::stable::new_empty(inputs.items, {inputs.clicks});
+    click_nodes = new_unwritten(backend, inputs.items, {inputs.clicks});
     if (backend.starts_zeroed) torch::stable::fill_(click_nodes, kNoSlot);
     slot_offsets = make({inputs.sessions + 1});
     num_nodes = make({inputs.sessions});

@@ -6,6 +6,14 @@
 namespace tagnn_fast::cpu {
 namespace {
 
+// An object, so that sorting has it inlined.
+struct BestFirst {
+  template <class T>
+  bool operator()(const ScoredRow<T>& a, const ScoredRow<T>& b) const {
+    return is_better(a, b);
+  }
+};
+
 // The best k of what is added in rising row order; holds up to twice as many.
 template <class T>
 class BestRows {
@@ -21,7 +29,7 @@ class BestRows {
   void keep_best(size_t k) {
     if (rows_.size() < k || k == 0) return;
     const auto worst = rows_.begin() + k - 1;
-    std::nth_element(rows_.begin(), worst, rows_.end(), is_better<T>);
+    std::nth_element(rows_.begin(), worst, rows_.end(), BestFirst());
     threshold_ = worst->score;
     rows_.resize(k);
   }
@@ -116,7 +124,7 @@ struct CpuTargetAttentionTopk : CpuOp {
         lists[part * inputs.sessions + b].append_to(all);
       }
       const int64_t found = std::min(k, static_cast<int64_t>(all.size()));
-      std::partial_sort(all.begin(), all.begin() + found, all.end(), is_better<T>);
+      std::partial_sort(all.begin(), all.begin() + found, all.end(), BestFirst());
       all.resize(k, {-std::numeric_limits<T>::infinity(), -1});
       for (int64_t i = 0; i < k; ++i) {
         mutable_data<T>(best.scores)[b * k + i] = all[i].score;
