@@ -6,6 +6,7 @@
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
+# make docs-test   every command and Python block of the README and docs/
 # make spark       raw logs by Spark, against DuckDB (needs Java 17; installs pyspark into .venv)
 # make benchmark   the comparisons in benchmarks/
 # make report      speed and memory of target attention against its peers, in reports/; RUN=<run folder>: trained weights
@@ -17,14 +18,14 @@ BIN := .venv/bin
 SANITIZED := build/sanitized
 EMULATED := build/emulated
 
-.PHONY: demo test lint sanitize emulate cuda-compile test-install cpp spark benchmark report clean
+.PHONY: demo test lint sanitize emulate cuda-compile test-install cpp docs-test spark benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
 	$(BIN)/tagnn-fast demo demo
 
 test: .venv/installed lint
-	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark
+	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark --ignore=tests/docs
 	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
@@ -64,6 +65,9 @@ cpp: .venv/installed
 	cmake -S examples/cpp -B build/cpp -DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
 	cmake --build build/cpp
 	$(BIN)/pytest tests/cpp tests/field_cases/test_serving.py
+
+docs-test: .venv/installed
+	$(BIN)/pytest tests/docs
 
 spark: .venv/spark
 	$(BIN)/pytest tests/spark
