@@ -11,6 +11,7 @@ import torch
 
 import tagnn_fast
 from tagnn_fast.runs.run import open_run
+from tagnn_fast.serving.served_model import FORMATS
 from tests.support import ROOT
 
 EXAMPLE = ROOT / "examples" / "python" / "own_model.py"
@@ -29,13 +30,13 @@ def test_short() -> None:
     assert len(EXAMPLE.read_text().splitlines()) < 60
 
 
-def test_answers(made: tuple[Path, str]) -> None:
+@pytest.mark.parametrize("format", FORMATS)
+def test_answers(made: tuple[Path, str], format: str) -> None:
     """The exported network answers here as there, without its class, and explains what it answers."""
     folder, printed = made
-    service = tagnn_fast.load(folder / "exported")
+    service = tagnn_fast.load(folder / "exported", format)
     ids = service.item_ids()
-    answer = service.recommend([ids[:3].tolist()], k=5)
-    items, scores = (part for part in answer[:2])
+    items, scores, _ = service.recommend([ids[:3].tolist()], k=5)
     assert "perceptron" in printed
     assert [f"item {item}: {score:.3f}" for item, score in zip(items[0], scores[0], strict=True)] == (
         printed.splitlines()[-5:]
