@@ -43,14 +43,12 @@ struct GatedPropagationInputs : NodeRows {
 struct GatedPropagationOutputs {
   Tensor out, states, messages, products, gates;  // all but the first: of each step; states are those before it
 
-  GatedPropagationOutputs(Backend backend, const GatedPropagationInputs& inputs) {
-    const int64_t steps = inputs.steps, slots = inputs.slots, hidden = inputs.hidden;
-    out = new_output(backend, inputs.nodes, {slots, hidden});
-    states = new_output(backend, inputs.nodes, {steps, slots, hidden});
-    messages = new_output(backend, inputs.nodes, {steps, slots, 2 * hidden});
-    products = torch::stable::new_empty(inputs.nodes, {steps, slots, 5 * hidden});
-    gates = torch::stable::new_empty(inputs.nodes, {steps, slots, 3 * hidden});
-  }
+  GatedPropagationOutputs(Backend backend, const GatedPropagationInputs& inputs)
+      : out(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})),
+        states(new_output(backend, inputs.nodes, {inputs.steps, inputs.slots, inputs.hidden})),
+        messages(new_output(backend, inputs.nodes, {inputs.steps, inputs.slots, 2 * inputs.hidden})),
+        products(new_unwritten(backend, inputs.nodes, {inputs.steps, inputs.slots, 5 * inputs.hidden})),
+        gates(new_unwritten(backend, inputs.nodes, {inputs.steps, inputs.slots, 3 * inputs.hidden})) {}
 };
 
 struct GatedPropagationBackwardInputs : NodeRows {

@@ -56,13 +56,11 @@ struct SessionAttentionInputs : NodeRows {
 struct SessionAttentionOutputs {
   Tensor out, rows, qkv, attended;
 
-  SessionAttentionOutputs(Backend backend, const SessionAttentionInputs& inputs) {
-    const int64_t slots = inputs.slots, hidden = inputs.hidden;
-    out = new_output(backend, inputs.nodes, {slots, hidden});
-    rows = new_output(backend, inputs.nodes, {slots, hidden});
-    qkv = torch::stable::new_empty(inputs.nodes, {slots, 3 * hidden});
-    attended = new_output(backend, inputs.nodes, {slots, hidden});
-  }
+  SessionAttentionOutputs(Backend backend, const SessionAttentionInputs& inputs)
+      : out(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})),
+        rows(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})),
+        qkv(new_unwritten(backend, inputs.nodes, {inputs.slots, 3 * inputs.hidden})),
+        attended(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})) {}
 };
 
 struct SessionAttentionBackwardInputs : NodeRows {

@@ -41,19 +41,18 @@ struct SessionGraphOutputs {
   Tensor node_items, clicks, neighbour_start, neighbour_count, neighbours;
   Tensor click_nodes, slot_offsets, num_nodes, last_node, padding;
 
-  SessionGraphOutputs(Backend backend, const SessionGraphInputs& inputs) {
-    const auto make = [&](std::initializer_list<int64_t> sizes) { return new_output(backend, inputs.items, sizes); };
-    node_items = make({inputs.slots});
-    clicks = make({inputs.slots});
-    neighbour_start = make({2, inputs.slots});
-    neighbour_count = make({2, inputs.slots});
-    neighbours = make({2, inputs.clicks});
-    click_nodes = new_unwritten(backend, inputs.items, {inputs.clicks});
+  SessionGraphOutputs(Backend backend, const SessionGraphInputs& inputs)
+      : node_items(new_output(backend, inputs.items, {inputs.slots})),
+        clicks(new_output(backend, inputs.items, {inputs.slots})),
+        neighbour_start(new_output(backend, inputs.items, {2, inputs.slots})),
+        neighbour_count(new_output(backend, inputs.items, {2, inputs.slots})),
+        neighbours(new_output(backend, inputs.items, {2, inputs.clicks})),
+        click_nodes(new_unwritten(backend, inputs.items, {inputs.clicks})),
+        slot_offsets(new_output(backend, inputs.items, {inputs.sessions + 1})),
+        num_nodes(new_output(backend, inputs.items, {inputs.sessions})),
+        last_node(new_output(backend, inputs.items, {inputs.sessions})),
+        padding(new_output(backend, inputs.items, {inputs.sessions})) {
     if (backend.starts_zeroed) torch::stable::fill_(click_nodes, kNoSlot);
-    slot_offsets = make({inputs.sessions + 1});
-    num_nodes = make({inputs.sessions});
-    last_node = make({inputs.sessions});
-    padding = make({inputs.sessions});
   }
 
   SessionGraphArrays arrays() {

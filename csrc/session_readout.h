@@ -45,12 +45,11 @@ struct SessionReadoutInputs : NodeRows {
 struct SessionReadoutOutputs {
   Tensor pooled, last_click, activations, coefficients;
 
-  SessionReadoutOutputs(Backend backend, const SessionReadoutInputs& inputs) {
-    pooled = torch::stable::new_empty(inputs.nodes, {inputs.sessions, inputs.hidden});
-    last_click = torch::stable::new_empty(inputs.nodes, {inputs.sessions, inputs.hidden});
-    activations = new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden});
-    coefficients = new_output(backend, inputs.nodes, {inputs.slots});
-  }
+  SessionReadoutOutputs(Backend backend, const SessionReadoutInputs& inputs)
+      : pooled(new_unwritten(backend, inputs.nodes, {inputs.sessions, inputs.hidden})),
+        last_click(new_unwritten(backend, inputs.nodes, {inputs.sessions, inputs.hidden})),
+        activations(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})),
+        coefficients(new_output(backend, inputs.nodes, {inputs.slots})) {}
 };
 
 struct SessionReadoutBackwardInputs : NodeRows {
@@ -85,7 +84,7 @@ struct SessionReadoutGradients {
   SessionReadoutGradients(Backend backend, const SessionReadoutBackwardInputs& inputs)
       : nodes(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})),
         keys(new_output(backend, inputs.nodes, {inputs.slots, inputs.hidden})),
-        queries(torch::stable::new_empty(inputs.nodes, {inputs.sessions, inputs.hidden})) {}
+        queries(new_unwritten(backend, inputs.nodes, {inputs.sessions, inputs.hidden})) {}
 };
 
 // The ops, of a backend's forward<T>(inputs, outputs) and backward<T>(inputs, gradients).
