@@ -11,7 +11,7 @@ Example = tuple[list[int], int]
 
 
 def published_preprocessing(path: Path, test_seconds: int = 86400) -> tuple[list[Example], list[Example]]:
-    """Training and test examples, by the rules of ``--preset paper``."""
+    """Training and test examples, by the rules of ``--preset published``."""
     clicks: dict[str, list[str]] = {}
     dates: dict[str, float] = {}
     with path.open(newline="") as file:

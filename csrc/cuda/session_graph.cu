@@ -106,9 +106,9 @@ __global__ void build_graphs(
     DeviceGraphArrays out) {
   const int64_t session = static_cast<int64_t>(blockIdx.x) * kSessionsPerBlock + warp();
   if (session >= sessions) return;
-  const bool original = padded_length >= 0;
+  const bool published = padded_length >= 0;
   const auto [begin, end] = find_range(offsets, session, clicks);
-  const int64_t base = begin + (original ? session : 0);
+  const int64_t base = begin + (published ? session : 0);
 
   int64_t real = 0, last = -1;
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) {
@@ -118,10 +118,10 @@ __global__ void build_graphs(
   }
   real = warp_sum(real);
   last = warp_max(last);
-  const int64_t padding = original && real > 0 ? larger(int64_t{0}, padded_length - real) : 0;
+  const int64_t padding = published && real > 0 ? larger(int64_t{0}, padded_length - real) : 0;
   const int64_t first_slot = base + (padding > 0 ? 1 : 0);  // the padding node comes first
 
-  number_nodes(items, begin, end, original, first_slot, out);
+  number_nodes(items, begin, end, published, first_slot, out);
   int64_t end_slot = first_slot;
   for (int64_t t = begin + lane(); t < end; t += kWarpLanes) end_slot = larger(end_slot, out.click_nodes[t] + 1);
   end_slot = warp_max(end_slot);
@@ -129,7 +129,7 @@ __global__ void build_graphs(
   write_lists(begin, end, base, end_slot, out);
   if (lane() != 0) return;
   out.slot_offsets[session] = base;
-  if (session == sessions - 1) out.slot_offsets[sessions] = end + (original ? sessions : 0);
+  if (session == sessions - 1) out.slot_offsets[sessions] = end + (published ? sessions : 0);
   out.num_nodes[session] = real > 0 ? end_slot - base : 0;
   out.last_node[session] = last >= 0 ? out.click_nodes[last] : kNoSlot;
   out.padding[session] = padding;
