@@ -59,7 +59,9 @@ class Recommender:
         self.model = model.eval()
         self.vocabulary = vocabulary
         self._rounded_table = model.item_embedding.weight[1:].detach().bfloat16() if bfloat16_table else None
-        self._counts = torch.from_numpy(vocabulary.counts).double().to(model.item_embedding.weight.device)
+        device = model.item_embedding.weight.device
+        self._counts = torch.from_numpy(vocabulary.counts).double().to(device)
+        self._popular = (torch.from_numpy(vocabulary.by_popularity()) - 1).to(device)
 
     @torch.no_grad()
     def topk(
@@ -103,6 +105,7 @@ class Recommender:
             encoded,
             self.model.item_embedding.weight[1:] if self._rounded_table is None else self._rounded_table,
             self._counts.to(device),
+            self._popular.to(device),
             items,
             offsets,
             k,

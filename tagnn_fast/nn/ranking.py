@@ -32,6 +32,7 @@ def best_rows(
     encoded: EncodedSessions,
     table: Tensor,
     counts: Tensor,
+    popular: Tensor,
     items: Tensor,
     offsets: Tensor,
     k: int,
@@ -45,6 +46,7 @@ def best_rows(
         encoded: the sessions.
         table: item vectors, float (items, hidden).
         counts: clicks on each item in training, float64 (items,).
+        popular: all rows, most clicked first, int64 (items,).
         items: item indices of all clicks, int64 (clicks,); 0 is an unknown item.
         offsets: first click of each session and the end of the last, int64 (sessions + 1,).
         k: length of the lists.
@@ -62,19 +64,24 @@ def best_rows(
     finite = (scores.isfinite() | (rows < 0)).all()
     nothing_known = (known == 0).unsqueeze(1)  # so there is nothing of its own to exclude either
     if _any(nothing_known):
-        popular_scores, popular = most_popular(counts, k, candidates, excluded)
+        popular_scores, popular_rows = most_popular(counts, popular, k, candidates, excluded)
         scores = torch.where(nothing_known, popular_scores.to(scores.dtype), scores)
-        rows = torch.where(nothing_known, popular, rows)
+        rows = torch.where(nothing_known, popular_rows, rows)
     return RankedRows(rows, scores, known, finite)
 
 
 def most_popular(
-    counts: Tensor, k: int, candidates: Optional[Tensor], excluded: Optional[Tensor]
+    counts: Tensor, popular: Tensor, k: int, candidates: Optional[Tensor], excluded: Optional[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Clicks, float64, and rows, int64, of the most clicked k items, both (1, k): one session that scores by them."""
     ends: Optional[Tensor] = None
+    reach = k
     if excluded is not None:
         ends = torch.arange(2, device=counts.device) * excluded.shape[0]
+        reach = k + excluded.shape[0]
+    if candidates is None:  # so many are enough, whatever is excluded; -1 is no row
+        place, last = torch.arange(reach, device=counts.device), popular.shape[0] - 1
+        candidates = torch.where(place <= last, popular[place.clamp(max=last)], -1)
     table = counts.unsqueeze(1)
     return ops.target_attention_topk(
         encoded_without_nodes(torch.ones_like(table[:1])), table, k, candidates, excluded, ends

@@ -84,7 +84,16 @@ class LongestLists(nn.Module):
 
         left_out = torch.where(exclude_clicked, indices - 1, NO_ITEM), model.known(exclude) - 1
         apart = (value.clone() for value in encoded)  # cond takes no two views of one tensor
-        given = *apart, model.table(), model.counts, indices, offsets, *left_out, model.known(candidates) - 1
+        given = (
+            *apart,
+            model.table(),
+            model.counts,
+            model.popular,
+            indices,
+            offsets,
+            *left_out,
+            model.known(candidates) - 1,
+        )
         rows, scores, known = torch.cond(among_candidates, among, anywhere, given)
         columns = model.known(scored)
         wanted = ops.target_attention_scores(encoded, model.table()[(columns - 1).clamp(min=0)])
@@ -94,9 +103,9 @@ class LongestLists(nn.Module):
         return *answers, model.weights(indices, offsets, model.known(targets), encoded)
 
     def _best(self, given: tuple[Tensor, ...], candidates: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        table, counts, items, offsets, own, excluded = given[6:]
+        table, counts, popular, items, offsets, own, excluded = given[6:]
         encoded = EncodedSessions(*given[:6])
-        best = best_rows(encoded, table, counts, items, offsets, self.k_max, candidates, own, excluded)
+        best = best_rows(encoded, table, counts, popular, items, offsets, self.k_max, candidates, own, excluded)
         return best.rows, best.scores, best.known_clicks
 
 

@@ -44,6 +44,7 @@ class ServingModel(nn.Module):
     sorted_ids: Tensor
     sorted_items: Tensor
     counts: Tensor
+    popular: Tensor
     rounded_table: Tensor
     names: list[str]
     name_items: dict[str, int]
@@ -66,6 +67,7 @@ class ServingModel(nn.Module):
             "sorted_ids": sorted_ids,
             "sorted_items": order + 1,
             "counts": torch.from_numpy(vocabulary.counts).double(),  # clicks on each row
+            "popular": torch.from_numpy(vocabulary.by_popularity()) - 1,  # rows, most clicked first
             "rounded_table": weight[1:].bfloat16() if bfloat16_table else torch.empty(0).bfloat16(),
         }
         for name, value in buffers.items():
@@ -248,6 +250,7 @@ class ServingModel(nn.Module):
             self.encode(indices, offsets),
             self.table(),
             self.counts,
+            self.popular,
             indices,
             offsets,
             min(k, self.num_items),
