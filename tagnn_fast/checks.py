@@ -4,6 +4,7 @@ They read values, so models skip them where there are none to read: in TorchScri
 """
 
 import operator
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,6 +19,11 @@ def as_integer(value: object) -> int | None:
         return operator.index(value)  # type: ignore[arg-type]
     except (TypeError, RuntimeError):
         return None
+
+
+def is_table(value: object) -> bool:
+    """Whether a value is a data frame, table or mapping, which as a list would be its columns' names or its keys."""
+    return hasattr(value, "columns") or isinstance(value, Mapping)
 
 
 def check_integer_vector(value: Tensor, name: str) -> None:

@@ -58,6 +58,8 @@ def recommend_file(
     narrowed = candidates is not None or exclude is not None
     nothing_left = "among the candidates that was not excluded" if narrowed else "that was not clicked"
     options: dict[str, Any] = {"candidates": candidates, "exclude_clicked": exclude_clicked, "exclude": exclude}
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"{output}: expected another file than that of the sessions, got the same")
     count, failed, first = 0, 0, ""
     with TableWriter(output) as writer:
         for part in read_sessions(source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tagnn_fast.checks import check_count, check_flag, check_integer_vector, check_offsets_leniently
+from tagnn_fast.checks import check_count, check_flag, check_integer_vector, check_offsets_leniently, is_table
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.ranking import best_rows
@@ -276,9 +276,11 @@ def _flattened(sessions: Sequence[Sequence[object]] | pa.Array) -> tuple[Iterabl
             raise TypeError(f"sessions: expected lists of item ids, got {sessions.type}")
         lengths = pc.fill_null(pc.list_value_length(sessions), 0).to_numpy().astype(np.int64)
         return pc.list_flatten(sessions), lengths
+    if is_table(sessions):
+        raise TypeError(f"sessions: expected lists of item ids, got a {type(sessions).__name__}")
     sessions = list(sessions)
     for place, session in enumerate(sessions):
-        if isinstance(session, (str, bytes, Set, Mapping)) or not hasattr(session, "__len__"):
+        if isinstance(session, (str, bytes, Set)) or is_table(session) or not hasattr(session, "__len__"):
             found = f"{type(session).__name__} {reprlib.repr(session)}"
             raise TypeError(f"sessions: expected a list of item ids each, got {found} in sessions[{place}]")
     return chain.from_iterable(sessions), np.fromiter(map(len, sessions), np.int64, len(sessions))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tagnn_fast.checks import as_integer
+from tagnn_fast.checks import as_integer, is_table
 from tagnn_fast.data.arrow import is_text, one_chunk
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
@@ -82,7 +82,7 @@ class Vocabulary:
 
     def _ids(self, raw_ids: Iterable[object] | pa.Array | np.ndarray) -> pa.Array:
         """Ids as int64 or string, null where a value is of the right kind and still no id that there can be."""
-        if isinstance(raw_ids, (str, bytes)):
+        if isinstance(raw_ids, (str, bytes)) or is_table(raw_ids):
             raise TypeError(f"item ids: expected several, got {type(raw_ids).__name__} {reprlib.repr(raw_ids)}")
         if isinstance(raw_ids, np.ndarray):
             if raw_ids.ndim != 1:

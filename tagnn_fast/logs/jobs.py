@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
+from tagnn_fast.checks import as_integer, check_flag
 from tagnn_fast.data.dataset import Dataset, check_dataset_folder, read_dataset, write_dataset
 from tagnn_fast.data.titles import read_titles
 from tagnn_fast.extras import needed_by
@@ -18,7 +19,7 @@ from tagnn_fast.logs.running import EngineName, engine_errors, start_engine, wor
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 
-Titles = Mapping[str, str] | str | Path
+Titles = Mapping[str, str] | Mapping[int, str] | str | Path
 
 
 @needed_by("prepare")
@@ -134,6 +135,9 @@ def prepare(
     given = {key: value for key, value in locals().items() if value is not None}
     from tagnn_fast.logs.prepare import prepare_logs
 
+    force = check_flag(force, "force")
+    if not isinstance(name, (str, type(None))):
+        raise TypeError(f"name: expected a string, got {name!r}")
     place = Path(output) if output is not None else None
     with engine_errors(), exclusive(place) if place is not None else nullcontext():
         form = log_format(given)
@@ -200,4 +204,11 @@ def update(
 
 
 def _titles(titles: Titles | None) -> Mapping[str, str] | None:
-    return read_titles(Path(titles)) if isinstance(titles, (str, Path)) else titles
+    if titles is None or isinstance(titles, (str, Path)):
+        return None if titles is None else read_titles(Path(titles))
+    if not isinstance(titles, Mapping):
+        raise TypeError(f"titles: expected a file, or titles by item id, got {type(titles).__name__}")
+    for raw_id, title in titles.items():
+        if not isinstance(title, str) or not (isinstance(raw_id, str) or as_integer(raw_id) is not None):
+            raise TypeError(f"titles: expected strings by item id, got {title!r} for {raw_id!r}")
+    return {str(raw_id): title for raw_id, title in titles.items()}

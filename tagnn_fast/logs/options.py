@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tagnn_fast.checks import check_count, check_flag
+
 MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
 SessionsBy = Literal["given", "gap", "day"]
 Order = Literal["time", "file"]
@@ -108,6 +110,8 @@ class PrepareOptions:
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
+        for name in ("collapse_repeats", "until_stable"):
+            object.__setattr__(self, name, check_flag(getattr(self, name), name))
         for name in ("gap", "date_unit", "test"):
             try:
                 duration(getattr(self, name))
@@ -122,8 +126,8 @@ class PrepareOptions:
         }
         for name, least in lowest.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}: expected {least} or more, got {value}")
+            if value is not None:
+                object.__setattr__(self, name, check_count(value, name, least))
         for name in ("maximum_length", "max_session_clicks"):
             value = getattr(self, name)
             if value is not None and value < self.minimum_length:

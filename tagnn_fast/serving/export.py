@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tagnn_fast.checks import check_count, check_flag
 from tagnn_fast.data.dataset import write_items
 from tagnn_fast.files import load_json, new_folder, write_json
 from tagnn_fast.ops import library
@@ -49,10 +50,10 @@ def export(
     Raises:
         FileExistsError: where the folder exists.
         FileNotFoundError: before the run's first epoch has ended.
+        TypeError: on a k_max that is no int, or a bfloat16_table that is neither True nor False.
         ValueError: on a k_max under 1, or weights that are not finite.
     """
-    if k_max < 1:
-        raise ValueError(f"k_max: expected 1 or more, got {k_max}")
+    k_max, bfloat16_table = check_count(k_max, "k_max"), check_flag(bfloat16_table, "bfloat16_table")
     run = run if isinstance(run, Run) else open_run(run)
     recommender = run.recommender()
     model = ServingModel(recommender.model, recommender.vocabulary, bfloat16_table).eval()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tagnn_fast.checks import as_integer, check_count
+from tagnn_fast.checks import as_integer, check_count, is_table
 
 NO_ITEM = -1  # in answers, where there are fewer items than were asked for
 UNKNOWN_ID = -(2**63)  # stands for what no item's integer can be; no item may have it
@@ -57,8 +57,10 @@ def plain_list(values: Any, name: str) -> list[Any]:
     """The values of a list, an array (NumPy, Arrow) or a tensor.
 
     Raises:
-        TypeError: on anything else, a text among it.
+        TypeError: on anything else, a text, a data frame and a mapping among it.
     """
+    if is_table(values):
+        raise TypeError(f"{name}: expected a list, got a {type(values).__name__}")
     for method in ("tolist", "to_pylist"):
         if hasattr(values, method):
             values = getattr(values, method)()
