@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 import tagnn_fast
 from tagnn_fast.logs import PrepareOptions
+from tagnn_fast.logs.jobs import update
 from tagnn_fast.recommend_files import recommend_file
 from tagnn_fast.runs.run import open_run
 from tests.runs.small_runs import write_run
@@ -86,3 +88,26 @@ def test_export(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError) as error:
         tagnn_fast.export(run, tmp_path / "exported", **options)
     assert str(error.value) == message
+
+
+def test_another_data_set_that_was_updated(tmp_path: Path) -> None:
+    """A run is evaluated on what became of its data set, and not on another in its place that was updated, too."""
+    random = Random(0)
+
+    def log(first_day: int, days: int) -> pd.DataFrame:
+        sessions = [random.randrange(5, 15) for _ in range(100 * days)]
+        rows = [
+            (first_day * 1000 + n, item + k % 2, first_day * 86_400 + n * 860 + k)
+            for n, item in enumerate(sessions)
+            for k in range(3)
+        ]
+        return pd.DataFrame(rows, columns=["session", "item", "time"])
+
+    tagnn_fast.prepare(log(1, 3), tmp_path / "data", **COLUMNS)
+    run = tagnn_fast.fit(tmp_path / "data", tmp_path / "run", hidden_size=8, epochs=1, observer=tagnn_fast.Observer())
+    update(tmp_path / "data", log(4, 1), observer=tagnn_fast.Observer())
+    assert tagnn_fast.evaluate(run, observer=tagnn_fast.Observer()).examples > 0
+    tagnn_fast.prepare(log(1, 3), tmp_path / "data", force=True, **COLUMNS)
+    update(tmp_path / "data", log(4, 1), observer=tagnn_fast.Observer())
+    with pytest.raises(ValueError, match="dataset: expected the sessions and items of the run's"):
+        tagnn_fast.evaluate(run, observer=tagnn_fast.Observer())

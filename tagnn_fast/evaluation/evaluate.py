@@ -73,15 +73,14 @@ def evaluate(
 
     Raises:
         FileNotFoundError: where the run or the data set is not there, or before the run's first epoch has ended.
-        ValueError: where the data set lacks items of the run, is another one than the run's own where none is given, or
-            has no test sessions of two clicks.
+        ValueError: where the data set lacks items of the run or has no test sessions of two clicks; or, where none is
+            given, is neither the run's own nor what updates made of that.
         FloatingPointError: where a score is not finite.
     """
     run = run if isinstance(run, Run) else open_run(run)
     if data is None:
         dataset = run.read_dataset()
-        if "updates" not in dataset.source:
-            run.check_dataset(dataset)
+        run.check_dataset(dataset, updated=True)
     else:
         dataset = data if isinstance(data, Dataset) else read_dataset(data)
     seen = by_rows_of(run.vocabulary, dataset)

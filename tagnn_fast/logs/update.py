@@ -62,7 +62,8 @@ def update_dataset(
 
     Returns:
         The new data set, whose record has one more of ``updates``: what was read, how many ``clicks`` of it were new
-        or repeated, and how many ``sessions`` new, continued or repeated. `dataset` itself where no click is new.
+        or repeated, how many ``sessions`` new, continued or repeated, and the fingerprint of the data set before.
+        `dataset` itself where no click is new.
 
     Raises:
         ValueError: on a data set that was not made of logs, or by a version that did not keep clicks; on damage, on too
@@ -96,7 +97,7 @@ def update_dataset(
     news["item_ids"] = "integer" if dataset.vocabulary.integers else "string"
     after = assemble(splits, prepared.codes, prepared.raw_ids, options, dataset.name, news, dataset.vocabulary)
     added = {key: value for key, value in news.items() if key not in ("kind", "format", "options", "item_ids")}
-    added.update(clicks=union.counts, sessions=counts)
+    added.update(clicks=union.counts, sessions=counts, fingerprint_before=dataset.fingerprint())
     updates = [*dataset.source.get("updates", []), added]
     source = {**dataset.source, "options": options.as_json(), "updates": updates}
     return dataclasses.replace(after, source=source, clicks=stored, titles=dataset.titles).with_titles({})

@@ -100,9 +100,13 @@ class Run:
                 raise BlockingIOError(f"{self.folder}: expected a run that no other process trains") from None
             yield
 
-    def check_dataset(self, dataset: Dataset) -> None:
-        """Raise ValueError unless this is the data set the run was made with."""
-        if dataset.fingerprint() != self.dataset["fingerprint"]:
+    def check_dataset(self, dataset: Dataset, updated: bool = False) -> None:
+        """Raise ValueError unless this is the data set the run was made with, or with `updated` what became of it."""
+        updates = dataset.source.get("updates", []) if updated else []
+        known = [update.get("fingerprint_before") for update in updates]
+        if None in known:  # an earlier version's, which does not say
+            return
+        if self.dataset["fingerprint"] not in [*known, dataset.fingerprint()]:
             raise ValueError(
                 f"dataset: expected the sessions and items of the run's, {self.dataset['name']!r}, "
                 f"got others, of {dataset.name!r}"
