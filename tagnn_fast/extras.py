@@ -10,6 +10,7 @@ EXTRAS = {
     "train": ("lightning_fabric", "tensorboard", "matplotlib"),
     "prepare": ("ibis", "duckdb"),
     "spark": ("pyspark",),
+    "tune": ("optuna",),
 }
 
 

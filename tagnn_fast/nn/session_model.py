@@ -1,12 +1,13 @@
 """What all networks share: from an encoded session to scores, the best k, and the loss."""
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 from torch import Tensor, nn
 
 from tagnn_fast import checks, ops
 from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
 from tagnn_fast.ops.graph import EncodedSessions
 
 
@@ -39,11 +40,18 @@ class SessionModel(nn.Module):
         item_embedding: item vectors; row 0 is the padding item.
         can_explain: whether attention says what each click weighs in a score: keys and values of encode stand in the
             slots of :meth:`graph`. A subclass of which it is true says so.
+        search_space: the values of its options that tuning tries, training's among them; a subclass adds its own.
     """
 
     can_explain = False
     padded_length: Optional[int]
     __constants__ = ["can_explain"]  # noqa: RUF012 (as TorchScript wants it)
+    search_space: ClassVar[SearchSpace] = {
+        "hidden_size": Choice([32, 64, 100, 128, 200]),
+        "learning_rate": Real(2e-4, 1e-2, log=True),
+        "weight_decay": Real(1e-7, 1e-3, log=True),
+        "batch_size": Choice([64, 128, 256, 512]),
+    }
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

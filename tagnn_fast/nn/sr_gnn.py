@@ -1,11 +1,12 @@
 """SR-GNN (Wu et al., AAAI 2019)."""
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 from torch import Tensor
 
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
+from tagnn_fast.nn.search_space import Choice, SearchSpace, Whole
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
 from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
@@ -13,6 +14,12 @@ from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 
 class SRGNN(SessionModel):
     """Session graph → gated propagation → one vector per session, whose product with an item's is its score."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **SessionModel.search_space,
+        "rounds": Whole(1, 3),
+        "hybrid": Choice([False, True]),
+    }
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

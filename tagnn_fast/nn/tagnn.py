@@ -1,11 +1,12 @@
 """TAGNN (Yu et al., SIGIR 2020): TAGNN++ without the Transformer block."""
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 from torch import Tensor, nn
 
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
+from tagnn_fast.nn.search_space import Choice, SearchSpace, Whole
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
 from tagnn_fast.ops.graph import EncodedSessions, encoded_sessions
@@ -15,6 +16,11 @@ class TAGNN(SessionModel):
     """Session graph → gated propagation → attention that depends on the item being scored."""
 
     can_explain = True
+    search_space: ClassVar[SearchSpace] = {
+        **SessionModel.search_space,
+        "rounds": Whole(1, 3),
+        "hybrid": Choice([False, True]),
+    }
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

@@ -1,11 +1,12 @@
 """TAGNN++ (arXiv 2107.01516)."""
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 from torch import Tensor, nn
 
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
+from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
 from tagnn_fast.nn.session_transformer import SessionTransformer
@@ -16,6 +17,13 @@ class TAGNNPP(SessionModel):
     """Session graph → gated propagation → Transformer block → attention that depends on the item being scored."""
 
     can_explain = True
+    search_space: ClassVar[SearchSpace] = {
+        **SessionModel.search_space,
+        "rounds": Whole(1, 3),
+        "hybrid": Choice([False, True]),
+        "heads": Choice([1, 2, 4]),
+        "attention_dropout": Real(0.0, 0.5),
+    }
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
