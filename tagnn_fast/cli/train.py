@@ -11,8 +11,9 @@ from tagnn_fast.cli.console import console, errors, say
 from tagnn_fast.data import read_dataset
 from tagnn_fast.runs.run import open_run
 from tagnn_fast.tables import show
-from tagnn_fast.training.fit import OPTIONS, new_run
+from tagnn_fast.training.fit import new_run
 from tagnn_fast.training.fit import resume as go_on
+from tagnn_fast.training.options import OPTIONS, parse_options, with_config
 from tagnn_fast.training.stopping import Interrupted
 
 
@@ -26,6 +27,10 @@ def train(
     resume: Annotated[Optional[Path], typer.Option(help="Folder of a run that stopped: go on with it.")] = None,
     start_from: Annotated[
         Optional[Path], typer.Option(help="Run to take model and weights from, on the data set before an update.")
+    ] = None,
+    config: Annotated[
+        Optional[Path],
+        typer.Option(help="JSON or TOML file of options by name, such as hidden_size; those given here replace its."),
     ] = None,
     preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
     architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn or sr_gnn.")] = None,
@@ -42,6 +47,10 @@ def train(
         _field("clean (no padding) or published (as its code; original, its earlier name, means the same)."),
     ] = None,
     padded_length: Annotated[Optional[int], _field("Length padded to in published semantics.")] = None,
+    option: Annotated[
+        Optional[list[str]],
+        typer.Option(help="NAME=VALUE of what the architecture takes beside these; repeatable.", show_default=False),
+    ] = None,
     protocol: Annotated[
         Optional[str],
         _field(
@@ -70,8 +79,10 @@ def train(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     options = {name: value for name, value in given.items() if name in OPTIONS}
+    if option:
+        options["options"] = parse_options(option)
     if resume is not None:
-        if run is not None or options or preset != "clean" or start_from is not None:
+        if options or preset != "clean" or any(value is not None for value in (run, config, start_from)):
             raise ValueError("--resume: expected no other options, a run goes on with the configuration it has")
         opened = open_run(resume)
         data = read_dataset(dataset) if dataset is not None else opened.read_dataset()
@@ -79,7 +90,7 @@ def train(
         if dataset is None or run is None:
             raise ValueError("train: expected DATASET and --run, or --resume")
         data = read_dataset(dataset)
-        opened = new_run(data, run, given["preset"], options, start_from)
+        opened = new_run(data, run, given["preset"], with_config(config, options), start_from)
     try:
         go_on(opened, data)
     except Interrupted as interrupted:

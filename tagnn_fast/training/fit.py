@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
+from tagnn_fast.training.options import OPTIONS, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
 from tagnn_fast.training.stopping import stop_on_signal
@@ -28,6 +29,7 @@ def fit(
     folder: str | Path,
     preset: PresetName = "clean",
     *,
+    config: str | Path | Mapping[str, Any] | None = None,
     start_from: Run | str | Path | None = None,
     architecture: str | None = None,
     hidden_size: int | None = None,
@@ -66,6 +68,7 @@ def fit(
         data: the data set, or its folder. Of one that is in no folder, the run keeps a copy in its own.
         folder: of the run. If there is one, it goes on from its newest checkpoint; one that has ended stays as it is.
         preset: options that belong together; those below replace some of them.
+        config: a JSON or TOML file, or a mapping, of the options below by name; those that are given replace its own.
         start_from: a run to take model and weights from, on the data set before an update.
         architecture: see :class:`~tagnn_fast.runs.configuration.TrainingConfig` for this and what has to do with
             training, :class:`~tagnn_fast.ModelConfig` for what has to do with the model. None is the preset's.
@@ -76,7 +79,7 @@ def fit(
         hybrid: of the model.
         semantics: of the model.
         padded_length: of the model; in "published" semantics, the longest training prefix if not given.
-        options: of an architecture of your own: what its constructor takes, by name.
+        options: what the architecture takes beside these, by name; `config` may have others of them.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.
         batch_size: of the training.
@@ -103,6 +106,7 @@ def fit(
         FloatingPointError, MemoryError, OSError: see :func:`tagnn_fast.training.loop.train`.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
+    given = with_config(config, given)
     dataset = data if isinstance(data, Dataset) else read_dataset(data)
     folder = Path(folder)
     if (folder / "config.json").exists():
@@ -110,9 +114,6 @@ def fit(
     else:
         run = new_run(dataset, folder, preset, given, start_from)
     return resume(run, dataset, observer)
-
-
-OPTIONS = {field.name for kind in (ModelConfig, TrainingConfig) for field in fields(kind)} - {"num_items"}
 
 
 def new_run(

@@ -19,7 +19,8 @@ from tagnn_fast.cli import app
 from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset, write_dataset
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.run import Run
-from tagnn_fast.training.fit import OPTIONS, fit, resume
+from tagnn_fast.training.fit import fit, resume
+from tagnn_fast.training.options import OPTIONS
 from tagnn_fast.training.recipes import PRESETS, PresetName
 from tagnn_fast.training.stopping import stop_on_signal
 from tests.cli.commands import assert_same_run, contents, looks_at_test_set, succeed
@@ -62,8 +63,9 @@ def options_of(*names: str) -> set[str]:
 
 
 def test_every_option_of_the_command_line() -> None:
-    assert parameters(fit) == OPTIONS | {"data", "folder", "preset", "start_from", "observer"}
-    assert options_of("train") == OPTIONS - {"options"} | {"dataset", "run", "resume", "preset", "start_from"}
+    assert parameters(fit) == OPTIONS | {"data", "folder", "config", "preset", "start_from", "observer"}
+    own = {"dataset", "run", "resume", "config", "preset", "start_from", "option"}
+    assert options_of("train") == OPTIONS - {"options"} | own
     assert set(get_args(PresetName)) == PRESETS.keys()
     assert parameters(tagnn_fast.prepare) == options_of("prepare", "logs") | {"observer"}
 

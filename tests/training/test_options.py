@@ -1,0 +1,112 @@
+"""Options from a file, a mapping and the command line: the same as given by keyword, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.nn import SRGNN, ModelConfig, register_architecture
+from tagnn_fast.nn.architectures import ARCHITECTURES
+from tagnn_fast.observer import Observer
+from tagnn_fast.runs.run import open_run
+from tagnn_fast.training.fit import fit
+from tagnn_fast.training.options import OPTIONS, parse_options, with_config
+from tests.cli.commands import assert_same_run, refused, succeed
+
+TINY: dict[str, Any] = {"hidden_size": 8, "batch_size": 64, "epochs": 1, "accelerator": "cpu"}
+TOML = "\n".join(f"{name} = {json.dumps(value)}" for name, value in TINY.items())
+
+
+class Scaled(SRGNN):
+    """With options of its own."""
+
+    def __init__(self, config: ModelConfig, scale: float = 1.0, kind: str = "plain") -> None:
+        super().__init__(config)
+        self.item_embedding.weight.data *= scale * len(kind)
+
+
+@pytest.fixture
+def _registered() -> Iterator[None]:
+    register_architecture("scaled", Scaled)
+    yield
+    del ARCHITECTURES["scaled"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_dataset(synthetic_dataset(400, 60), tmp_path_factory.mktemp("options") / "data")
+
+
+def test_file_mapping_and_keywords_are_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "best.toml").write_text(f"{TOML}\nseed = 9\n")
+    (tmp_path / "best.json").write_text(json.dumps({**TINY, "seed": 9, "heads": None}))
+    assert dataset.folder is not None
+    fit(dataset, tmp_path / "keywords", **TINY, seed=3, observer=Observer())
+    fit(dataset, tmp_path / "mapping", config={**TINY, "seed": 9}, seed=3, observer=Observer())
+    fit(dataset, tmp_path / "json", config=tmp_path / "best.json", seed=3, observer=Observer())
+    succeed("train", dataset.folder, "--run", tmp_path / "toml", "--config", tmp_path / "best.toml", "--seed", 3)
+    for name in ("mapping", "json", "toml"):
+        assert_same_run(tmp_path / name, tmp_path / "keywords")
+
+
+@pytest.mark.usefixtures("_registered")
+def test_options_of_an_architecture(dataset: Dataset, tmp_path: Path) -> None:
+    """One by one: those that are given replace the configuration's."""
+    config = tmp_path / "best.json"
+    config.write_text(json.dumps({**TINY, "architecture": "scaled", "options": {"scale": 2.0, "kind": "odd"}}))
+    given = ("--option", "scale=0.5")
+    succeed("train", dataset.folder, "--run", tmp_path / "run", "--config", config, *given)
+    assert open_run(tmp_path / "run").model.options == {"scale": 0.5, "kind": "odd"}
+    message = refused("train", dataset.folder, "--run", tmp_path / "other", "--config", config, "--option", "shift=1")
+    assert message == "options: expected what scaled takes, got got an unexpected keyword argument 'shift'"
+
+
+def test_values() -> None:
+    texts = ["whole=3", "real=1e-3", "flag=true", "nothing=null", "text=a=b", 'quoted="5"', "empty="]
+    assert parse_options(texts) == {
+        "whole": 3,
+        "real": 1e-3,
+        "flag": True,
+        "nothing": None,
+        "text": "a=b",
+        "quoted": "5",
+        "empty": "",
+    }
+    for text in ("scale", "=3"):
+        with pytest.raises(ValueError, match=f"--option: expected NAME=VALUE, got '{text}'"):
+            parse_options([text])
+    with pytest.raises(ValueError, match="--option: expected each name once, got a twice"):
+        parse_options(["a=1", "a=1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "[1]", "{path}: expected options by name, got [1]"),
+        ("a.json", '{"hiden_size": 8}', "{path}: expected options of fit ({options}), got 'hiden_size'"),
+        ("a.json", '{"seed": 1, "seed": 2}', "{path}: expected JSON, got a name twice in one object"),
+        ("a.json", '{"options": 3}', "{path}: expected options by name in 'options', got 3"),
+        ("a.toml", "seed = ", "{path}: expected TOML, got Invalid value (at end of document)"),
+        ("a.yaml", "seed: 1", "config: expected a .json or .toml file, got {path}"),
+    ],
+)
+def test_files_that_are_refused(name: str, content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError) as caught:
+        with_config(path, {})
+    assert str(caught.value) == message.format(path=path, options=", ".join(sorted(OPTIONS)))
+
+
+def test_what_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"config: expected a file or a mapping of options, got \[1\]"):
+        with_config([1], {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"config: expected options of fit .* got 'num_items'"):
+        with_config({"num_items": 3}, {})
+    with pytest.raises(FileNotFoundError, match=r"config: expected a file, got .*nowhere\.json"):
+        with_config(tmp_path / "nowhere.json", {})
