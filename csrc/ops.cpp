@@ -69,4 +69,16 @@ void tagnn_fast::define_ops(StableLibrary& library) {
       "Tensor clicks, Tensor padding, Tensor slot_offsets, Tensor table, Tensor targets, Tensor normalizer, "
       "int precision=0) -> ("
       "Tensor session, Tensor keys, Tensor values, Tensor table)");
+
+  // On the CPU alone.
+  library.def(
+      "item_item_topk(Tensor items, Tensor offsets, Tensor click_weights, Tensor row_offsets, Tensor columns, "
+      "Tensor values, Tensor popular, Tensor popularity_rank, int k, Tensor? candidates=None, Tensor? excluded=None, "
+      "Tensor? excluded_offsets=None) -> (Tensor scores, Tensor rows)");
+  library.def(
+      "session_neighbours_topk(Tensor items, Tensor offsets, Tensor posting_offsets, Tensor postings, "
+      "Tensor session_offsets, Tensor session_items, Tensor session_positions, Tensor session_weights, "
+      "Tensor item_weights, Tensor popular, Tensor popularity_rank, int k, int neighbours, int sample, "
+      "int click_decay, float click_scale, int match_decay, float match_scale, float distance_scale, bool cosine, "
+      "Tensor? candidates=None, Tensor? excluded=None, Tensor? excluded_offsets=None) -> (Tensor scores, Tensor rows)");
 }

@@ -19,6 +19,7 @@ FLOORS = [
     Layer("runs"),
     Layer("recommend_files"),
     Layer("logs", "recommender"),
+    Layer("baselines"),
     Layer("data"),
     Layer("nn"),
     Layer("ops"),

@@ -2,6 +2,7 @@
 // spares every tile without a score above the list's worst. Lists are merged at the end.
 
 #include "target_rows.h"
+#include "topk_choice.h"
 
 namespace tagnn_fast::cpu {
 namespace {
@@ -40,36 +41,6 @@ class BestRows {
   std::vector<ScoredRow<T>> rows_;
   T threshold_ = std::numeric_limits<T>::quiet_NaN();
 };
-
-// Rows that a session must not get.
-class ExcludedRows {
- public:
-  ExcludedRows(int64_t sessions, const TopkChoice& choice) {
-    if (!choice.excluded) return;
-    rows_ = data<int64_t>(*choice.excluded);
-    offsets_ = clamped_offsets(data<int64_t>(*choice.excluded_offsets), sessions, choice.excluded->size(0));
-  }
-
-  bool has(int64_t session, int64_t row) const {
-    if (offsets_.empty()) return false;
-    const int64_t *begin = rows_ + offsets_[session], *end = rows_ + offsets_[session + 1];
-    return std::find(begin, end, row) != end;
-  }
-
- private:
-  const int64_t* rows_ = nullptr;
-  std::vector<int64_t> offsets_;
-};
-
-// Rows of the table in rising order, each once; those outside it are left out.
-std::vector<int64_t> sorted_candidates(const Tensor& candidates, int64_t items) {
-  const int64_t* rows = data<int64_t>(candidates);
-  std::vector<int64_t> sorted(rows, rows + candidates.size(0));
-  std::sort(sorted.begin(), sorted.end());
-  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  const auto inside = std::lower_bound(sorted.begin(), sorted.end(), 0);
-  return {inside, std::lower_bound(inside, sorted.end(), items)};
-}
 
 template <class T>
 void collect(

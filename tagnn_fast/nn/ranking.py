@@ -54,12 +54,27 @@ def best_rows(
         own: a row for each click that its session must not get, int64 (clicks,); -1 for none.
         excluded: rows that no session must get, int64 (any,).
     """
-    known = torch.cat([offsets[:1], (items != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
-    left_out: Optional[Tensor] = None
-    ends: Optional[Tensor] = None
-    if own is not None or excluded is not None:
-        left_out, ends = _excluded_rows(offsets, own, excluded)
+    left_out, ends = left_out_rows(offsets, own, excluded)
     scores, rows = ops.target_attention_topk(encoded, table, k, candidates, left_out, ends)
+    return popular_where_unknown(scores, rows, counts, popular, items, offsets, k, candidates, excluded)
+
+
+def popular_where_unknown(
+    scores: Tensor,
+    rows: Tensor,
+    counts: Tensor,
+    popular: Tensor,
+    items: Tensor,
+    offsets: Tensor,
+    k: int,
+    candidates: Optional[Tensor],
+    excluded: Optional[Tensor],
+) -> RankedRows:
+    """A model's lists, float and int64 (sessions, k), but the most popular items for a session without a known click.
+
+    The other arguments are those of :func:`best_rows`.
+    """
+    known = torch.cat([offsets[:1], (items != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
     # A score that is not a number sorts first, so that none can hide behind the best k.
     finite = (scores.isfinite() | (rows < 0)).all()
     nothing_known = (known == 0).unsqueeze(1)  # so there is nothing of its own to exclude either
@@ -88,11 +103,15 @@ def most_popular(
     )
 
 
-def _excluded_rows(offsets: Tensor, own: Optional[Tensor], excluded: Optional[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows that each session must not get, session after session, and where each session's begin and the last's end."""
+def left_out_rows(
+    offsets: Tensor, own: Optional[Tensor], excluded: Optional[Tensor]
+) -> tuple[Optional[Tensor], Optional[Tensor]]:
+    """Rows that each session must not get, session after session, and where each session's begin and the last's end.
+
+    The arguments are those of :func:`best_rows`; None where there are neither.
+    """
     if excluded is None:
-        assert own is not None
-        return own, offsets
+        return own, offsets if own is not None else None
     sessions = torch.arange(offsets.shape[0], device=offsets.device)
     ends = offsets + sessions * excluded.shape[0]
     if own is None:

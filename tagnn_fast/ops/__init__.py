@@ -2,9 +2,11 @@
 
 from tagnn_fast.ops.gated_propagation import gated_propagation
 from tagnn_fast.ops.graph import EncodedSessions, SessionGraph, encoded_sessions, encoded_without_nodes
+from tagnn_fast.ops.item_item import item_item_topk
 from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
 from tagnn_fast.ops.session_graph import session_graph
+from tagnn_fast.ops.session_neighbours import session_neighbours_topk
 from tagnn_fast.ops.session_readout import session_readout
 from tagnn_fast.ops.target_attention import (
     target_attention_cross_entropy,
@@ -18,9 +20,11 @@ __all__ = [
     "encoded_sessions",
     "encoded_without_nodes",
     "gated_propagation",
+    "item_item_topk",
     "prefix_batch",
     "session_attention",
     "session_graph",
+    "session_neighbours_topk",
     "session_readout",
     "target_attention_cross_entropy",
     "target_attention_scores",

@@ -1,0 +1,259 @@
+"""Baselines that score by rows of an item-item matrix: popularity, rules and nearest items."""
+
+from itertools import pairwise
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from tagnn_fast.baselines.baseline import Baseline
+from tagnn_fast.checks import check_count
+from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.ops import item_item_topk
+
+
+class ItemItem(Baseline):
+    """Score of an item: the sum of what the rows of a session's items hold for it, each times its click's weight.
+
+    Attributes:
+        row_offsets: first entry of each item's row and the end of the last, int64 (items + 1,).
+        columns: items of the entries, from 0, int32 (entries,).
+        values: float32 (entries,).
+    """
+
+    row_offsets: Tensor
+    columns: Tensor
+    values: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("row_offsets", torch.zeros(config.num_items + 1, dtype=torch.int64))
+        self.register_buffer("columns", torch.empty(0, dtype=torch.int32))
+        self.register_buffer("values", torch.empty(0))
+
+    def click_weights(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """What each click's row weighs, float64 (clicks,)."""
+        raise NotImplementedError
+
+    def ranked(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        k: int,
+        candidates: Optional[Tensor],
+        excluded: Optional[Tensor],
+        excluded_offsets: Optional[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """See the base class."""
+        return item_item_topk(
+            items,
+            offsets,
+            self.click_weights(items, offsets),
+            self.row_offsets,
+            self.columns,
+            self.values,
+            self.popular,
+            self.popularity_rank,
+            k,
+            candidates,
+            excluded,
+            excluded_offsets,
+        )
+
+    def keep_best(self, keys: Tensor, weights: Tensor, most: int) -> None:
+        """Make these the matrix, of each row the highest `most` alone, equal ones by popularity.
+
+        Args:
+            keys: row · items + column, int64 (entries,), each once.
+            weights: their values, float64 (entries,); those that are not above 0 are left out.
+            most: entries of a row.
+        """
+        keys, weights = keys[weights > 0], weights[weights > 0]
+        order = self.popularity_rank[keys % self.num_items].argsort(stable=True)
+        order = order[weights[order].argsort(descending=True, stable=True)]
+        order = order[(keys[order] // self.num_items).argsort(stable=True)]
+        row = keys[order] // self.num_items
+        first = torch.bincount(row, minlength=self.num_items).cumsum(0)
+        rank = torch.arange(row.numel()) - torch.cat([first.new_zeros(1), first])[row]
+        order, row = order[rank < most], row[rank < most]
+        ends = torch.bincount(row, minlength=self.num_items).cumsum(0)
+        self.row_offsets = torch.cat([ends.new_zeros(1), ends])
+        self.columns = (keys[order] % self.num_items).int()
+        self.values = weights[order].float()
+
+
+def from_the_end(items: Tensor, offsets: Tensor) -> Tensor:
+    """How many known clicks of its session follow each click, int64 (clicks,)."""
+    known = (items != 0).long().cumsum(0)
+    if items.numel() == 0:
+        return known
+    session = torch.searchsorted(offsets, torch.arange(items.shape[0]), right=True)
+    ends = offsets[session.clamp(max=offsets.shape[0] - 1)]  # clicks behind the last session belong to none
+    return known[(ends - 1).clamp(min=0)] - known
+
+
+class Popularity(ItemItem):
+    """The items with most training clicks, for every session the same."""
+
+    def learn(self, sessions: Sessions) -> None:
+        """See the base class: there is nothing to learn but the clicks."""
+
+    def click_weights(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """See the base class."""
+        return torch.zeros(items.shape[0], dtype=torch.float64)
+
+
+class SessionPopularity(ItemItem):
+    """The session's own items by how often it has clicked on them (S-POP of Hidasi et al., ICLR 2016)."""
+
+    def learn(self, sessions: Sessions) -> None:
+        """See the base class."""
+        self.keep_best(
+            torch.arange(self.num_items) * (self.num_items + 1), torch.ones(self.num_items, dtype=torch.float64), 1
+        )
+
+    def click_weights(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """See the base class."""
+        return torch.ones(items.shape[0], dtype=torch.float64)
+
+
+class _LastClick(ItemItem):
+    """Scores by the row of the last known click alone."""
+
+    def click_weights(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """See the base class."""
+        return ((items != 0) & (from_the_end(items, offsets) == 0)).double()
+
+
+class SequentialRules(_LastClick):
+    """Items by how often, and how closely, they follow the last click in training sessions.
+
+    A click that comes d ≤ `distance` clicks later counts 1 / d (SR of Ludewig & Jannach, "Evaluation of session-based
+    recommendation algorithms", 2018, section 3.1).
+
+    Args:
+        config: sizes.
+        distance: how far apart two clicks may be.
+        rules: kept of each item, best first.
+    """
+
+    def __init__(self, config: ModelConfig, *, distance: int = 10, rules: int = 100) -> None:
+        super().__init__(config)
+        self.distance, self.rules = check_count(distance, "distance"), check_count(rules, "rules")
+
+    def learn(self, sessions: Sessions) -> None:
+        """See the base class."""
+        keys, weights = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+        clicks = sessions.clicks.long() - 1
+        session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
+        for distance in range(1, self.distance + 1):
+            together = session[distance:] == session[:-distance]
+            pairs = (clicks[:-distance] * self.num_items + clicks[distance:])[together]
+            weight = torch.full(pairs.shape, 1 / distance, dtype=torch.float64)
+            keys, weights = _added(torch.cat([keys, pairs]), torch.cat([weights, weight]))
+        self.keep_best(keys, weights, self.rules)
+
+
+class AssociationRules(_LastClick):
+    """Items by how often they stand in one training session with the last click's, each pair of clicks counted.
+
+    AR of Ludewig & Jannach, "Evaluation of session-based recommendation algorithms", 2018, section 3.1.
+
+    Args:
+        config: sizes.
+        rules: kept of each item, best first.
+    """
+
+    def __init__(self, config: ModelConfig, *, rules: int = 100) -> None:
+        super().__init__(config)
+        self.rules = check_count(rules, "rules")
+
+    def learn(self, sessions: Sessions) -> None:
+        """See the base class."""
+        self.keep_best(*_pairs_of_clicks(sessions, self.num_items), self.rules)
+
+
+class ItemKNN(_LastClick):
+    """Items by how similar the sets of their training sessions are to that of the last click's.
+
+    sim(i, j) = sessions with both / ((s_i + r)^a · (s_j + r)^(1 - a)), where s_i is the number of sessions with i
+    (item-KNN of Hidasi et al., "Session-based recommendations with recurrent neural networks", ICLR 2016, as in their
+    code).
+
+    Args:
+        config: sizes.
+        neighbours: kept of each item, best first.
+        regularization: r: sessions that are added, so that rare items are not similar by chance.
+        balance: a in 0..1, how much the last click's own popularity counts; 0.5 is the cosine.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, neighbours: int = 100, regularization: float = 20.0, balance: float = 0.5
+    ) -> None:
+        super().__init__(config)
+        self.neighbours = check_count(neighbours, "neighbours")
+        self.regularization = check_number(regularization, "regularization", 0)
+        self.balance = check_number(balance, "balance", 0, 1)
+
+    def learn(self, sessions: Sessions) -> None:
+        """See the base class."""
+        session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
+        once = torch.unique(session * self.num_items + sessions.clicks.long() - 1)
+        session, item = once // self.num_items, once % self.num_items
+        support = torch.bincount(item, minlength=self.num_items).double() + self.regularization
+        lengths = torch.bincount(session, minlength=len(sessions))
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        keys, together = _pairs_of_clicks(Sessions.whole(item.int() + 1, offsets), self.num_items)
+        first, second = keys // self.num_items, keys % self.num_items
+        norm = support[first] ** self.balance * support[second] ** (1 - self.balance)
+        self.keep_best(keys, together / norm, self.neighbours)
+
+
+def check_number(value: object, name: str, low: float, high: float = float("inf")) -> float:
+    """The value as a float.
+
+    Raises:
+        TypeError: on what is no number.
+        ValueError: outside low..high.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    number = float(value)
+    if not low <= number <= high or number == float("inf"):
+        raise ValueError(f"{name}: expected a number in {low:g}..{high:g}, got {number:g}")
+    return number
+
+
+_PAIRS = 1 << 24  # that are added up at once
+
+
+def _pairs_of_clicks(sessions: Sessions, items: int) -> tuple[Tensor, Tensor]:
+    """Pairs of different items of a session in both orders, item · items + other, and how often there are any."""
+    keys, counts = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+    lengths = sessions.offsets.diff()
+    pairs = lengths * lengths
+    bounds = [0]
+    ends = pairs.cumsum(0)
+    while bounds[-1] < len(sessions):  # parts of so many pairs, a longer session in a part of its own
+        done = int(ends[bounds[-1] - 1]) if bounds[-1] else 0
+        bounds.append(max(bounds[-1] + 1, int(torch.searchsorted(ends, done + _PAIRS, right=True))))
+    for begin, end in pairwise(bounds):
+        part = sessions.slice(begin, end)
+        clicks, length = part.clicks.long() - 1, part.offsets.diff()
+        partners = length.repeat_interleave(length)  # of each click
+        first = clicks.repeat_interleave(partners)
+        begins = part.offsets[:-1].repeat_interleave(length).repeat_interleave(partners)
+        place = torch.arange(first.numel()) - (partners.cumsum(0) - partners).repeat_interleave(partners)
+        second = clicks[begins + place]
+        found = (first * items + second)[first != second]
+        keys, counts = _added(
+            torch.cat([keys, found]), torch.cat([counts, torch.ones(found.shape, dtype=torch.float64)])
+        )
+    return keys, counts
+
+
+def _added(keys: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Each key once, with the sum of its weights."""
+    keys, place = torch.unique(keys, return_inverse=True)
+    return keys, torch.zeros(len(keys), dtype=torch.float64).index_add_(0, place, weights)
