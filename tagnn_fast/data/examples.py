@@ -51,6 +51,11 @@ class PrefixExamples:
         lengths = longest - (torch.arange(self._total, device=first.device) - first)
         return lengths if self.subset is None else lengths[self.subset]
 
+    def session_numbers(self) -> Tensor:
+        """The session that each example is cut from, int64 (examples,)."""
+        numbers = torch.arange(len(self.sessions)).repeat_interleave(self.sessions.examples.cpu())
+        return numbers if self.subset is None else numbers[self.subset.cpu()]
+
     def longest_prefix(self) -> int:
         """Clicks of the longest prefix, which the published code pads a data split to; 0 without examples."""
         return int(self.prefix_lengths().max()) if len(self) else 0

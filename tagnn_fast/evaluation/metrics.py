@@ -26,14 +26,19 @@ class RankingMetrics:
         """How many were added."""
         return int(self._at_rank.sum())
 
-    def update(self, recommended: Tensor, targets: Tensor) -> None:
-        """Add lists of item indices, best first, int64 (examples, longest), and what was clicked, int64 (examples,)."""
+    def update(self, recommended: Tensor, targets: Tensor) -> Tensor:
+        """Add lists of item indices, best first, int64 (examples, longest), and what was clicked, int64 (examples,).
+
+        Returns:
+            The rank of each target, int64 (examples,), 0 for a miss.
+        """
         recommended, targets = recommended.cpu(), targets.cpu()
         places = torch.arange(1, recommended.shape[1] + 1)
         hits = (recommended == targets.unsqueeze(1)) & (targets != 0).unsqueeze(1)
-        self._at_rank += torch.bincount((hits * places).sum(1), minlength=self._at_rank.numel())
-        ranks = places.expand_as(recommended).flatten()
-        self._best_rank.scatter_reduce_(0, recommended.flatten(), ranks, "amin")
+        ranks = (hits * places).sum(1)
+        self._at_rank += torch.bincount(ranks, minlength=self._at_rank.numel())
+        self._best_rank.scatter_reduce_(0, recommended.flatten(), places.expand_as(recommended).flatten(), "amin")
+        return ranks
 
     def compute(self, cutoffs: tuple[int, ...] = (5, 10, 20)) -> dict[str, float]:
         """All metrics at each cutoff, such as ``{"HR@20": 70.9, ...}``.
@@ -43,15 +48,30 @@ class RankingMetrics:
         """
         if self.examples == 0:
             raise ValueError("metrics: expected at least one example, got none")
-        longest = self._at_rank.numel() - 1
-        ranks = torch.arange(1, longest + 1, dtype=torch.float64)
-        share = 100 * self._at_rank[1:].double() / self.examples  # percent of targets at each rank
         result: dict[str, float] = {}
         for cutoff in cutoffs:
-            if not 1 <= cutoff <= longest:
-                raise ValueError(f"cutoffs: expected 1..{longest}, got {cutoff}")
-            result[f"HR@{cutoff}"] = float(share[:cutoff].sum())
-            result[f"MRR@{cutoff}"] = float((share / ranks)[:cutoff].sum())
-            result[f"NDCG@{cutoff}"] = float((share / (ranks + 1).log2())[:cutoff].sum())
+            result.update(rank_figures(self._at_rank, cutoff))
             result[f"coverage@{cutoff}"] = 100 * float((self._best_rank[1:] <= cutoff).double().mean())
         return result
+
+
+def rank_figures(at_rank: Tensor, cutoff: int) -> dict[str, float]:
+    """HR, MRR and NDCG at a cutoff, in percent.
+
+    Args:
+        at_rank: how many targets stood at each rank, int64 (longest + 1,); the first are misses.
+        cutoff: length of the lists.
+
+    Raises:
+        ValueError: on a cutoff beyond the ranks.
+    """
+    longest = at_rank.numel() - 1
+    if not 1 <= cutoff <= longest:
+        raise ValueError(f"cutoffs: expected 1..{longest}, got {cutoff}")
+    ranks = torch.arange(1, longest + 1, dtype=torch.float64)
+    share = 100 * at_rank[1:].double() / int(at_rank.sum())  # percent of targets at each rank
+    return {
+        f"HR@{cutoff}": float(share[:cutoff].sum()),
+        f"MRR@{cutoff}": float((share / ranks)[:cutoff].sum()),
+        f"NDCG@{cutoff}": float((share / (ranks + 1).log2())[:cutoff].sum()),
+    }

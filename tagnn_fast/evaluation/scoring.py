@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
@@ -36,14 +36,27 @@ def score(
     Raises:
         MemoryError: where there is not enough memory for a batch.
     """
-    cutoffs = sorted({min(cutoff, num_items) for cutoff in CUTOFFS})
-    longest = cutoffs[-1]
-    metrics = RankingMetrics(num_items, longest)
+    cutoffs = cutoffs_of(num_items)
+    metrics = RankingMetrics(num_items, cutoffs[-1])
+    for recommended, targets in recommended_lists(topk, examples, cutoffs[-1], batch_size, advance):
+        metrics.update(recommended, targets)
+    return metrics.compute(cutoffs)
+
+
+def cutoffs_of(num_items: int) -> tuple[int, ...]:
+    """5, 10 and 20, or all items of a catalogue that has fewer; rising."""
+    return tuple(sorted({min(cutoff, num_items) for cutoff in CUTOFFS}))
+
+
+def recommended_lists(
+    topk: TopK, examples: PrefixExamples, k: int, batch_size: int, advance: Callable[[int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What is recommended, int64 (examples, k), and what was clicked, int64 (examples,), batch by batch."""
     for batch in examples.batches(batch_size, most_clicks=MAX_CLICKS_PER_BATCH):
         with enough_memory("scoring"):
-            metrics.update(topk(batch, longest), batch.targets)
+            recommended = topk(batch, k)
+        yield recommended, batch.targets
         advance(batch.targets.numel())
-    return metrics.compute(tuple(cutoffs))
 
 
 def score_model(
@@ -51,9 +64,14 @@ def score_model(
     examples: PrefixExamples,
     advance: Callable[[int], None] = lambda examples: None,
 ) -> dict[str, float]:
-    """A model's figures; the most popular items answer prefixes without a known click.
+    """A model's figures; the most popular items answer prefixes without a known click."""
+    return score(model_topk(recommender, examples), examples, len(recommender.vocabulary), advance=advance)
 
-    In "published" semantics, prefixes are padded to the longest of the examples, as the published code does.
+
+def model_topk(recommender: Recommender, examples: PrefixExamples) -> TopK:
+    """A model's lists for these examples.
+
+    In "published" semantics, prefixes are padded to the longest of them, as the published code does.
     """
     published = recommender.model.config.semantics == "published"
     padded_length = examples.longest_prefix() if published else None
@@ -61,4 +79,4 @@ def score_model(
     def topk(batch: ExampleBatch, k: int) -> Tensor:
         return recommender.topk(batch.items, batch.offsets, k, padded_length).items
 
-    return score(topk, examples, len(recommender.vocabulary), advance=advance)
+    return topk

@@ -70,6 +70,11 @@ class Run:
         return self.folder / "initial.safetensors"
 
     @property
+    def test_ranks(self) -> Path:
+        """File of the rank of each target of the test set, from the look at the end of training."""
+        return self.folder / "test_ranks.parquet"
+
+    @property
     def history(self) -> History:
         """What each finished epoch gave so far; a list of dictionaries that prints as a table."""
         path = self.folder / "history.json"

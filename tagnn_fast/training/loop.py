@@ -13,8 +13,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
+from tagnn_fast.evaluation.ranks import rank_model, write_ranks
 from tagnn_fast.evaluation.scoring import score_model
-from tagnn_fast.files import clear_up, remove_leftovers, write_json
+from tagnn_fast.files import clear_up, remove_leftovers, replaced_file, write_json
 from tagnn_fast.memory import enough_memory
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
@@ -229,9 +230,13 @@ class _Training:
         load_parameters(self.model, self.run.weights)
         if self.run.kept_epoch() != epoch:
             raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
-        figures = self._evaluate(PrefixExamples(self.dataset.test), "test")
-        self._log_look(figures, epoch)
-        return figures
+        examples = PrefixExamples(self.dataset.test)
+        with replaced_file(self.run.test_ranks) as temporary:
+            self.observer.begin("test", len(examples))
+            ranked = rank_model(self._recommender(), examples, self._advance)
+            write_ranks(ranked, temporary)
+            self._log_look(ranked.figures, epoch)
+        return ranked.figures
 
     def _log_look(self, figures: dict[str, float], epoch: int) -> None:
         """Log a look at the test set, unless the run was stopped after it had done so and sees the same again."""
@@ -240,13 +245,16 @@ class _Training:
             self.run.log_test_read("train", self.dataset.name, figures, epoch=epoch)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
-        def advance(scored: int) -> None:
-            self.observer.advance(scored)
-            if self.stop():
-                self._interrupt()
-
         self.observer.begin(what, len(examples))
-        return score_model(Recommender(self.model, self.run.vocabulary), examples, advance)
+        return score_model(self._recommender(), examples, self._advance)
+
+    def _recommender(self) -> Recommender:
+        return Recommender(self.model, self.run.vocabulary)
+
+    def _advance(self, scored: int) -> None:
+        self.observer.advance(scored)
+        if self.stop():
+            self._interrupt()
 
     def _interrupt(self) -> NoReturn:
         path = self._save()

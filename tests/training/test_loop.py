@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
+from tagnn_fast.evaluation.ranks import rank_model, read_ranks
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.checkpoints import list_checkpoints
@@ -66,6 +67,7 @@ def test_what_a_run_leaves(protocol: str, preset: str, tmp_path: Path) -> None:
     names = {path.name for path in run.folder.iterdir()}
     expected = {"config.json", "items.parquet", "checkpoints", "tensorboard", "history.json", "result.json"}
     expected |= {"curves.png", "model.safetensors"}
+    expected |= {"test_ranks.parquet"} if protocol in ("held-out", "all") else set()
     assert names == expected | (set() if protocol == "published" else {"test_reads.jsonl"})
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((run.folder / "tensorboard").iterdir())
@@ -82,7 +84,11 @@ def test_test_figures_are_those_of_the_kept_weights(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     result = train(run, DATASET)
     examples = PrefixExamples(DATASET.test)
-    assert score_model(open_run(run.folder).recommender(), examples) == result["test"]
+    recommender = open_run(run.folder).recommender()
+    assert score_model(recommender, examples) == result["test"]
+    ranked = read_ranks(run.test_ranks, len(examples))
+    assert ranked.figures == result["test"]
+    assert torch.equal(ranked.ranks, rank_model(recommender, examples).ranks)
 
 
 def test_weights_are_for_whoever_may_read_the_folder(tmp_path: Path) -> None:
