@@ -37,7 +37,7 @@ def configuration(folder: Path) -> dict[str, object]:
 
 
 def test_what_a_run_leaves(data: Path, trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} == {*LEFT, "test_reads.jsonl"}
+    assert {path.name for path in trained.iterdir()} == {*LEFT, "test_ranks.parquet", "test_reads.jsonl"}
     config, history = read(trained / "config.json"), read(trained / "history.json")
     statistics = read(data / "dataset.json")["statistics"]
     described = {"name": "synthetic-900-200-0", "path": str(data), "statistics": statistics}
