@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ def info(path: Annotated[Path, typer.Argument(help="A data set folder or a run f
     if (path / "dataset.json").exists():
         dataset = read_dataset(path)
         console.print(dataset_table(dataset.name, dataset.statistics()))
+        say_periods(dataset)
         if dataset.source.get("kind") == "logs":
             for part in (dataset.source, *dataset.source.get("updates", [])):
                 console.print(steps_table(part))
@@ -42,6 +44,17 @@ def dataset_table(name: str, statistics: Mapping[str, Mapping[str, float]]) -> T
     for key, value in statistics["train"].items():
         table.add_row(key.replace("_", " "), f"{value:,}", f"{statistics['test'][key]:,}")
     return table
+
+
+def say_periods(dataset: Dataset) -> None:
+    """From when to when the sessions of both splits ended, where it is known."""
+    for split in ("train", "test"):
+        times = getattr(dataset, split).times
+        if times is not None and len(times):
+            first, last = (int(time) for time in times.aminmax())
+            began, ended = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time) for time in (first, last))
+            days = f"{(last - first) / 86400:.1f} days"
+            say(f"{split}: sessions that ended from {began:%F %T} to {ended:%F %T} UTC, {days}")
 
 
 def steps_table(source: Mapping[str, Any]) -> Table:

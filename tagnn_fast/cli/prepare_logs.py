@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tagnn_fast.cli.console import console, say
-from tagnn_fast.cli.info import dataset_table, steps_table
+from tagnn_fast.cli.info import dataset_table, say_periods, steps_table
 from tagnn_fast.data import Dataset, read_titles
 from tagnn_fast.logs.jobs import prepare
 from tagnn_fast.logs.jobs import update as update_logs
@@ -190,6 +190,7 @@ def _say_dataset(dataset: Dataset, output: Path) -> None:
     for line in _findings(source):
         say(line)
     console.print(dataset_table(dataset.name, dataset.statistics()))
+    say_periods(dataset)
     say(f"wrote {output}")
 
 

@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import torch
 
-from tagnn_fast.data.arrow import lists, one_chunk
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.stored_clicks import StoredClicks
+from tagnn_fast.data.stored_tables import (
+    read_items,
+    read_raw_test,
+    read_sessions,
+    read_stored_titles,
+    write_items,
+    write_sessions,
+    write_table,
+    write_titles,
+)
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import (
     check_new_folder,
@@ -48,7 +53,6 @@ FILES = (
 )
 CLICKS = "clicks.parquet"
 _ATTEMPTS = 20  # to read one that is replaced meanwhile
-TITLES = {"raw_id": pa.string(), "title": pa.string()}
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class Dataset:
         return dataclasses.replace(self, vocabulary=vocabulary, titles=every)
 
     def fingerprint(self) -> str:
-        """SHA-256 of sessions and items: the same for the same content in the same order."""
+        """SHA-256 of sessions and items: the same for the same content in the same order, with times or without."""
         digest = hashlib.sha256("\n".join(map(str, self.vocabulary.raw_ids.to_pylist())).encode())
         for sessions in (self.train, self.test):
             for part in (sessions.clicks, sessions.offsets, sessions.examples):
@@ -152,11 +156,12 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
     """Write a data set to a folder that does not exist yet, or with `replace` is a data set; all of it, or nothing.
 
     ``train.parquet`` and ``test.parquet`` have a row per session: ``items``, list<int32> (large_list from 2^31 clicks
-    on), and ``examples``, int64, the number of last clicks that are targets. ``items.parquet`` has a row per item:
-    ``raw_id``, ``index``, ``count``, maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``,
-    where they are known. ``titles.parquet`` has a row per title, ``raw_id`` and ``title``, both strings, where there
-    are any. ``clicks.parquet`` has the clicks of the logs it was made of, for `prepare update` alone. ``dataset.json``
-    has the SHA-256 of each.
+    on), ``examples``, int64, the number of last clicks that are targets, and where it is known ``time``, int64, that
+    of the last click in seconds since 1970. ``items.parquet`` has a row per item: ``raw_id``, ``index``, ``count``,
+    maybe ``title``. ``raw_test.parquet`` has the test sessions' raw ids, ``items``, where they are known.
+    ``titles.parquet`` has a row per title, ``raw_id`` and ``title``, both strings, where there are any.
+    ``clicks.parquet`` has the clicks of the logs it was made of, for `prepare update` alone. ``dataset.json`` has the
+    SHA-256 of each.
 
     Returns:
         The same data set, as one that is in this folder.
@@ -167,16 +172,12 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
     """
     with new_folder(Path(folder), FILES if replace else None) as temporary:
         for split in ("train", "test"):
-            sessions: Sessions = getattr(dataset, split)
-            items = lists(sessions.offsets.numpy(), pa.array(sessions.clicks.numpy()))
-            table = pa.table({"items": items, "examples": sessions.examples.numpy()})
-            _write_table(table, temporary / f"{split}.parquet")
+            write_sessions(getattr(dataset, split), temporary / f"{split}.parquet")
         write_items(dataset.vocabulary, temporary / "items.parquet")
         if dataset.raw_test is not None:
-            _write_table(pa.table({"items": dataset.raw_test}), temporary / "raw_test.parquet")
+            write_table(pa.table({"items": dataset.raw_test}), temporary / "raw_test.parquet")
         if dataset.titles:
-            columns = {"raw_id": list(dataset.titles), "title": list(dataset.titles.values())}
-            _write_table(pa.table(columns, pa.schema(TITLES)), temporary / "titles.parquet")
+            write_titles(dataset.titles, temporary / "titles.parquet")
         content: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
@@ -242,7 +243,7 @@ def _read(folder: Path) -> Dataset:
     information = read_json(folder / "dataset.json", FORMAT, VERSION)
     try:
         digests = read_digests(information, folder)
-        train, test = (_sessions(folder / name, digests.get(name)) for name in ("train.parquet", "test.parquet"))
+        train, test = (read_sessions(folder / name, digests.get(name)) for name in ("train.parquet", "test.parquet"))
         vocabulary = read_items(folder / "items.parquet", digests.get("items.parquet"))
         return Dataset(
             name=_of_type(str, information, "name", folder.name),
@@ -250,9 +251,9 @@ def _read(folder: Path) -> Dataset:
             test=test,
             vocabulary=vocabulary,
             source=_checked_source(_of_type(dict, information, "source", {})),
-            raw_test=_raw_test(folder / "raw_test.parquet", vocabulary, digests.get("raw_test.parquet")),
+            raw_test=read_raw_test(folder / "raw_test.parquet", vocabulary, digests.get("raw_test.parquet")),
             clicks=_clicks(folder / CLICKS, information.get("clicks")),
-            titles=_titles(folder / "titles.parquet", vocabulary, digests.get("titles.parquet")),
+            titles=read_stored_titles(folder / "titles.parquet", vocabulary, digests.get("titles.parquet")),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: damaged data set: {error}") from None
@@ -272,46 +273,6 @@ def read_digests(information: Mapping[str, Any], folder: Path) -> dict[str, str]
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder / name}: expected this file of the data set")
     return files
-
-
-def write_items(vocabulary: Vocabulary, path: Path) -> None:
-    """Write a vocabulary to Parquet: ``raw_id``, ``index``, ``count``, and ``title`` where there are any."""
-    index = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
-    columns = {"raw_id": vocabulary.raw_ids, "index": index, "count": vocabulary.counts}
-    _write_table(pa.table(columns if vocabulary.titles is None else {**columns, "title": vocabulary.titles}), path)
-
-
-def read_items(path: Path, sha256: str | None = None) -> Vocabulary:
-    """Read what :func:`write_items` wrote.
-
-    Args:
-        path: of the file.
-        sha256: of its bytes, where it is known.
-
-    Raises:
-        FileNotFoundError: where it is missing.
-        ValueError: where it is damaged.
-    """
-    items = _read_table(path, {"raw_id": None, "index": pa.int32(), "count": pa.int64()}, sha256)
-    if not np.array_equal(items["index"].to_numpy(), np.arange(1, items.num_rows + 1)):
-        raise ValueError(f"{path}: expected index to count from 1")
-    try:
-        titles = one_chunk(items["title"]) if "title" in items.column_names else None
-        return Vocabulary(one_chunk(items["raw_id"]), items["count"].to_numpy(), titles)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _sessions(path: Path, sha256: str | None) -> Sessions:
-    table = _read_table(path, {"items": pa.list_(pa.int32()), "examples": pa.int64()}, sha256)
-    items = one_chunk(table["items"])
-    # A list array may be a window of a longer one: its offsets say where it begins.
-    offsets = items.offsets.to_numpy().astype(np.int64)
-    clicks = items.values.to_numpy()[offsets[0] : offsets[-1]]
-    examples = table["examples"].to_numpy()
-    return Sessions(
-        *(torch.from_numpy(np.require(part, requirements="W")) for part in (clicks, offsets - offsets[0], examples))
-    )
 
 
 def _of_type(kind: type[T], information: Mapping[str, Any], name: str, default: T) -> T:
@@ -341,26 +302,6 @@ def _checked_source(source: dict[str, Any]) -> dict[str, Any]:
     return source
 
 
-def _raw_test(path: Path, vocabulary: Vocabulary, sha256: str | None) -> pa.ListArray | pa.LargeListArray | None:
-    if not path.exists():
-        return None
-    sessions = one_chunk(_read_table(path, {"items": None}, sha256)["items"])
-    if sessions.type not in (pa.list_(vocabulary.raw_ids.type), pa.large_list(vocabulary.raw_ids.type)):
-        raise TypeError(f"{path}: expected lists of {vocabulary.raw_ids.type}, got {sessions.type}")
-    return sessions
-
-
-def _titles(path: Path, vocabulary: Vocabulary, sha256: str | None) -> dict[str, str]:
-    """Those of items with a row where an earlier version wrote the data set."""
-    if path.exists():
-        table = _read_table(path, TITLES, sha256)
-        return dict(zip(table["raw_id"].to_pylist(), table["title"].to_pylist(), strict=True))
-    if vocabulary.titles is None:
-        return {}
-    pairs = zip(vocabulary.raw_ids.to_pylist(), vocabulary.titles.to_pylist(), strict=True)
-    return {str(raw_id): title for raw_id, title in pairs if title is not None}
-
-
 def _clicks(path: Path, described: object) -> StoredClicks | None:
     """Not looked at before an update needs them; a folder that they were taken out of is still a data set."""
     if described is None or not path.exists():
@@ -368,33 +309,3 @@ def _clicks(path: Path, described: object) -> StoredClicks | None:
     if not isinstance(described, dict) or not isinstance(described.get("sha256"), str):
         raise ValueError(f"clicks: expected the SHA-256 of {path.name}, got {described!r}")
     return StoredClicks(path, described["sha256"])
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-
-def _read_table(path: Path, types: Mapping[str, pa.DataType | None], sha256: str | None) -> pa.Table:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected this file of the data set")
-    try:
-        content = path.read_bytes()
-        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError(f"{path}: damaged Parquet file: expected the SHA-256 that was recorded, got another")
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        table, rows = file.read(), file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: damaged Parquet file: {' '.join(str(error).split())}") from None  # in one line
-    if table.num_rows != rows:  # a schema that is damaged in the right place gives lists without rows
-        raise ValueError(f"{path}: damaged Parquet file: expected {rows:,} rows, got {table.num_rows:,}")
-    for name, expected in types.items():
-        found = table.schema.field(name).type if name in table.column_names else None
-        wide = found is not None and pa.types.is_large_list(found)
-        if found is None or expected not in (None, pa.list_(found.value_type) if wide else found):
-            raise ValueError(f"{path}: expected a column {name!r} of {expected or 'ids'}, got {found or 'none'}")
-        nulls = table[name].null_count
-        if not nulls and (wide or pa.types.is_list(found)):
-            nulls = pc.list_flatten(table[name]).null_count
-        if nulls:
-            raise ValueError(f"{path}: expected no nulls in {name!r}, got {nulls}")
-    return table

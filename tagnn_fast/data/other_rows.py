@@ -43,12 +43,13 @@ def by_rows_of(vocabulary: Vocabulary, dataset: Dataset) -> Dataset:
         # Items that were never trained on there: as many clicks, so that none of them was taken away.
         known = pc.fill_null(pc.index_in(dataset.raw_test.flatten(), value_set=vocabulary.raw_ids), -1)
         clicks = np.where(clicks == 0, known.to_numpy(zero_copy_only=False) + 1, clicks).astype(np.int32)
-    test = Sessions(torch.from_numpy(clicks), dataset.test.offsets, dataset.test.examples)
+    test = Sessions(torch.from_numpy(clicks), dataset.test.offsets, dataset.test.examples, dataset.test.times)
 
     clicks = rows[dataset.train.clicks.numpy()]
     session = np.arange(len(dataset.train)).repeat(dataset.train.offsets.diff().numpy())[clicks > 0]
-    lengths = np.unique(session, return_counts=True)[1]
+    kept, lengths = np.unique(session, return_counts=True)
+    times = None if dataset.train.times is None else dataset.train.times[torch.from_numpy(kept)]
     offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-    train = Sessions.whole(torch.from_numpy(clicks[clicks > 0]), torch.from_numpy(offsets))
+    train = Sessions.whole(torch.from_numpy(clicks[clicks > 0]), torch.from_numpy(offsets), times)
     items = Vocabulary(vocabulary.raw_ids, own.counts[place - 1], vocabulary.titles)
     return dataclasses.replace(dataset, train=train, test=test, vocabulary=items)

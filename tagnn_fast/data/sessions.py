@@ -19,20 +19,25 @@ class Sessions:
         offsets: first click of each session and the end of the last, int64 (sessions + 1,).
         examples: how many of a session's last clicks are targets, int64 (sessions,): one less than its clicks where
             every proper prefix is an example, which is the rule.
+        times: of each session's last click, seconds since 1970 in UTC, int64 (sessions,); None where they are not
+            known.
 
     Raises:
         TypeError: on a wrong dtype.
         ValueError: on offsets that do not start at 0, fall, or do not end at the number of clicks, an empty session, a
-            negative item, or more examples than proper prefixes.
+            negative item, more examples than proper prefixes, or another number of times than of sessions.
     """
 
     clicks: Tensor
     offsets: Tensor
     examples: Tensor
+    times: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype in (("clicks", torch.int32), ("offsets", torch.int64), ("examples", torch.int64)):
-            value = getattr(self, name)
+        for name in ("clicks", "offsets", "examples", "times"):
+            value, dtype = getattr(self, name), torch.int32 if name == "clicks" else torch.int64
+            if name == "times" and value is None:
+                continue
             if value.dtype != dtype or value.dim() != 1:
                 raise TypeError(f"{name}: expected a vector of {dtype}, got {value.dtype} {tuple(value.shape)}")
         if self.offsets.numel() == 0 or self.offsets[0] != 0 or self.offsets[-1] != self.clicks.numel():
@@ -47,17 +52,19 @@ class Sessions:
             raise ValueError(f"clicks: expected item indices of 0 and more, got {int(self.clicks.min())}")
         if self.examples.shape != lengths.shape or bool(((self.examples < 0) | (self.examples >= lengths)).any()):
             raise ValueError("examples: expected one number per session, less than its clicks")
+        if self.times is not None and self.times.shape != lengths.shape:
+            raise ValueError(f"times: expected one per session, {len(self)}, got {self.times.numel()}")
 
     def __len__(self) -> int:
         return self.offsets.shape[0] - 1
 
     @classmethod
-    def whole(cls, clicks: Tensor, offsets: Tensor) -> Sessions:
+    def whole(cls, clicks: Tensor, offsets: Tensor, times: Tensor | None = None) -> Sessions:
         """Sessions of which every proper prefix is an example."""
-        return cls(clicks, offsets, (offsets.diff() - 1).clamp(min=0))
+        return cls(clicks, offsets, (offsets.diff() - 1).clamp(min=0), times)
 
     @classmethod
-    def from_lists(cls, sessions: Sequence[Sequence[int]]) -> Sessions:
+    def from_lists(cls, sessions: Sequence[Sequence[int]], times: Sequence[int] | None = None) -> Sessions:
         """Sessions given as lists of item indices, every proper prefix an example."""
         if not all(hasattr(item, "__index__") for session in sessions for item in session):
             raise TypeError("sessions: expected integer item indices, got something else")
@@ -65,13 +72,17 @@ class Sessions:
         total = int(lengths.sum())
         clicks = np.fromiter((item for session in sessions for item in session), np.int32, total)
         offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-        return cls.whole(torch.from_numpy(clicks), torch.from_numpy(offsets))
+        own = None if times is None else torch.tensor(times, dtype=torch.int64)
+        return cls.whole(torch.from_numpy(clicks), torch.from_numpy(offsets), own)
 
     def to(self, device: torch.device | str) -> Sessions:
         """The same sessions on another device."""
-        return Sessions(self.clicks.to(device), self.offsets.to(device), self.examples.to(device))
+        times = None if self.times is None else self.times.to(device)
+        return Sessions(self.clicks.to(device), self.offsets.to(device), self.examples.to(device), times)
 
     def slice(self, begin: int, end: int) -> Sessions:
         """Sessions begin to end - 1, without a copy of their clicks."""
         first, last = int(self.offsets[begin]), int(self.offsets[end])
-        return Sessions(self.clicks[first:last], self.offsets[begin : end + 1] - first, self.examples[begin:end])
+        times = None if self.times is None else self.times[begin:end]
+        offsets = self.offsets[begin : end + 1] - first
+        return Sessions(self.clicks[first:last], offsets, self.examples[begin:end], times)

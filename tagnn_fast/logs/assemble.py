@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from tagnn_fast.data.arrow import lists
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.logs.options import PrepareOptions
+from tagnn_fast.logs.options import MICROSECONDS, PrepareOptions
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,17 @@ class RawSessions:
     Attributes:
         items: of each click, (clicks,): any integers that tell them apart.
         lengths: clicks of each session, int64 (sessions,).
+        times: by which sessions are in order, seconds since 1970, int64 (sessions,).
     """
 
     items: np.ndarray
     lengths: np.ndarray
+    times: np.ndarray
 
     @classmethod
     def collect(cls, batches: Iterable[pa.RecordBatch]) -> RawSessions:
-        """From rows with `session` and `item` that have the clicks of a session side by side."""
-        items, changes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        """From rows with `session`, its `date` in microseconds and `item`, a session's clicks side by side."""
+        items, changes, dates = ([np.empty(0, np.int64)] for _ in range(3))
         before, last = 0, None
         for batch in batches:
             session = batch["session"].to_numpy()
@@ -42,18 +45,19 @@ class RawSessions:
             first = np.flatnonzero(np.diff(session, prepend=session[0] - 1 if last is None else last))
             changes.append(before + first)
             items.append(batch["item"].to_numpy())
+            dates.append(batch["date"].to_numpy()[first])
             before, last = before + len(session), session[-1]
         starts = np.concatenate(changes)
-        return cls(np.concatenate(items), np.diff(starts, append=before))
+        return cls(np.concatenate(items), np.diff(starts, append=before), np.concatenate(dates) // MICROSECONDS["s"])
 
     def where(self, keep: np.ndarray) -> RawSessions:
         """The clicks that `keep`, bool (clicks,), says; sessions may be left empty."""
-        return RawSessions(self.items[keep], _sums(keep, self.lengths))
+        return RawSessions(self.items[keep], _sums(keep, self.lengths), self.times)
 
     def long(self, minimum: int) -> RawSessions:
         """Sessions of at least so many clicks."""
         enough = self.lengths >= minimum
-        return RawSessions(self.items[enough.repeat(self.lengths)], self.lengths[enough])
+        return RawSessions(self.items[enough.repeat(self.lengths)], self.lengths[enough], self.times[enough])
 
     def last_clicks(self, most: int) -> RawSessions:
         """The last clicks of each session."""
@@ -64,7 +68,8 @@ class RawSessions:
     def encoded(self) -> Sessions:
         """As the data set has them, where items are its indices."""
         offsets = np.concatenate([[0], self.lengths.cumsum()]).astype(np.int64)
-        return Sessions.whole(torch.from_numpy(self.items.astype(np.int32)), torch.from_numpy(offsets))
+        clicks, times = self.items.astype(np.int32), self.times.astype(np.int64)
+        return Sessions.whole(*map(torch.from_numpy, (clicks, offsets, times)))
 
 
 def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -83,7 +88,7 @@ def last_examples(sessions: RawSessions, fraction: int) -> tuple[RawSessions, np
     examples = np.maximum(sessions.lengths - 1, 0)
     wanted = int(examples.sum()) // fraction
     if wanted == 0:
-        return RawSessions(sessions.items[:0], sessions.lengths[:0]), sessions.items[:0]
+        return RawSessions(sessions.items[:0], sessions.lengths[:0], sessions.times[:0]), sessions.items[:0]
     upto = examples[::-1].cumsum()
     count = int(np.searchsorted(upto, wanted)) + 1  # sessions from the end
     cut = int(upto[count - 1]) - wanted
@@ -91,7 +96,8 @@ def last_examples(sessions: RawSessions, fraction: int) -> tuple[RawSessions, np
     items = sessions.items[len(sessions.items) - int(lengths.sum()) :]
     end = int(lengths[0])
     lengths[0] -= cut
-    return RawSessions(np.delete(items, slice(end - cut, end)), lengths), items[end - cut : end]
+    kept = np.delete(items, slice(end - cut, end))
+    return RawSessions(kept, lengths, sessions.times[-count:]), items[end - cut : end]
 
 
 def are_integers(texts: pa.Array) -> pa.Array:
@@ -186,10 +192,10 @@ def assemble(
     catalogue = typed.take(pc.index_in(splits.catalogue, value_set=codes))
     ids, rows = _rows(catalogue, old)
     places = pc.index_in(pa.array(splits.train.items), value_set=splits.catalogue).to_numpy()
-    train = RawSessions(rows[places + 1], splits.train.lengths)
+    train = dataclasses.replace(splits.train, items=rows[places + 1])
     of_test = typed.take(pc.index_in(pa.array(splits.test.items), value_set=codes))
     test, raw_test = encode_test(splits.test, of_test, catalogue, options)
-    test = RawSessions(rows[test.items], test.lengths)
+    test = dataclasses.replace(test, items=rows[test.items])
     if options.cold_items == "drop":
         source["steps"].append(step_of("test sessions without cold items", test))
     counts = np.bincount(train.items, minlength=len(ids) + 1)[1:]
@@ -212,14 +218,14 @@ def encode_test(
     """Test sessions by places in the catalogue, from 1, and their raw ids as they were.
 
     Args:
-        test: the sessions; their lengths count.
+        test: the sessions; their lengths and times count.
         raw_ids: of each click.
         known: raw ids of the catalogue.
         options: what is done with clicks on other items.
     """
     offsets = np.concatenate([[0], test.lengths.cumsum()])
     found = pc.fill_null(pc.index_in(raw_ids, value_set=known), -1)
-    encoded = RawSessions(found.to_numpy(zero_copy_only=False).astype(np.int64) + 1, test.lengths)
+    encoded = dataclasses.replace(test, items=found.to_numpy(zero_copy_only=False).astype(np.int64) + 1)
     if options.cold_items == "drop":
         encoded = encoded.where(encoded.items > 0).long(options.minimum_length)
     return encoded, lists(offsets, raw_ids)

@@ -15,7 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tagnn_fast._C import cpu_capability
-from tagnn_fast.data.dataset import Dataset, read_dataset, read_digests, read_items, write_dataset, write_items
+from tagnn_fast.data.dataset import Dataset, read_dataset, read_digests, write_dataset
+from tagnn_fast.data.stored_tables import read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import describe_file, load_json, new_folder, read_json, replaced_file, write_json
 from tagnn_fast.nn.config import ModelConfig

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tagnn_fast.checks import check_count, check_flag
-from tagnn_fast.data.dataset import write_items
+from tagnn_fast.data.stored_tables import write_items
 from tagnn_fast.files import load_json, new_folder, write_json
 from tagnn_fast.ops import library
 from tagnn_fast.runs.run import Run, open_run

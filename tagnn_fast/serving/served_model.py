@@ -44,7 +44,7 @@ class ServedModel:
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], format: str) -> None:
-        from tagnn_fast.data.dataset import read_items  # not before it is needed: it imports pyarrow
+        from tagnn_fast.data.stored_tables import read_items  # not before it is needed: it imports pyarrow
 
         self.manifest, self.format = manifest, format
         self._has_strings = manifest["item_ids"] == "strings"

@@ -50,10 +50,13 @@ def test_columns_by_name(log: Path, tmp_path: Path) -> None:
     assert "test sessions 12 4 7" in printed
     assert "data: 7 items" in printed
     assert f"wrote {output}" in printed
+    period = "test: sessions that ended from 2024-05-06 10:00:05 to 2024-05-07 10:00:05 UTC, 1.0 days"
+    assert period in printed
     assert set(contents(output.parent)) == {
         "data/dataset.json",
         *(f"data/{name}.parquet" for name in ("clicks", "items", "raw_test", "test", "train")),
     }
+    assert period in words(succeed("info", output))
     source = read(output / "dataset.json")["source"]
     assert source["files"][0]["name"] == "log.csv"
     assert len(source["files"][0]["sha256"]) == 64

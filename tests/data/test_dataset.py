@@ -21,11 +21,11 @@ from tagnn_fast.data import (
     Vocabulary,
     read_dataset,
     read_exchange,
+    stored_tables,
     synthetic_dataset,
     write_dataset,
 )
-from tagnn_fast.data import dataset as dataset_module
-from tagnn_fast.data.dataset import read_items, write_items
+from tagnn_fast.data.stored_tables import read_items, write_items
 from tests.data.three_items import FILES, make
 from tests.support import forget_digests, shared
 
@@ -161,7 +161,7 @@ def test_windows_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     forget_digests(tmp_path / "data" / "dataset.json")
     whole = pa.table({"items": pa.array([[9], [1, 2], [3], [2, 1, 1], [9, 9]], pa.list_(pa.int32()))})
     whole = whole.append_column("examples", pa.array([0, 1, 0, 1, 1]))
-    read = dataset_module._read_table
+    read = stored_tables.read_table
     for table, expected in (
         (whole.slice(1, 3), [[1, 2], [3], [2, 1, 1]]),
         (pa.concat_tables([whole.slice(3, 1), whole.slice(1, 2)]), [[2, 1, 1], [1, 2], [3]]),
@@ -170,8 +170,8 @@ def test_windows_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (pa.Table.from_batches([], whole.schema), []),
     ):
         monkeypatch.setattr(
-            dataset_module,
-            "_read_table",
+            stored_tables,
+            "read_table",
             lambda path, *rest, table=table: table if path.stem == "train" else read(path, *rest),
         )
         train = read_dataset(tmp_path / "data").train

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions
 from tagnn_fast.logs import FORMATS, LogFormat, PrepareOptions
@@ -51,7 +52,15 @@ def examples_of(sessions: Sessions) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_published_preprocessing(name: str) -> None:
-    assert_equals_golden(prepared(*golden_log(name), bad=0), name)
+    dataset = prepared(*golden_log(name), bad=0)
+    assert_equals_golden(dataset, name)
+    times = [part.times for part in (dataset.train, dataset.test) if part.times is not None]
+    assert len(times) == 2
+    assert bool((torch.cat(times).diff() >= 0).all())
+    split = dataset.source["test_from_microseconds"] / 10**6
+    assert int(times[0].max()) < split < int(times[1].min())
+    days = bool((torch.cat(times) % 86400 == 0).all())
+    assert days == name.startswith("diginetica")  # whose clicks have no clock
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tagnn_fast.data import Dataset, read_dataset
+from tagnn_fast.data import Dataset, Sessions, read_dataset
 from tests.cli.commands import run
 from tests.logs.running import raw
 from tests.rules.examples import Example
@@ -81,6 +81,8 @@ def differ(dataset: Dataset, wanted: Prepared, example: Example) -> list[str]:
         "order of items": [str(name) for name in ids],
         "train": raw(dataset.train, dataset),
         "test": raw(dataset.test, dataset),
+        "times of training sessions": times_of(dataset.train),
+        "times of test sessions": times_of(dataset.test),
         "raw_test": [[str(item) for item in items] for items in dataset.raw_test.to_pylist()],
         "examples": dataset.train.examples.tolist(),
         "bad rows": {reason: rows["count"] for reason, rows in dataset.source["bad_rows"].items()},
@@ -99,6 +101,8 @@ def differ(dataset: Dataset, wanted: Prepared, example: Example) -> list[str]:
         "order of items": list(wanted.counts),
         "train": wanted.train,
         "test": wanted.test,
+        "times of training sessions": wanted.train_times,
+        "times of test sessions": wanted.test_times,
         "raw_test": wanted.raw_test,
         "examples": [len(items) - 1 for items in wanted.train],
         "bad rows": dict(wanted.bad),
@@ -116,6 +120,10 @@ def differ(dataset: Dataset, wanted: Prepared, example: Example) -> list[str]:
     if dataset.raw_test.type.value_type != dataset.vocabulary.raw_ids.type:
         return [f"raw_test: {dataset.raw_test.type}"]
     return [difference(name, found[name], right[name]) for name in right if found[name] != right[name]]
+
+
+def times_of(sessions: Sessions) -> list[int]:
+    return sessions.times.tolist() if sessions.times is not None else []
 
 
 def titles_of(dataset: Dataset) -> dict[str, str]:

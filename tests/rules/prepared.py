@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,8 @@ class Prepared:
     train: list[list[str]] = field(default_factory=list)
     test: list[list[str]] = field(default_factory=list)
     raw_test: list[list[str]] = field(default_factory=list)
+    train_times: list[int] = field(default_factory=list)  # sessions' dates, in seconds
+    test_times: list[int] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # in the order of the items' rows
     integers: bool = False
     bad: Counter[str] = field(default_factory=Counter)
@@ -237,9 +239,11 @@ def with_clicks(
     made.raw_test = [[click.item for click in session.clicks][-last:] for session in test]
     if rules.maximum_length:
         made.steps.append(step_of(f"last {last} clicks of training sessions", made.train))
+    made.train_times, made.test_times = ([session.date // 10**6 for session in part] for part in (train, test))
     known = dict.fromkeys(item for items in made.train for item in items)
     if rules.fraction > 1:
         made.train = last_examples(made.train, rules.fraction)
+        made.train_times = made.train_times[len(made.train_times) - len(made.train) :]
         made.steps.append(step_of(f"last 1/{rules.fraction} of the training examples", made.train))
         if not made.train:
             raise Refused("--fraction")
@@ -249,7 +253,9 @@ def with_clicks(
         made.counts = dict(sorted(made.counts.items(), key=lambda pair: first_place(pair[0], made.train)))
     if rules.cold_items == "drop":
         made.test = [[item for item in items if item in made.counts] for items in made.raw_test]
-        made.test = [items for items in made.test if len(items) >= rules.minimum_length]
+        long_enough = [len(items) >= rules.minimum_length for items in made.test]
+        made.test = list(compress(made.test, long_enough))
+        made.test_times = list(compress(made.test_times, long_enough))
         made.steps.append(step_of("test sessions without cold items", made.test))
     else:
         made.test = [[item if item in made.counts else "" for item in items] for items in made.raw_test]
