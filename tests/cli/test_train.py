@@ -90,7 +90,7 @@ def test_protocols(protocol: str, data: Path, tmp_path: Path) -> None:
     looks, published = looks_at_test_set(folder), protocol.startswith("published")
     reads = {"held-out": 1, "all": 1, "published": 0, "published-test": 2}[protocol]
 
-    assert {path.name for path in folder.iterdir()} - {"test_reads.jsonl"} == LEFT
+    assert {path.name for path in folder.iterdir()} - {"test_ranks.parquet", "test_reads.jsonl"} == LEFT
     assert configuration(folder)["protocol"] == result["protocol"] == protocol
     assert len(looks) == reads
     assert all(look["reader"] == "train" and look["dataset"] == "synthetic-900-200-0" for look in looks)
