@@ -52,6 +52,7 @@ FILES = (
     "item_popularity.png",
 )
 CLICKS = "clicks.parquet"
+NO_SESSIONS = Sessions.from_lists([])
 _ATTEMPTS = 20  # to read one that is replaced meanwhile
 
 
@@ -108,6 +109,11 @@ class Dataset:
         found = pa.array([every.get(raw_id) for raw_id in raw_ids], pa.string()) if every else None
         vocabulary = Vocabulary(self.vocabulary.raw_ids, self.vocabulary.counts, found)
         return dataclasses.replace(self, vocabulary=vocabulary, titles=every)
+
+    def without_test(self) -> Dataset:
+        """The same without test sessions, of the same folder; nothing looks at them."""
+        dataset = dataclasses.replace(self, test=NO_SESSIONS, raw_test=None)
+        return dataset if self.folder is None else _in_folder(dataset, self.folder)
 
     def fingerprint(self) -> str:
         """SHA-256 of sessions and items: the same for the same content in the same order, with times or without."""
@@ -198,8 +204,12 @@ def _in_folder(dataset: Dataset, folder: Path) -> Dataset:
     return dataset
 
 
-def read_dataset(folder: str | Path) -> Dataset:
+def read_dataset(folder: str | Path, test: bool = True) -> Dataset:
     """Read a folder that :func:`write_dataset` made; if it is replaced meanwhile, what was there before or after.
+
+    Args:
+        folder: of the data set.
+        test: whether to read the test sessions; there are none if not, and nothing opens their files.
 
     Raises:
         FileNotFoundError: where the folder or one of its files is missing.
@@ -216,7 +226,7 @@ def read_dataset(folder: str | Path) -> Dataset:
             time.sleep(0.05)
             continue
         try:
-            dataset = _read(folder)
+            dataset = _read(folder, test)
         except (OSError, ValueError):
             if _identity(folder) == before:
                 raise
@@ -237,21 +247,25 @@ def _identity(folder: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def _read(folder: Path) -> Dataset:
+def _read(folder: Path, with_test: bool) -> Dataset:
     if not (folder / "dataset.json").exists():
         raise FileNotFoundError(f"{folder}: expected a data set folder with a dataset.json in it")
     information = read_json(folder / "dataset.json", FORMAT, VERSION)
     try:
         digests = read_digests(information, folder)
-        train, test = (read_sessions(folder / name, digests.get(name)) for name in ("train.parquet", "test.parquet"))
+        train = read_sessions(folder / "train.parquet", digests.get("train.parquet"))
         vocabulary = read_items(folder / "items.parquet", digests.get("items.parquet"))
+        test, raw_test = NO_SESSIONS, None
+        if with_test:
+            test = read_sessions(folder / "test.parquet", digests.get("test.parquet"))
+            raw_test = read_raw_test(folder / "raw_test.parquet", vocabulary, digests.get("raw_test.parquet"))
         return Dataset(
             name=_of_type(str, information, "name", folder.name),
             train=train,
             test=test,
             vocabulary=vocabulary,
             source=_checked_source(_of_type(dict, information, "source", {})),
-            raw_test=read_raw_test(folder / "raw_test.parquet", vocabulary, digests.get("raw_test.parquet")),
+            raw_test=raw_test,
             clicks=_clicks(folder / CLICKS, information.get("clicks")),
             titles=read_stored_titles(folder / "titles.parquet", vocabulary, digests.get("titles.parquet")),
         )
