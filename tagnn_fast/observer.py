@@ -19,3 +19,6 @@ class Observer:
 
     def stage(self, what: str) -> None:
         """A stage of work begins whose size nobody knows."""
+
+    def say(self, line: str) -> None:
+        """Something has happened that is worth a line."""

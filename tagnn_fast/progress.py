@@ -102,4 +102,8 @@ class ProgressObserver(Observer):
         for name, value in record.get("validation", {}).items():
             if name in ("HR@20", "MRR@20"):
                 line += f", {self._scored} {name} {value:.2f}"
+        self.say(line)
+
+    def say(self, line: str) -> None:
+        """See the base class."""
         self._progress.console.print(line, soft_wrap=True)
