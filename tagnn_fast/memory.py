@@ -27,6 +27,16 @@ def usable_memory(root: Path = Path("/")) -> int:
     return min([machine, *_limits(root)])
 
 
+def available_memory() -> int:
+    """Bytes that this process could still take without anything being swapped out, as far as can be known."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        free = []
+    return min([usable_memory(), *free])
+
+
 def _limits(root: Path) -> list[int]:
     """What control groups say, of either version; groups without a limit say "max", or a number beyond any memory."""
     try:

@@ -11,6 +11,7 @@ from tagnn_fast.baselines.item_item import (
     SessionPopularity,
 )
 from tagnn_fast.baselines.neighbours import STAN, VMISKNN, VSKNN, VSTAN
+from tagnn_fast.baselines.slist import SLIST
 
 BASELINES: dict[str, type[Baseline]] = {
     "popularity": Popularity,
@@ -22,4 +23,5 @@ BASELINES: dict[str, type[Baseline]] = {
     "vmis_knn": VMISKNN,
     "stan": STAN,
     "vstan": VSTAN,
+    "slist": SLIST,
 }

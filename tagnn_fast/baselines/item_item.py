@@ -151,7 +151,7 @@ class SequentialRules(_LastClick):
             together = session[distance:] == session[:-distance]
             pairs = (clicks[:-distance] * self.num_items + clicks[distance:])[together]
             weight = torch.full(pairs.shape, 1 / distance, dtype=torch.float64)
-            keys, weights = _added(torch.cat([keys, pairs]), torch.cat([weights, weight]))
+            keys, weights = added(torch.cat([keys, pairs]), torch.cat([weights, weight]))
         self.keep_best(keys, weights, self.rules)
 
 
@@ -171,7 +171,7 @@ class AssociationRules(_LastClick):
 
     def learn(self, sessions: Sessions) -> None:
         """See the base class."""
-        self.keep_best(*_pairs_of_clicks(sessions, self.num_items), self.rules)
+        self.keep_best(*pairs_of_clicks(sessions, self.num_items), self.rules)
 
 
 class ItemKNN(_LastClick):
@@ -204,7 +204,7 @@ class ItemKNN(_LastClick):
         support = torch.bincount(item, minlength=self.num_items).double() + self.regularization
         lengths = torch.bincount(session, minlength=len(sessions))
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        keys, together = _pairs_of_clicks(Sessions.whole(item.int() + 1, offsets), self.num_items)
+        keys, together = pairs_of_clicks(Sessions.whole(item.int() + 1, offsets), self.num_items)
         first, second = keys // self.num_items, keys % self.num_items
         norm = support[first] ** self.balance * support[second] ** (1 - self.balance)
         self.keep_best(keys, together / norm, self.neighbours)
@@ -228,13 +228,23 @@ def check_number(value: object, name: str, low: float, high: float = float("inf"
 _PAIRS = 1 << 24  # that are added up at once
 
 
-def _pairs_of_clicks(sessions: Sessions, items: int) -> tuple[Tensor, Tensor]:
-    """Pairs of different items of a session in both orders, item · items + other, and how often there are any."""
-    keys, counts = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+def pairs_of_clicks(sessions: Sessions, items: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Pairs of clicks on different items of a session, in both orders, added up.
+
+    Args:
+        sessions: of known items alone.
+        items: size of the catalogue.
+        weights: of each session's pairs, float64 (sessions,); 1 if not given.
+
+    Returns:
+        Keys, item · items + other, int64, rising; and the sums of their weights, float64.
+    """
+    if weights is None:
+        weights = torch.ones(len(sessions), dtype=torch.float64)
+    keys, sums = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
     lengths = sessions.offsets.diff()
-    pairs = lengths * lengths
+    ends = (lengths * lengths).cumsum(0)
     bounds = [0]
-    ends = pairs.cumsum(0)
     while bounds[-1] < len(sessions):  # parts of so many pairs, a longer session in a part of its own
         done = int(ends[bounds[-1] - 1]) if bounds[-1] else 0
         bounds.append(max(bounds[-1] + 1, int(torch.searchsorted(ends, done + _PAIRS, right=True))))
@@ -242,18 +252,19 @@ def _pairs_of_clicks(sessions: Sessions, items: int) -> tuple[Tensor, Tensor]:
         part = sessions.slice(begin, end)
         clicks, length = part.clicks.long() - 1, part.offsets.diff()
         partners = length.repeat_interleave(length)  # of each click
-        first = clicks.repeat_interleave(partners)
-        begins = part.offsets[:-1].repeat_interleave(length).repeat_interleave(partners)
-        place = torch.arange(first.numel()) - (partners.cumsum(0) - partners).repeat_interleave(partners)
+        first = torch.arange(clicks.numel()).repeat_interleave(partners)
+        begins = part.offsets[:-1].repeat_interleave(length)[first]
+        place = torch.arange(first.numel()) - (partners.cumsum(0) - partners)[first]
         second = clicks[begins + place]
-        found = (first * items + second)[first != second]
-        keys, counts = _added(
-            torch.cat([keys, found]), torch.cat([counts, torch.ones(found.shape, dtype=torch.float64)])
-        )
-    return keys, counts
+        weight = weights[begin:end].repeat_interleave(length)[first]
+        first = clicks[first]
+        different = first != second
+        found = (first * items + second)[different]
+        keys, sums = added(torch.cat([keys, found]), torch.cat([sums, weight[different]]))
+    return keys, sums
 
 
-def _added(keys: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def added(keys: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Each key once, with the sum of its weights."""
     keys, place = torch.unique(keys, return_inverse=True)
     return keys, torch.zeros(len(keys), dtype=torch.float64).index_add_(0, place, weights)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.baselines.item_item import check_number
+from tagnn_fast.baselines.recency import session_weights
 from tagnn_fast.checks import check_count
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.nn.config import ModelConfig
@@ -67,7 +68,7 @@ class SessionNeighbours(Baseline):
         self.session_offsets = _offsets(np.bincount(session, minlength=len(sessions)))
         self.session_items = torch.from_numpy(item.astype(np.int32))
         self.session_positions = torch.from_numpy(position[::-1][from_the_back].astype(np.int32))
-        self.session_weights = self._recency(sessions)
+        self.session_weights = session_weights(sessions, self.recency_scale)
         self.item_weights = self._inverse_frequency(len(sessions))
 
         order = np.lexsort((-session, item))
@@ -77,20 +78,6 @@ class SessionNeighbours(Baseline):
         kept = rank < self.sample
         self.postings = torch.from_numpy(session[kept].astype(np.int32))
         self.posting_offsets = _offsets(np.bincount(item[kept], minlength=self.num_items))
-
-    def _recency(self, sessions: Sessions) -> Tensor:
-        """exp(-age / recency_scale) of each session, float64; the age of the oldest is 1, of the newest 0.
-
-        By their times where the data set has them; else as if they were spread evenly over the period.
-        """
-        if self.recency_scale == 0:
-            return torch.ones(len(sessions), dtype=torch.float64)
-        times = getattr(sessions, "times", None)
-        if times is None:
-            times = torch.arange(len(sessions))
-        period = max(int(times.max() - times.min()), 1)
-        ages = ((times.max() - times).double() / period).tolist()
-        return torch.tensor([math.exp(-age / self.recency_scale) for age in ages], dtype=torch.float64)
 
     def _inverse_frequency(self, sessions: int) -> Tensor:
         """1 + idf_weight · log(sessions / clicks on the item), float64; 1 for an item without clicks."""
