@@ -1,7 +1,7 @@
 """What all baselines share: they count instead of being trained, and rank as a network does."""
 
 from collections.abc import Mapping
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.ranking import RankedRows, left_out_rows, popular_where_unknown
+from tagnn_fast.nn.search_space import SearchSpace
 
 
 class Baseline(nn.Module):
@@ -26,9 +27,11 @@ class Baseline(nn.Module):
         counts: clicks on each item in training, float64 (items,).
         popular: all items from 0, most clicked first, equal ones by index, int64 (items,).
         popularity_rank: the place of each item there, int32 (items,).
+        search_space: the values of its options that tuning tries.
     """
 
     can_explain = False
+    search_space: ClassVar[SearchSpace] = {}
     counts: Tensor
     popular: Tensor
     popularity_rank: Tensor

@@ -1,7 +1,7 @@
 """Baselines that score by rows of an item-item matrix: popularity, rules and nearest items."""
 
 from itertools import pairwise
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import check_count
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.search_space import Real, SearchSpace, Whole
 from tagnn_fast.ops import item_item_topk
 
 
@@ -138,6 +139,8 @@ class SequentialRules(_LastClick):
         rules: kept of each item, best first.
     """
 
+    search_space: ClassVar[SearchSpace] = {"distance": Whole(1, 50, log=True)}
+
     def __init__(self, config: ModelConfig, *, distance: int = 10, rules: int = 100) -> None:
         super().__init__(config)
         self.distance, self.rules = check_count(distance, "distance"), check_count(rules, "rules")
@@ -187,6 +190,8 @@ class ItemKNN(_LastClick):
         regularization: r: sessions that are added, so that rare items are not similar by chance.
         balance: a in 0..1, how much the last click's own popularity counts; 0.5 is the cosine.
     """
+
+    search_space: ClassVar[SearchSpace] = {"regularization": Real(1, 500, log=True), "balance": Real(0, 1)}
 
     def __init__(
         self, config: ModelConfig, *, neighbours: int = 100, regularization: float = 20.0, balance: float = 0.5

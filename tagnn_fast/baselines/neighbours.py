@@ -1,7 +1,7 @@
 """Session-based nearest neighbours: V-SkNN, STAN, VSTAN and VMIS-kNN, on one index."""
 
 import math
-from typing import Optional
+from typing import ClassVar, Optional
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from tagnn_fast.baselines.recency import session_weights
 from tagnn_fast.checks import check_count
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
 from tagnn_fast.ops import session_neighbours_topk
 from tagnn_fast.ops.session_neighbours import DECAYS
 
@@ -30,6 +31,10 @@ class SessionNeighbours(Baseline):
         sample: most recent sessions that are compared, m in the papers.
     """
 
+    search_space: ClassVar[SearchSpace] = {
+        "neighbours": Whole(50, 2000, log=True),
+        "sample": Whole(250, 10_000, log=True),
+    }
     posting_offsets: Tensor
     postings: Tensor
     session_offsets: Tensor
@@ -140,6 +145,13 @@ class VSKNN(SessionNeighbours):
         idf_weight: λ in 1 + λ · log(sessions / clicks on the item); 0 for none.
     """
 
+    search_space: ClassVar[SearchSpace] = {
+        **SessionNeighbours.search_space,
+        "click_decay": Choice(DECAYS[:-1]),
+        "match_decay": Choice(DECAYS[:-1]),
+        "idf_weight": Choice([0.0, 1.0, 2.0, 5.0, 10.0]),
+    }
+
     def __init__(
         self,
         config: ModelConfig,
@@ -165,6 +177,11 @@ class VMISKNN(VSKNN):
         sample: the same.
         idf_weight: see :class:`VSKNN`.
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        **SessionNeighbours.search_space,
+        "idf_weight": Choice([0.0, 1.0, 2.0, 5.0, 10.0]),
+    }
 
     def __init__(
         self, config: ModelConfig, *, neighbours: int = 500, sample: int = 500, idf_weight: float = 1.0
@@ -194,6 +211,13 @@ class STAN(SessionNeighbours):
             by the sessions' times, or by their number where the data set has no times. 0: age does not matter.
         distance_scale: 1 / λ₃ of the paper, in clicks. 0: distance does not matter.
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        **SessionNeighbours.search_space,
+        "click_scale": Real(0.5, 8, log=True),
+        "recency_scale": Real(0.05, 4, log=True),
+        "distance_scale": Real(0.5, 20, log=True),
+    }
 
     def __init__(
         self,
@@ -229,6 +253,12 @@ class VSTAN(STAN):
         match_scale: in clicks.
         idf_weight: see :class:`VSKNN`.
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        **STAN.search_space,
+        "match_scale": Real(0.5, 20, log=True),
+        "idf_weight": Choice([0.0, 1.0, 2.0, 5.0, 10.0]),
+    }
 
     def __init__(
         self,

@@ -22,9 +22,7 @@ def session_weights(sessions: Sessions, scale: float) -> Tensor:
     """
     if scale == 0:
         return torch.ones(len(sessions), dtype=torch.float64)
-    times = getattr(sessions, "times", None)
-    if times is None:
-        times = torch.arange(len(sessions))
+    times = sessions.times if sessions.times is not None else torch.arange(len(sessions))
     newest, oldest = times.max(), times.min()
     period = max(int(newest - oldest), 1)
     ages = ((newest - times).double() / period).tolist()

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from tagnn_fast.checks import check_count
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.memory import available_memory
 from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
 
 _BLOCK = 512  # rows of the model that are computed at once
 
@@ -41,6 +43,14 @@ class SLIST(ItemItem):
         click_scale: in clicks.
         kept: entries of each row.
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "similarity_share": Choice([0.2, 0.4, 0.6, 0.8]),
+        "regularization": Choice([3.0, 10.0, 30.0]),
+        "target_scale": Choice([0.5, 1.0, 2.0, 4.0]),
+        "recency_scale": Real(0.1, 4, log=True),
+        "click_scale": Choice([0.5, 1.0, 2.0, 4.0, 8.0]),
+    }
 
     def __init__(
         self,
