@@ -125,6 +125,13 @@ def check_count(value: object, name: str, lowest: int = 1) -> int:
     return number
 
 
+def check_real(value: object, name: str) -> float:
+    """A real number as Python's own, of NumPy's too; raises TypeError on another type (a bool too)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a float, got {value!r}")
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def check_flag(value: object, name: str) -> bool:
     """A truth value as Python's own, of NumPy's too; raises TypeError on another type."""
     if not isinstance(value, (bool, np.bool_)):

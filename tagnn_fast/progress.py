@@ -98,7 +98,8 @@ class ProgressObserver(Observer):
     def end_epoch(self, record: dict[str, Any]) -> None:
         """See the base class."""
         seconds = record["training_seconds"]
-        line = f"epoch {record['epoch']}: training loss {record['training_loss']:.4f}, {seconds:,.0f} s"
+        epoch = f"epoch {record['epoch']}" + (" on all sessions" if record.get("refit") else "")
+        line = f"{epoch}: training loss {record['training_loss']:.4f}, {seconds:,.0f} s"
         for name, value in record.get("validation", {}).items():
             if name in ("HR@20", "MRR@20"):
                 line += f", {self._scored} {name} {value:.2f}"

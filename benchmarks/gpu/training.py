@@ -24,6 +24,7 @@ from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, make_model
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import resolve
+from tagnn_fast.training.schedule import learning_rate
 from tagnn_fast.training.steps import ResidentSteps, make_optimizer, matrix_precision, set_learning_rate
 from tests.support import ROOT
 
@@ -53,16 +54,17 @@ class Training:
     def __init__(self, model: ModelConfig, options: TrainingConfig, examples: PrefixExamples) -> None:
         torch.manual_seed(options.seed)
         self.options, self.examples = options, examples
+        self.history: list[dict[str, Any]] = []
         fabric: Any = PlainFabric(options.precision)
         self.model: SessionModel = make_model(model, options).to(fabric.device)
         optimizer = make_optimizer(self.model, options.weight_decay, fabric.device)
         self.optimizer = optimizer
         self.steps = ResidentSteps(fabric, self.model, optimizer, examples, options.batch_size)
 
-    def run_epoch(self, epoch: int) -> dict[str, float]:
-        """Seconds and mean loss of an epoch."""
-        start = time.perf_counter()
-        set_learning_rate(self.optimizer, self.options.learning_rate_in(epoch))
+    def run_epoch(self) -> dict[str, Any]:
+        """Number, seconds and mean loss of the next epoch."""
+        start, epoch = time.perf_counter(), len(self.history)
+        set_learning_rate(self.optimizer, learning_rate(self.options, self.history))
         self.model.train()
         count, size = len(self.examples), self.options.batch_size
         loss_sum = torch.zeros((), dtype=torch.float64, device="cuda")
@@ -71,7 +73,8 @@ class Training:
             for number in range(math.ceil(count / size)):
                 loss_sum += self.steps.take(number).double() * min(size, count - number * size)
         loss = float(loss_sum) / count
-        return {"epoch": epoch + 1, "seconds": time.perf_counter() - start, "loss": loss}
+        self.history.append({"epoch": epoch + 1, "seconds": time.perf_counter() - start, "loss": loss})
+        return self.history[-1]
 
     def evaluate(self, examples: PrefixExamples, data: Dataset) -> dict[str, float]:
         """Its figures on other examples."""
@@ -86,8 +89,8 @@ def time_epoch(folder: Path, run: str | None) -> dict[str, Any]:
     for precision in ("32-true", "bf16-mixed"):
         overrides = {"protocol": "all", "batch_size": BATCH, "precision": precision}
         training = Training(*resolve("clean", overrides, len(data.vocabulary), 0), examples)
-        for epoch in range(3):
-            rows.append({"precision": precision, **training.run_epoch(epoch)})
+        for _ in range(3):
+            rows.append({"precision": precision, **training.run_epoch()})
             print(rows[-1], flush=True)
         best = min(row["seconds"] for row in rows[-2:])
         rate = len(examples) / best
@@ -108,11 +111,11 @@ def time_training(folder: Path, run: str | None) -> dict[str, Any]:
         protocol = make_protocol(options.protocol, data, options.seed)
         training = Training(model, options, protocol.train)
         best, weights = -1.0, training.model.state_dict()
-        for epoch in range(options.epochs):
-            row = training.run_epoch(epoch)
+        for _ in range(options.epochs):
+            row = training.run_epoch()
             assert protocol.validation is not None
-            validation = training.evaluate(protocol.validation, data)
-            rows.append({"precision": precision, **row, "validation": validation})
+            row["validation"] = validation = training.evaluate(protocol.validation, data)
+            rows.append({"precision": precision, **row})
             print(rows[-1], flush=True)
             if validation["MRR@20"] > best:
                 best = validation["MRR@20"]

@@ -54,19 +54,25 @@ def train(
     protocol: Annotated[
         Optional[str],
         _field(
-            "held-out: choose the epoch on the last tenth of the sessions. all: no validation, epochs fixed. "
+            "held-out: choose the epoch on the last tenth of the sessions. held-out-refit: then train on all of them "
+            "with what was chosen. all: no validation, epochs fixed. "
             "published, published-test: as the published code does, for comparison."
         ),
     ] = None,
-    epochs: Annotated[Optional[int], _field("Passes over the examples.")] = None,
+    epochs: Annotated[Optional[int], _field("Passes over the examples, at most.")] = None,
+    patience: Annotated[
+        Optional[int], _field("Epochs without a better validation MRR@20 after which training stops; 0: never.")
+    ] = None,
     batch_size: Annotated[Optional[int], _field("Examples per step.")] = None,
     max_clicks_per_batch: Annotated[
         Optional[int], _field("Clicks computed at once; a step with more takes parts, and no more memory.")
     ] = None,
     learning_rate: Annotated[Optional[float], _field("Adam's, in the first epochs.")] = None,
     weight_decay: Annotated[Optional[float], _field("L2 penalty.")] = None,
-    first_decay: Annotated[Optional[int], _field("Epochs at the first learning rate.")] = None,
-    decay_every: Annotated[Optional[int], _field("Epochs at each later one.")] = None,
+    first_decay: Annotated[
+        Optional[int], _field("Epochs at the first learning rate, instead of until MRR@20 rises no more.")
+    ] = None,
+    decay_every: Annotated[Optional[int], _field("Epochs at each later one, likewise.")] = None,
     decay_factor: Annotated[Optional[float], _field("What each is of the one before.")] = None,
     seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
     precision: Annotated[Optional[str], _field("32-true, 64-true or bf16-mixed.")] = None,
@@ -74,8 +80,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.
 
-    The fields of the model and the training are the preset's unless given. With held-out and all, the
-    test set is read once, after the epoch was chosen.
+    The fields of the model and the training are the preset's unless given. The test set is read once,
+    after the epoch was chosen; by published-test after each.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     options = {name: value for name, value in given.items() if name in OPTIONS}

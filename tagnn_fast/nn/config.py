@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Literal, get_args
 
-from tagnn_fast.checks import check_count, check_padded_length
+from tagnn_fast.checks import check_count, check_flag, check_padded_length, check_real
 
 Semantics = Literal["clean", "published"]
 _ALIASES = {"original": "published"}  # what earlier versions wrote
@@ -47,12 +47,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("num_items", "hidden_size", "rounds", "heads"):
             object.__setattr__(self, name, check_count(getattr(self, name), name))
-        if not isinstance(self.attention_dropout, (int, float)):
-            raise TypeError(f"attention_dropout: expected a float, got {self.attention_dropout!r}")
+        object.__setattr__(self, "attention_dropout", check_real(self.attention_dropout, "attention_dropout"))
         if not 0 <= self.attention_dropout < 1:
             raise ValueError(f"attention_dropout: expected a rate in [0, 1), got {self.attention_dropout}")
-        if not isinstance(self.hybrid, bool):
-            raise TypeError(f"hybrid: expected a bool, got {self.hybrid!r}")
+        object.__setattr__(self, "hybrid", check_flag(self.hybrid, "hybrid"))
         object.__setattr__(self, "semantics", as_semantics(self.semantics))
         if self.semantics == "published" and self.padded_length is None:
             raise ValueError(

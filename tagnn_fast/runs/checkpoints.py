@@ -23,7 +23,8 @@ from tagnn_fast.runs.configuration import configuration_from_json, configuration
 
 FORMAT, VERSION = "tagnn_fast.checkpoint", 1
 STATE = "state.json"
-_NAME = re.compile(r"epoch-\d+-step-\d+")
+REFIT = "refit-"  # names of checkpoints of the training on all sessions begin so
+_NAME = re.compile(r"(refit-)?epoch-\d+-step-\d+")
 
 
 @dataclass
@@ -35,7 +36,9 @@ class Progress:
         step: batches of it that are done.
         loss_sum: sum of the losses of the examples of those.
         seconds: what they took.
-        history: one record per finished epoch.
+        history: one record per finished epoch of the training whose epochs the validation examples choose among.
+        refit: the same of the training on all sessions that follows; None before it has begun, and where none does.
+            Then `epoch` and what follows it are of that.
     """
 
     epoch: int = 0
@@ -43,6 +46,12 @@ class Progress:
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    refit: list[dict[str, Any]] | None = None
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One record per finished epoch of the present training."""
+        return self.history if self.refit is None else self.refit
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
@@ -139,13 +148,13 @@ def save_checkpoint(
 
 
 def _name(progress: Progress) -> str:
-    return f"epoch-{progress.epoch:03d}-step-{progress.step:06d}"
+    return f"{'' if progress.refit is None else REFIT}epoch-{progress.epoch:03d}-step-{progress.step:06d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    whole = [path for path in folder.glob("epoch-*-step-*") if _NAME.fullmatch(path.name) and (path / STATE).exists()]
-    return sorted(whole, key=lambda path: [int(part) for part in path.name.split("-")[1::2]])
+    whole = [path for path in folder.glob("*") if _NAME.fullmatch(path.name) and (path / STATE).exists()]
+    return sorted(whole, key=lambda path: (path.name.startswith(REFIT), *map(int, re.findall(r"\d+", path.name))))
 
 
 def load_checkpoint(
@@ -176,7 +185,7 @@ def load_checkpoint(
 def _progress(content: Mapping[str, Any], path: Path) -> Progress:
     saved = content.get("progress")
     expected = [field.name for field in fields(Progress)]
-    if not isinstance(saved, dict) or saved.keys() != set(expected):
+    if not isinstance(saved, dict) or {"refit", *saved} != set(expected):  # earlier versions know of no refit
         raise ValueError(f"{path}: expected where the run stands ({', '.join(expected)}), got {_short(saved)}")
     progress = Progress(**saved)
     for name, value, valid in (
@@ -185,17 +194,19 @@ def _progress(content: Mapping[str, Any], path: Path) -> Progress:
         ("loss_sum", progress.loss_sum, _is_finite(progress.loss_sum)),
         ("seconds", progress.seconds, _is_finite(progress.seconds)),
         ("history", progress.history, isinstance(progress.history, list)),
+        ("refit", progress.refit, progress.refit is None or isinstance(progress.refit, list)),
     ):
         if not valid:
             raise ValueError(f"{path}: expected {name} of where the run stands, got {_short(value)}")
-    if len(progress.history) != progress.epoch or path.parent.name != _name(progress):
+    if len(progress.records) != progress.epoch or path.parent.name != _name(progress):
         raise ValueError(
             f"{path}: expected the state of {path.parent.name} with a record of each epoch, got {_name(progress)} with "
-            f"{len(progress.history)}"
+            f"{len(progress.records)}"
         )
-    for number, record in enumerate(progress.history, start=1):
-        if not _is_record(record, number) or _figures_of(record) != _figures_of(progress.history[0]):
-            raise ValueError(f"{path}: expected the record of epoch {number}, got {_short(record)}")
+    for records in (progress.history, progress.refit or []):
+        for number, record in enumerate(records, start=1):
+            if not _is_record(record, number) or _figures_of(record) != _figures_of(records[0]):
+                raise ValueError(f"{path}: expected the record of epoch {number}, got {_short(record)}")
     return progress
 
 

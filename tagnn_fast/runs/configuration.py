@@ -10,14 +10,15 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from tagnn_fast.checks import check_count
+from tagnn_fast.checks import check_count, check_real
 from tagnn_fast.nn.architectures import ARCHITECTURES, find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 
-ProtocolName = Literal["held-out", "all", "published", "published-test"]
+ProtocolName = Literal["held-out", "held-out-refit", "all", "published", "published-test"]
 Precision = Literal["32-true", "64-true", "bf16-mixed"]
 PROTOCOLS, PRECISIONS = get_args(ProtocolName), get_args(Precision)
+VALIDATED = ("held-out", "held-out-refit")  # whose validation examples may say how long to train, and at which rate
 MAX_CLICKS_PER_BATCH = 100_000  # a batch of 512 sessions of 195 clicks; the models take about 10 KB each to train
 
 
@@ -29,14 +30,16 @@ class TrainingConfig:
         architecture: "tagnn_pp", "tagnn", "sr_gnn", or a registered one; see
             :func:`tagnn_fast.register_architecture`.
         protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.
-        epochs: passes over the training examples.
+        epochs: passes over the training examples; at most, with `patience`.
+        patience: epochs without a better validation MRR@20 after which training stops; 0: it never does. For protocols
+            that hold sessions out, as is None below.
         batch_size: examples per step.
         max_clicks_per_batch: clicks of their prefixes that are computed at once. A step with more is computed in parts,
             whose gradients are added up: it takes longer, and not more memory. A longer prefix is a part of its own.
         learning_rate: Adam's, in the first epochs.
         weight_decay: coupled L2 penalty, as in Adam without the W.
-        first_decay: epochs at the first learning rate.
-        decay_every: epochs at each later one.
+        first_decay: epochs at the first learning rate; None: until one without a better validation MRR@20.
+        decay_every: epochs at each later one; None: likewise.
         decay_factor: what each is of the one before.
         seed: of the parameters, the order of the examples, the dropout.
         precision: "32-true", "64-true" or "bf16-mixed".
@@ -49,13 +52,14 @@ class TrainingConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
-    first_decay: int = 2
-    decay_every: int = 3
+    first_decay: int | None = 2
+    decay_every: int | None = 3
     decay_factor: float = 0.1
     seed: int = 0
     precision: Precision = "32-true"
     accelerator: str = "auto"
     max_clicks_per_batch: int = MAX_CLICKS_PER_BATCH
+    patience: int = 0
 
     def __post_init__(self) -> None:
         find_architecture(self.architecture)
@@ -64,26 +68,27 @@ class TrainingConfig:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, lowest in (
             ("epochs", 1),
+            ("patience", 0),
             ("batch_size", 1),
             ("first_decay", 0),
             ("decay_every", 1),
             ("seed", 0),
             ("max_clicks_per_batch", 1),
         ):
-            object.__setattr__(self, name, check_count(getattr(self, name), name, lowest))
+            value = getattr(self, name)
+            if value is not None or name not in ("first_decay", "decay_every"):
+                object.__setattr__(self, name, check_count(value, name, lowest))
+            elif self.protocol not in VALIDATED:
+                raise ValueError(f"{name}: expected a number of epochs with protocol {self.protocol}, got None")
+        if self.patience and self.protocol not in VALIDATED:
+            raise ValueError(f"patience: expected 0 with protocol {self.protocol}, got {self.patience}")
         if self.seed >= 1 << 32:
             raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
         for name in ("learning_rate", "weight_decay", "decay_factor"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                raise TypeError(f"{name}: expected a float, got {value!r}")
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: expected a finite number of 0 and more, got {value}")
-
-    def learning_rate_in(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
-        decays = 0 if epoch < self.first_decay else 1 + (epoch - self.first_decay) // self.decay_every
-        return self.learning_rate * self.decay_factor**decays
+            number = check_real(getattr(self, name), name)
+            if not 0 <= number < float("inf"):
+                raise ValueError(f"{name}: expected a finite number of 0 and more, got {number}")
+            object.__setattr__(self, name, number)
 
 
 def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
@@ -124,7 +129,7 @@ def make_model(model: ModelConfig, training: TrainingConfig) -> SessionModel:
     try:
         inspect.signature(model_class).bind(model, **model.options)
     except TypeError as error:
-        raise ValueError(f"options: expected what {training.architecture} takes, got {error}") from None
+        raise ValueError(f"options: expected what {training.architecture} takes, {error}") from None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         return model_class(model, **model.options)

@@ -16,15 +16,10 @@ class History(Shown, list[dict[str, Any]]):
 
     def shown(self) -> Iterator[Table | Text]:
         """Loss and time of each epoch, and what was scored after it at the longest cutoff, in percent."""
-        table = Table(title="training, by epoch")
-        scored = [main_figures(record["validation"]) if "validation" in record else {} for record in self]
-        for name in ("epoch", "learning rate", "training loss", "seconds", *(scored[0] if scored else ())):
-            table.add(name, right=True)
-        for record, figures in zip(self, scored, strict=True):
-            rate, loss = f"{record['learning_rate']:.3g}", f"{record['training_loss']:.4f}"
-            cells = str(record["epoch"]), rate, loss, f"{record['training_seconds']:,.1f}"
-            table.add_row(*cells, *(f"{value:.2f}" for value in figures.values()))
-        yield table
+        first = [record for record in self if not record.get("refit")]
+        yield _epochs("training, by epoch", first)
+        if refit := self[len(first) :]:
+            yield _epochs("then on all sessions", refit)
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with a row per epoch; validation figures are columns such as ``validation.HR@20``."""
@@ -46,10 +41,23 @@ class Result(Shown, dict[str, Any]):
         """The figures at the longest cutoff, and what to beware of."""
         if rows := {name: main_figures(figures) for name, figures in self.figures.items()}:
             best = "best_of_each_metric" in self
-            yield figures_table(rows, "in percent" if best else f"epoch {self['epoch']}, in percent")
+            epoch = f"epoch {self['epoch']}" + (", then trained on all sessions" if "refit" in self else "")
+            yield figures_table(rows, "in percent" if best else f"{epoch}, in percent")
         if self.get("caution"):
             yield Text(f"Beware: {self['caution']}", "yellow")
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with a row for each of :attr:`figures` and a column per metric."""
         return import_pandas("to_pandas").DataFrame.from_dict(self.figures, orient="index")
+
+
+def _epochs(title: str, records: list[dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    scored = [main_figures(record["validation"]) if "validation" in record else {} for record in records]
+    for name in ("epoch", "learning rate", "training loss", "seconds", *(scored[0] if scored else ())):
+        table.add(name, right=True)
+    for record, figures in zip(records, scored, strict=True):
+        rate, loss = f"{record['learning_rate']:.3g}", f"{record['training_loss']:.4f}"
+        cells = str(record["epoch"]), rate, loss, f"{record['training_seconds']:,.1f}"
+        table.add_row(*cells, *(f"{value:.2f}" for value in figures.values()))
+    return table

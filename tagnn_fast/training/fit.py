@@ -42,6 +42,7 @@ def fit(
     options: Mapping[str, Any] | None = None,
     protocol: ProtocolName | None = None,
     epochs: int | None = None,
+    patience: int | None = None,
     batch_size: int | None = None,
     max_clicks_per_batch: int | None = None,
     learning_rate: float | None = None,
@@ -82,6 +83,7 @@ def fit(
         options: what the architecture takes beside these, by name; `config` may have others of them.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.
+        patience: of the training.
         batch_size: of the training.
         max_clicks_per_batch: of the training.
         learning_rate: of the training.

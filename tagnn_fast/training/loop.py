@@ -20,6 +20,7 @@ from tagnn_fast.memory import enough_memory
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.checkpoints import (
+    REFIT,
     Progress,
     list_checkpoints,
     load_checkpoint,
@@ -30,6 +31,7 @@ from tagnn_fast.runs.configuration import TrainingConfig, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.protocols import Protocol, make_protocol
+from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate
 from tagnn_fast.training.steps import (
     ResidentSteps,
     Steps,
@@ -75,13 +77,19 @@ class _Training:
     def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
         run.check_dataset(dataset)
         self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
-        options = run.training
-        self.protocol: Protocol = make_protocol(options.protocol, dataset, options.seed)
+        self.protocol: Protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
+        self.fabric = make_fabric(run.training)
+        self.progress = self._stand()
+
+    def _begin(self, examples: PrefixExamples) -> None:
+        """A new model, to be trained on these examples."""
+        options = self.run.training
         torch.manual_seed(options.seed)
-        self.fabric = make_fabric(options)
-        self.model = make_model(run.model, options)
-        if run.initial_weights.exists():
-            load_parameters(self.model, run.initial_weights)
+        self.examples = examples
+        self.steps_per_epoch = math.ceil(len(examples) / options.batch_size)
+        self.model = make_model(self.run.model, options)
+        if self.run.initial_weights.exists():
+            load_parameters(self.model, self.run.initial_weights)
         device = self.fabric.device
         self.optimizer = make_optimizer(self.model, options.weight_decay, device)
         fabric_model, fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
@@ -89,15 +97,16 @@ class _Training:
             fabric_model.mark_forward_method(method)
         kind = ResidentSteps if can_be_resident(device) else Steps
         sizes = options.batch_size, options.max_clicks_per_batch
-        self.steps = kind(self.fabric, fabric_model, fabric_optimizer, self.protocol.train, *sizes)
-        self.progress = self._stand()
+        self.steps = kind(self.fabric, fabric_model, fabric_optimizer, examples, *sizes)
 
     def _stand(self) -> Progress:
         """Where the run stands: at its newest checkpoint, or at the beginning."""
         checkpoints = list_checkpoints(self.run.checkpoints)
-        if not checkpoints:
+        path = checkpoints[-1] if checkpoints else None
+        refit = self.protocol.refit if path is not None and path.name.startswith(REFIT) else None
+        self._begin(refit if refit is not None else self.protocol.train)
+        if path is None:
             return Progress()
-        path = checkpoints[-1]
         try:
             progress = load_checkpoint(path, self.model, self.optimizer, self.run.configuration)
         except ValueError as error:
@@ -105,38 +114,68 @@ class _Training:
             raise ValueError(f"{error}{way_out}") from None
         validates = self.protocol.validation is not None
         if (
-            progress.epoch > self.run.training.epochs
-            or progress.step > self._steps_per_epoch
+            (progress.refit is not None) != (refit is not None)
             or any(("validation" in record) != validates for record in progress.history)
+            or any("validation" in record for record in progress.refit or [])
+            or (progress.refit is not None and not is_over(self.run.training, progress.history))
+            or progress.epoch > self._most_epochs(progress)
+            or progress.step > self.steps_per_epoch
         ):
             raise ValueError(f"{path}: expected a checkpoint of this run, got {path.name} of another")
         return progress
 
+    def _most_epochs(self, progress: Progress) -> int:
+        return self.run.training.epochs if progress.refit is None else choose_epoch(progress.history)
+
     @property
-    def _steps_per_epoch(self) -> int:
-        return math.ceil(len(self.protocol.train) / self.run.training.batch_size)
+    def _is_over(self) -> bool:
+        """Whether the present training has no epoch more."""
+        progress = self.progress
+        if progress.refit is None:
+            return is_over(self.run.training, progress.history)
+        return len(progress.refit) == self._most_epochs(progress)
+
+    def _rate(self) -> float:
+        """The learning rate of the present epoch; on all sessions, what it was before."""
+        progress = self.progress
+        if progress.refit is None:
+            return learning_rate(self.run.training, progress.history)
+        return float(progress.history[progress.epoch]["learning_rate"])
+
+    @property
+    def _steps_done(self) -> int:
+        """Of the run, on all sessions too."""
+        progress = self.progress
+        done = progress.epoch * self.steps_per_epoch + progress.step
+        if progress.refit is not None:
+            done += len(progress.history) * math.ceil(len(self.protocol.train) / self.run.training.batch_size)
+        return done
 
     def run_to_end(self) -> dict[str, Any]:
-        epochs = self.run.training.epochs
-        steps_per_epoch = self._steps_per_epoch
-        done = self.progress.epoch * steps_per_epoch + self.progress.step
         self._keep_chosen()
-        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=done + 1) as self.writer:
-            while self.progress.epoch < epochs:
-                with matrix_precision(self.run.training.precision, self.fabric.device):
-                    self._train_epoch(steps_per_epoch)
-                self._finish_epoch(steps_per_epoch)
+        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._steps_done + 1) as self.writer:
+            self._train()
+            if self.protocol.refit is not None and self.progress.refit is None:
+                self._begin(self.protocol.refit)
+                self.progress = Progress(history=self.progress.history, refit=[])
+                self._train()
             return self._finish_run()
 
-    def _train_epoch(self, steps_per_epoch: int) -> None:
-        options, progress, examples = self.run.training, self.progress, self.protocol.train
+    def _train(self) -> None:
+        while not self._is_over:
+            with matrix_precision(self.run.training.precision, self.fabric.device):
+                self._train_epoch()
+            self._finish_epoch()
+
+    def _train_epoch(self) -> None:
+        options, progress, examples = self.run.training, self.progress, self.examples
         size = options.batch_size
-        set_learning_rate(self.optimizer, options.learning_rate_in(progress.epoch))
+        set_learning_rate(self.optimizer, self._rate())
         self.model.train()
         self.steps.begin_epoch(shuffled(len(examples), options.seed, progress.epoch))
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.fabric.device)
         done = min(progress.step * size, len(examples))
-        self.observer.begin(f"epoch {progress.epoch + 1}", len(examples), done)
+        self.observer.begin(self._epoch_name(), len(examples), done)
         start = time.perf_counter()
         for begin in range(progress.step * size, len(examples), size):
             loss = self.steps.take(progress.step)
@@ -146,8 +185,7 @@ class _Training:
             mean = None
             if progress.step % LOG_EVERY == 0:
                 mean = self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
-                step = progress.epoch * steps_per_epoch + progress.step
-                self.writer.add_scalar("training/loss of the last step", float(loss), step)
+                self.writer.add_scalar(f"{self._tag}/loss of the last step", float(loss), self._steps_done)
             self.observer.advance(taken, mean)
             if self.stop():
                 self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
@@ -162,29 +200,40 @@ class _Training:
         mean = float(loss_sum) / examples
         if not math.isfinite(mean):
             raise FloatingPointError(
-                f"loss: expected finite numbers, got {mean} in epoch {self.progress.epoch + 1}: training diverged; "
+                f"loss: expected finite numbers, got {mean} in {self._epoch_name()}: training diverged; "
                 "a lower learning rate may help"
             )
         return mean
 
-    def _finish_epoch(self, steps_per_epoch: int) -> None:
+    @property
+    def _tag(self) -> str:
+        """What TensorBoard's figures of the present training stand below."""
+        return "training" if self.progress.refit is None else "training on all sessions"
+
+    def _epoch_name(self) -> str:
+        name = f"epoch {self.progress.epoch + 1}"
+        return name if self.progress.refit is None else f"{name} on all sessions"
+
+    def _finish_epoch(self) -> None:
         progress, protocol = self.progress, self.protocol
         self._check_parameters()
         record: dict[str, Any] = {
             "epoch": progress.epoch + 1,
-            "learning_rate": self.run.training.learning_rate_in(progress.epoch),
-            "training_loss": progress.loss_sum / len(protocol.train),
+            "learning_rate": self._rate(),
+            "training_loss": progress.loss_sum / len(self.examples),
             "training_seconds": round(progress.seconds, 2),
         }
-        if protocol.validation is not None:
+        if progress.refit is not None:
+            record["refit"] = True
+        elif protocol.validation is not None:
             record["validation"] = self._evaluate(protocol.validation, protocol.validation_name)
             if protocol.validates_on_test:
                 self._log_look(record["validation"], record["epoch"])
-        progress.history.append(record)
+        progress.records.append(record)
         progress.epoch, progress.step, progress.loss_sum, progress.seconds = progress.epoch + 1, 0, 0.0, 0.0
-        step = progress.epoch * steps_per_epoch
-        self.writer.add_scalar("training/loss", record["training_loss"], step)
-        self.writer.add_scalar("training/learning rate", record["learning_rate"], step)
+        step = self._steps_done
+        self.writer.add_scalar(f"{self._tag}/loss", record["training_loss"], step)
+        self.writer.add_scalar(f"{self._tag}/learning rate", record["learning_rate"], step)
         for name, value in record.get("validation", {}).items():
             self.writer.add_scalar(f"{protocol.validation_name}/{name}", value, step)
         self._save()
@@ -192,12 +241,12 @@ class _Training:
         self.observer.end_epoch(record)
 
     def _keep_chosen(self) -> None:
-        """Make the weights of an epoch that has just ended the run's, if it is the best so far.
+        """Make the weights of an epoch that has just ended the run's: the best so far; on all sessions, the last.
 
         The checkpoint comes first: where the run is stopped between the two, they are taken from it.
         """
         progress = self.progress
-        if progress.history and progress.step == 0 and choose_epoch(progress.history) == progress.epoch:
+        if progress.records and progress.step == 0 and choose_epoch(progress.history) == progress.epoch:
             self.run.keep_model(self.model.state_dict(), progress.epoch)
 
     def _check_parameters(self) -> None:
@@ -211,13 +260,15 @@ class _Training:
         result: dict[str, Any] = {"protocol": self.run.training.protocol, "epoch": chosen, "caution": protocol.caution}
         if protocol.validation is not None:
             result["validation"] = history[chosen - 1]["validation"]
+        if protocol.refit is not None:
+            result["refit"] = {"epochs": chosen, "examples": len(protocol.refit)}
         if protocol.best_per_metric:
             metrics = history[0]["validation"]
             best = {name: max((record["validation"][name], -record["epoch"]) for record in history) for name in metrics}
             result["best_of_each_metric"] = {name: {"value": v, "epoch": -e} for name, (v, e) in best.items()}
         elif len(PrefixExamples(self.dataset.test)) > 0:
             result["test"] = self._test(chosen)
-        write_json(self.run.folder / "history.json", history)
+        self._write_history()
         write_json(self.run.folder / "result.json", result)
         plot_curves(history, protocol.validation_name, self.run.folder / "curves.png")
         return result
@@ -258,9 +309,8 @@ class _Training:
 
     def _interrupt(self) -> NoReturn:
         path = self._save()
-        progress = self.progress
-        where = f"in epoch {progress.epoch + 1} after step {progress.step}"
-        if progress.epoch == self.run.training.epochs:
+        where = f"in {self._epoch_name()} after step {self.progress.step}"
+        if self._is_over:
             where = "while scoring the test set"
         raise Interrupted(f"stopped {where}; saved {path}")
 
@@ -268,8 +318,11 @@ class _Training:
         self._check_parameters()  # nothing diverged is ever saved
         self.writer.flush()
         path = save_checkpoint(self.run.checkpoints, self.model, self.optimizer, self.progress, self.run.configuration)
-        write_json(self.run.folder / "history.json", self.progress.history)
+        self._write_history()
         return path.name
+
+    def _write_history(self) -> None:
+        write_json(self.run.folder / "history.json", self.progress.history + (self.progress.refit or []))
 
 
 def make_fabric(options: TrainingConfig) -> Fabric:
@@ -282,11 +335,3 @@ def make_fabric(options: TrainingConfig) -> Fabric:
         return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"accelerator: expected one that is here, got {options.accelerator!r}: {error}") from None
-
-
-def choose_epoch(history: list[dict[str, Any]]) -> int:
-    """The epoch, from 1, with the highest validation MRR at the longest cutoff; without validation, the last."""
-    if "validation" not in history[-1]:
-        return int(history[-1]["epoch"])
-    metric = max((name for name in history[-1]["validation"] if name.startswith("MRR")), key=lambda name: int(name[4:]))
-    return int(max(history, key=lambda record: (record["validation"][metric], -record["epoch"]))["epoch"])

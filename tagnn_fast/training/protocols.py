@@ -6,15 +6,19 @@ from dataclasses import dataclass
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
+from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.runs.configuration import PROTOCOLS
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Examples of a run.
+    """Examples of a run; `sessions` of each are those that they are cut from.
 
     Attributes:
         train: what is trained on.
         validation: what is scored after each epoch; None where the number of epochs was fixed beforehand.
+        refit: what is trained on once more, from the beginning, with what the validation examples chose; None where
+            nothing is.
         validation_name: what they are, for people.
         validates_on_test: whether they are the test set.
         best_per_metric: whether the best epoch of each metric is reported, each from another epoch maybe, instead of
@@ -24,6 +28,7 @@ class Protocol:
 
     train: PrefixExamples
     validation: PrefixExamples | None
+    refit: PrefixExamples | None = None
     validation_name: str = "validation"
     validates_on_test: bool = False
     best_per_metric: bool = False
@@ -34,7 +39,10 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
     """The examples of a protocol.
 
     - "held-out": trains on the first nine tenths of the training sessions, which are ordered by time, and chooses the
-      epoch on the last tenth.
+      epoch on the last tenth. Where times are known, sessions of one time are on one side: the cut is the change of
+      time that is nearest. If all sessions have one time, or none has, they are counted.
+    - "held-out-refit": does that, then trains a new model on all training sessions, for as many epochs as were chosen
+      at the learning rates that they had.
     - "all": trains on all training sessions for a number of epochs fixed beforehand.
     - "published": trains on a random nine tenths of the training *prefixes*, as the published code does by default, and
       reports each metric's best epoch on the other tenth.
@@ -46,11 +54,12 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
     train = dataset.train
     if name == "all":
         return Protocol(_some(PrefixExamples(train), "train"), None)
-    if name == "held-out":
-        kept = len(train) - len(train) // 10
+    if name in ("held-out", "held-out-refit"):
+        kept = first_held_out(train)
         return Protocol(
             _some(PrefixExamples(train.slice(0, kept)), "train"),
             _some(PrefixExamples(train.slice(kept, len(train))), "validation (the last tenth of the sessions)"),
+            PrefixExamples(train) if name == "held-out-refit" else None,
         )
     if name == "published":
         everything = PrefixExamples(train)
@@ -79,7 +88,17 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
                 "it there: the test set chose the model, so that it no longer says how the model does on new sessions."
             ),
         )
-    raise ValueError(f"protocol: expected held-out, all, published or published-test, got {name!r}")
+    raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {name!r}")
+
+
+def first_held_out(sessions: Sessions) -> int:
+    """The first of the last tenth of the sessions; see :func:`make_protocol` for where it is cut."""
+    counted = len(sessions) - len(sessions) // 10
+    times = getattr(sessions, "times", None)
+    if times is None or counted == len(sessions):
+        return counted
+    changes = (times.diff() != 0).nonzero().flatten() + 1
+    return int(changes[(changes - counted).abs().argmin()]) if changes.numel() else counted
 
 
 def _some(examples: PrefixExamples, name: str) -> PrefixExamples:

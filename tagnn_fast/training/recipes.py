@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from tagnn_fast.nn.config import ModelConfig, as_semantics
-from tagnn_fast.runs.configuration import TrainingConfig
+from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig
 
 # The published code advances its schedule before each epoch, so that the first learning rate lasts two epochs of three.
 _PUBLISHED = {
@@ -26,9 +26,12 @@ _PUBLISHED = {
     "decay_factor": 0.1,
 }
 
+# Epochs are a bound that is hardly reached: the validation examples say when to cut the rate, and when to stop.
+_CLEAN = {"epochs": 30, "first_decay": None, "decay_every": None, "patience": 3}
+
 PresetName = Literal["clean", "published-diginetica", "published-yoochoose"]
 PRESETS: dict[PresetName, dict[str, Any]] = {
-    "clean": {},
+    "clean": _CLEAN,
     "published-diginetica": {**_PUBLISHED, "hidden_size": 100, "batch_size": 50},
     "published-yoochoose": {**_PUBLISHED, "hidden_size": 120, "batch_size": 75},
 }
@@ -50,7 +53,9 @@ def resolve(
     """
     if preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    given = {**PRESETS[preset], **{name: value for name, value in overrides.items() if value is not None}}
+    replaced = {name: value for name, value in overrides.items() if value is not None}
+    without_validation = preset == "clean" and replaced.get("protocol", TrainingConfig.protocol) not in VALIDATED
+    given = {**({} if without_validation else PRESETS[preset]), **replaced}
     if as_semantics(given.get("semantics", "clean")) == "published":
         given.setdefault("padded_length", longest_prefix)
     model_fields = {field.name for field in fields(ModelConfig)}

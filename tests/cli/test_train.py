@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tagnn_fast import ModelConfig
-from tagnn_fast.runs.configuration import TrainingConfig
+from tagnn_fast.runs.configuration import PROTOCOLS, TrainingConfig
 from tests.cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, temporary_files, words
 from tests.support import forget_digests
 
@@ -81,23 +81,27 @@ def test_presets(preset: str, expected: dict[str, object], data: Path, tmp_path:
     assert f"wrote {folder}" in words(printed)
 
 
-@pytest.mark.parametrize("protocol", ["held-out", "all", "published", "published-test"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_protocols(protocol: str, data: Path, tmp_path: Path) -> None:
     """Which protocol looks at the test set when, and what it says of its figures."""
     folder = tmp_path / "run"
     printed = succeed("train", data, "--run", folder, *TINY, "--protocol", protocol)
     result, history = read(folder / "result.json"), read(folder / "history.json")
     looks, published = looks_at_test_set(folder), protocol.startswith("published")
-    reads = {"held-out": 1, "all": 1, "published": 0, "published-test": 2}[protocol]
+    reads = {"published": 0, "published-test": 2}.get(protocol, 1)
 
     assert {path.name for path in folder.iterdir()} - {"test_ranks.parquet", "test_reads.jsonl"} == LEFT
     assert configuration(folder)["protocol"] == result["protocol"] == protocol
     assert len(looks) == reads
     assert all(look["reader"] == "train" and look["dataset"] == "synthetic-900-200-0" for look in looks)
     assert ("Beware" in printed) == bool(result["caution"]) == published
-    assert all(("validation" in record) == (protocol != "all") for record in history)
-    scored = {"held-out": "validation", "published": "held-out prefixes", "published-test": "test set"}
-    assert protocol == "all" or printed.count(f", {scored[protocol]} MRR@20") == 2
+    refit = [record for record in history if "refit" in record]
+    assert len(refit) == (result["epoch"] if protocol == "held-out-refit" else 0)
+    assert history[:2] + refit == history
+    assert all(("validation" in record) == (protocol != "all") for record in history[:2])
+    scored = {"published": "held-out prefixes", "published-test": "test set"}.get(protocol, "validation")
+    assert protocol == "all" or printed.count(f", {scored} MRR@20") == 2
+    assert printed.count("on all sessions: training loss") == len(refit)
     if published:
         assert "test" not in result
         for name, best in result["best_of_each_metric"].items():
@@ -105,7 +109,7 @@ def test_protocols(protocol: str, data: Path, tmp_path: Path) -> None:
             assert (best["value"], best["epoch"]) == (max(values), values.index(max(values)) + 1)
         assert "best of each metric" in printed
     else:
-        figures = [record["validation"]["MRR@20"] for record in history] if protocol == "held-out" else [0, 1]
+        figures = [record["validation"]["MRR@20"] for record in history[:2]] if protocol != "all" else [0, 1]
         assert result["epoch"] == looks[0]["epoch"] == figures.index(max(figures)) + 1
         assert result["test"] == looks[0]["figures"]
         assert f"{result['test']['HR@20']:.2f}" in printed
@@ -116,7 +120,7 @@ def test_protocols(protocol: str, data: Path, tmp_path: Path) -> None:
 
 
 OPTIONS = {
-    "architecture": "tagnn",
+    "architecture": "tagnn_pp",
     "hidden_size": 12,
     "rounds": 2,
     "heads": 3,
@@ -124,8 +128,9 @@ OPTIONS = {
     "hybrid": True,
     "semantics": "published",
     "padded_length": 30,
-    "protocol": "all",
+    "protocol": "held-out-refit",
     "epochs": 4,
+    "patience": 4,
     "batch_size": 200,
     "max_clicks_per_batch": 5_000,
     "learning_rate": 0.01,
@@ -153,7 +158,7 @@ def test_every_field_has_an_option(data: Path, tmp_path: Path) -> None:
     succeed("train", data, "--run", tmp_path / "run", *arguments)
     found = configuration(tmp_path / "run")
     assert found == {**OPTIONS, "num_items": found["num_items"], "options": {}}  # no option: for networks of one's own
-    rates = [record["learning_rate"] for record in read(tmp_path / "run" / "history.json")]
+    rates = [record["learning_rate"] for record in read(tmp_path / "run" / "history.json")][:4]
     assert rates == pytest.approx([0.01, 0.005, 0.005, 0.0025])
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert weights["item_embedding.weight"].shape[1] == 12
@@ -197,7 +202,7 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
     ("option", "value", "expected"),
     [
         ("--preset", "best", "preset: expected one of clean, published-diginetica, published-yoochoose, got 'best'"),
-        ("--protocol", "none", "protocol: expected one of held-out, all, published, published-test, got 'none'"),
+        ("--protocol", "none", f"protocol: expected one of {', '.join(PROTOCOLS)}, got 'none'"),
         ("--architecture", "bert", "architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'bert'"),
         ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, got '16'"),
         ("--semantics", "new", "semantics: expected 'clean' or 'published', got 'new'"),
@@ -208,6 +213,7 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
         ("--attention-dropout", 1, "attention_dropout: expected a rate in [0, 1), got 1.0"),
         ("--padded-length", -1, "padded_length: expected 0 or more, got -1"),
         ("--epochs", 0, "epochs: expected 1 or more, got 0"),
+        ("--patience", -1, "patience: expected 0 or more, got -1"),
         ("--batch-size", -2, "batch_size: expected 1 or more, got -2"),
         ("--learning-rate", "nan", "learning_rate: expected a finite number of 0 and more, got nan"),
         ("--weight-decay", -1, "weight_decay: expected a finite number of 0 and more, got -1.0"),

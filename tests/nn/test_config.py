@@ -31,7 +31,7 @@ def test_earlier_name_of_semantics() -> None:
         ({"num_items": 0}, ValueError, "num_items: expected 1 or more, got 0"),
         ({"num_items": 2.0}, TypeError, "num_items: expected an int, got 2.0"),
         ({"rounds": True}, TypeError, "rounds: expected an int, got True"),
-        ({"hybrid": "no"}, TypeError, "hybrid: expected a bool, got 'no'"),
+        ({"hybrid": "no"}, TypeError, "hybrid: expected True or False, got 'no'"),
         ({"attention_dropout": "a"}, TypeError, "attention_dropout: expected a float, got 'a'"),
         ({"padded_length": 9.5}, TypeError, "padded_length: expected an int or None, got 9.5"),
         ({"attention_dropout": 1.0}, ValueError, "attention_dropout: expected a rate in [0, 1), got 1.0"),

@@ -10,11 +10,12 @@ import pytest
 from tagnn_fast import ModelConfig
 from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, configuration_json, make_model
 from tagnn_fast.training.recipes import PRESETS, resolve
+from tagnn_fast.training.schedule import learning_rate
 
 
 def test_published_learning_rates() -> None:
     """The published code steps its schedule before each epoch: the first rate lasts two epochs, later ones three."""
-    rates = [TrainingConfig().learning_rate_in(epoch) for epoch in range(9)]
+    rates = [learning_rate(TrainingConfig(), [{"epoch": 1 + n} for n in range(epoch)]) for epoch in range(9)]
     assert rates == pytest.approx([1e-3] * 2 + [1e-4] * 3 + [1e-5] * 3 + [1e-6])
 
 
@@ -41,10 +42,11 @@ def test_every_field_can_be_overridden(preset: str) -> None:
         "padded_length": 7,
         "options": {"layers": 2},
         "architecture": "tagnn",
-        "protocol": "all",
+        "protocol": "held-out-refit",
         "epochs": 4,
         "batch_size": 13,
         "max_clicks_per_batch": 77,
+        "patience": 2,
         "learning_rate": 0.5,
         "weight_decay": 0.25,
         "first_decay": 1,
@@ -78,7 +80,7 @@ def test_json_of_earlier_versions() -> None:
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        ({"protocol": "best"}, ValueError, "protocol: expected one of held-out, all, published, published-test"),
+        ({"protocol": "best"}, ValueError, "protocol: expected one of held-out, held-out-refit, all, published, publ"),
         ({"architecture": "gru"}, ValueError, "architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'gru'"),
         ({"precision": "8"}, ValueError, "precision: expected one of"),
         ({"epochs": 0}, ValueError, "epochs: expected 1 or more, got 0"),
@@ -87,6 +89,10 @@ def test_json_of_earlier_versions() -> None:
         ({"weight_decay": "x"}, TypeError, "weight_decay: expected a float, got 'x'"),
         ({"seed": 1 << 32}, ValueError, "seed: expected less than"),
         ({"hidden_size": 0}, ValueError, "hidden_size: expected 1 or more, got 0"),
+        ({"patience": -1}, ValueError, "patience: expected 0 or more, got -1"),
+        ({"patience": 2, "protocol": "all"}, ValueError, "patience: expected 0 with protocol all, got 2"),
+        ({"hybrid": 1}, TypeError, "hybrid: expected True or False, got 1"),
+        ({"attention_dropout": True}, TypeError, "attention_dropout: expected a float, got True"),
     ],
 )
 def test_errors(overrides: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -112,6 +118,24 @@ def test_model_depends_on_the_seed_alone() -> None:
     first, again, other = (make_model(config, TrainingConfig(seed=seed)).state_dict() for seed in (1, 1, 2))
     assert all(first[name].equal(again[name]) for name in first)
     assert not any(first[name].equal(other[name]) for name in first)
+
+
+def test_without_validation() -> None:
+    """The rates and the end are fixed beforehand."""
+    for protocol in ("all", "published", "published-test"):
+        _, training = resolve("clean", {"protocol": protocol}, 10, 5)
+        found = training.epochs, training.patience, training.first_decay, training.decay_every
+        assert found == (6, 0, 2, 3)
+        for name in ("first_decay", "decay_every"):
+            with pytest.raises(ValueError, match=f"{name}: expected a number of epochs with protocol {protocol}, got "):
+                TrainingConfig(protocol=protocol, **{name: None})  # type: ignore[arg-type]
+
+
+def test_numpy_numbers() -> None:
+    """They become Python's own, which JSON can hold."""
+    model, training = resolve("clean", {"learning_rate": np.float32(0.5), "hybrid": np.True_}, 10, 5)
+    assert (training.learning_rate, model.hybrid) == (0.5, True)
+    assert {type(training.learning_rate), type(model.hybrid)} == {float, bool}
 
 
 def test_numpy_integers() -> None:

@@ -17,14 +17,17 @@ from tests.training.test_loop import StopAfter, assert_same_outcome
 
 DATASET = synthetic_dataset(clicks=300, items=30)
 OPTIONS = {"hidden_size": 4, "rounds": 2, "semantics": "published", "epochs": 1, "batch_size": 64, "accelerator": "cpu"}
+OPTIONS |= {"patience": 0, "first_decay": 2, "decay_every": 3}
 
 
 def as_earlier(path: Path) -> None:
-    """Rewrite the configuration in a file in the words of earlier versions: steps, and original semantics."""
+    """Rewrite a file as earlier versions: steps, and original semantics; they had no patience, and no refit."""
     content: dict[str, Any] = json.loads(path.read_text())
     model = content.get("configuration", content)["model"]
     model["steps"] = model.pop("rounds")
     model["semantics"] = {"published": "original"}[model["semantics"]]
+    del content.get("configuration", content)["training"]["patience"]
+    content.get("progress", {}).pop("refit", None)
     path.write_text(json.dumps(content))
 
 

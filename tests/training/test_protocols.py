@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
 from tagnn_fast.runs.configuration import PROTOCOLS
-from tagnn_fast.training.protocols import make_protocol
+from tagnn_fast.training.protocols import first_held_out, make_protocol
 
 DATASET = synthetic_dataset(clicks=600, items=40)
 
@@ -30,6 +32,44 @@ def test_held_out_is_the_last_tenth_of_the_sessions() -> None:
     assert torch.equal(protocol.validation.sessions.clicks, DATASET.train.clicks[bound:])
     assert protocol.caution == ""
     assert not protocol.best_per_metric
+
+
+def test_refit_is_on_all_sessions() -> None:
+    """After what held-out does."""
+    protocol, held_out = (make_protocol(name, DATASET, seed=0) for name in ("held-out-refit", "held-out"))
+    assert protocol.refit is not None
+    assert protocol.refit.sessions is DATASET.train
+    assert held_out.refit is None
+    for name in ("train", "validation"):
+        examples, expected = getattr(protocol, name), getattr(held_out, name)
+        assert torch.equal(examples.sessions.clicks, expected.sessions.clicks)
+        assert torch.equal(examples.sessions.offsets, expected.sessions.offsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed(Sessions):
+    times: torch.Tensor | None = None
+
+
+@pytest.mark.parametrize(
+    ("groups", "first"),
+    [
+        ([1] * 40, 36),
+        ([30, 5, 5], 35),
+        ([30, 7, 3], 37),
+        ([20, 20], 20),  # never torn, however many that holds out
+        ([1, 39], 1),
+        ([40], 36),  # one time is no time
+        ([9], 9),
+        ([4, 5], 9),  # a tenth is none
+    ],
+)
+def test_cut_at_a_change_of_time(groups: list[int], first: int) -> None:
+    times = torch.arange(len(groups)).repeat_interleave(torch.tensor(groups)) * 86_400
+    sessions = Sessions.from_lists([[1, 2]] * sum(groups))
+    timed = Timed(sessions.clicks, sessions.offsets, sessions.examples, times)
+    assert first_held_out(timed) == first
+    assert first_held_out(sessions) == sum(groups) - sum(groups) // 10
 
 
 def test_all_has_no_validation() -> None:
@@ -69,5 +109,5 @@ def test_too_small(name: str) -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(ValueError, match="protocol: expected held-out, all, published or published-test, got 'x'"):
+    with pytest.raises(ValueError, match="protocol: expected one of held-out, held-out-refit, all, .*, got 'x'"):
         make_protocol("x", DATASET, seed=0)

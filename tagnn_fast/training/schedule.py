@@ -1,0 +1,40 @@
+"""What follows from the epochs so far: which is the best, the next one's learning rate, and whether there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tagnn_fast.runs.configuration import TrainingConfig
+
+Records = Sequence[Mapping[str, Any]]  # one per epoch, as in history.json
+
+
+def choose_epoch(history: Records) -> int:
+    """The epoch, from 1, with the highest validation MRR at the longest cutoff; without validation, the last."""
+    if "validation" not in history[-1]:
+        return int(history[-1]["epoch"])
+    metric = max((name for name in history[-1]["validation"] if name.startswith("MRR")), key=lambda name: int(name[4:]))
+    return int(max(history, key=lambda record: (record["validation"][metric], -record["epoch"]))["epoch"])
+
+
+def learning_rate(options: TrainingConfig, history: Records) -> float:
+    """The rate of the epoch after these.
+
+    The first is cut after `first_decay` epochs, each later one after `decay_every`; where these are None, after an
+    epoch that was no better on the validation examples than all before.
+    """
+    cuts, epochs = (1, 0) if options.first_decay == 0 else (0, 0)  # epochs at the present rate
+    for number in range(1, len(history) + 1):
+        epochs += 1
+        planned = options.first_decay if cuts == 0 else options.decay_every
+        if epochs == planned if planned is not None else choose_epoch(history[:number]) < number:
+            cuts, epochs = cuts + 1, 0
+    return options.learning_rate * options.decay_factor**cuts
+
+
+def is_over(options: TrainingConfig, history: Records) -> bool:
+    """Whether there is no epoch after these: all were trained, or the last `patience` brought nothing better."""
+    if len(history) >= options.epochs:
+        return True
+    return 0 < options.patience <= len(history) and choose_epoch(history) <= len(history) - options.patience
