@@ -114,9 +114,9 @@ def test_the_block(by_command: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     names: dict[str, Any] = {"frame": pandas.DataFrame(clicks()).dropna()}
     exec(BLOCK, names)
     printed = capsys.readouterr().out
-    for part in ("epoch 5: training loss", "training, by epoch", "in percent", "tagnn_pp", "sequential rules"):
+    for part in ("epoch 1: training loss", "training, by epoch", "in percent", "tagnn_pp", "sequential rules"):
         assert part in printed
-    assert names["run"].history[-1]["epoch"] == 5
+    assert 1 < names["run"].history[-1]["epoch"] <= 5  # at most: validation may end it
     assert names["run"].result["test"].keys() == names["run"].history[-1]["validation"].keys()
     assert [look["reader"] for look in looks_at_test_set(tmp_path / "runs" / "diginetica")] == ["train", "evaluate"]
     assert sorted(names["answer"].items[0]) == list("ABCDEFGH")
