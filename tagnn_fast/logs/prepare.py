@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from ibis.expr.types import Table
 
 from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.vocabulary import are_integers
 from tagnn_fast.logs import pipeline
-from tagnn_fast.logs.assemble import RawSessions, Splits, are_integers, assemble, shorten
+from tagnn_fast.logs.assemble import RawSessions, Splits, assemble, shorten
 from tagnn_fast.logs.checks import (
     NothingLeftError,
     refuse_bad_rows,
