@@ -13,11 +13,13 @@ from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.extras import needed_by
 from tagnn_fast.memory import keep_freed_memory
+from tagnn_fast.nn.architectures import BASELINE_NAMES
 from tagnn_fast.nn.config import ModelConfig, Semantics
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
+from tagnn_fast.training.baseline import fit_baseline, plan_baseline
 from tagnn_fast.training.options import OPTIONS, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
@@ -157,6 +159,8 @@ def plan(
     Raises:
         TypeError, ValueError: see :func:`fit`.
     """
+    if options.get("architecture") in BASELINE_NAMES:
+        return plan_baseline(dataset, preset, options, before)
     from tagnn_fast.training.loop import make_fabric
 
     if before is not None:
@@ -183,7 +187,10 @@ def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None =
         ValueError: on another data set, or a damaged checkpoint.
         KeyboardInterrupt, FloatingPointError, MemoryError, OSError: see :func:`fit`.
     """
-    from tagnn_fast.training.loop import train
+    if run.training.is_baseline:
+        train = fit_baseline
+    else:
+        from tagnn_fast.training.loop import train
 
     keep_freed_memory()
     with shown(observer) as told, stop_on_signal() as stop:
@@ -196,7 +203,9 @@ def _opened(run: Run | str | Path | None) -> Run | None:
 
 
 def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that describe a run's model; none of them may be given."""
+    """The options that describe a run's network; none of them may be given."""
+    if run.training.is_baseline:
+        raise ValueError(f"start_from: expected a run of a network, got one of {run.training.architecture}")
     own = {**asdict(run.model), "architecture": run.training.architecture}
     del own["num_items"]
     if given := sorted(own.keys() & options.keys()):
