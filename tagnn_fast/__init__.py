@@ -27,6 +27,7 @@ from tagnn_fast.version import __version__
 if TYPE_CHECKING:
     from tagnn_fast.data.dataset import read_dataset, write_dataset
     from tagnn_fast.evaluation.evaluate import evaluate
+    from tagnn_fast.experiments.tune import tune
     from tagnn_fast.logs.jobs import prepare
     from tagnn_fast.runs.run import open_run
     from tagnn_fast.serving.export import export
@@ -54,6 +55,7 @@ __all__ = [
     "read_dataset",
     "register_architecture",
     "set_cpu_capability",
+    "tune",
     "write_dataset",
 ]
 
@@ -65,6 +67,7 @@ __getattr__ = when_used(
         "fit": "training.fit",
         "open_run": "runs.run",
         "prepare": "logs.jobs",
+        "tune": "experiments.tune",
         "read_dataset": "data.dataset",
         "write_dataset": "data.dataset",
     },

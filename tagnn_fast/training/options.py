@@ -71,8 +71,8 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """Options of an architecture, given as ``NAME=VALUE``: values are JSON, and any other text is a string.
+def parse_options(texts: Sequence[str], flag: str = "--option") -> dict[str, Any]:
+    """Options that a flag of the command line gives as ``NAME=VALUE``: values are JSON, any other text is a string.
 
     Raises:
         ValueError: without a name or an equals sign, or on a name that is there twice.
@@ -81,9 +81,9 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise ValueError(f"--option: expected NAME=VALUE, got {text!r}")
+            raise ValueError(f"{flag}: expected NAME=VALUE, got {text!r}")
         if name in options:
-            raise ValueError(f"--option: expected each name once, got {name} twice")
+            raise ValueError(f"{flag}: expected each name once, got {name} twice")
         try:
             options[name] = json.loads(value)
         except (ValueError, RecursionError):
