@@ -64,7 +64,7 @@ def register_architecture(name: str, model_class: type[SessionModel]) -> None:
 
 def find_architecture(name: str) -> type[SessionModel]:
     """The class of that name; raises ValueError where there is none."""
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {name!r}")
     return ARCHITECTURES[name]
 

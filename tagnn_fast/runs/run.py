@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from tagnn_fast._C import cpu_capability
 from tagnn_fast.baselines.baseline import Baseline
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset, read_digests, write_dataset
 from tagnn_fast.data.stored_tables import read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
@@ -228,6 +229,7 @@ def create_run(
         "fingerprint": dataset.fingerprint(),
         "items": dataset.vocabulary.fingerprint(),
         "statistics": dataset.statistics(),
+        "times": dataset.train.times is not None,
     }
     if start_from is not None:
         described["start_from"] = str(start_from.folder.resolve())
@@ -282,7 +284,7 @@ def open_run(folder: str | Path) -> Run:
         FileNotFoundError: where there is none.
         ValueError: where it is damaged or from a newer version.
     """
-    folder = Path(folder)
+    folder = check_path(folder, "folder", "a run's folder").absolute()  # the process may go elsewhere
     path = folder / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder}: expected a run folder with a config.json in it")

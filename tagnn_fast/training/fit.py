@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.extras import needed_by
@@ -20,7 +21,7 @@ from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.baseline import fit_baseline, plan_baseline
-from tagnn_fast.training.options import OPTIONS, with_config
+from tagnn_fast.training.options import OPTIONS, check_used, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
 from tagnn_fast.training.stopping import stop_on_signal
@@ -111,8 +112,8 @@ def fit(
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
     given = with_config(config, given)
-    dataset = data if isinstance(data, Dataset) else read_dataset(data)
-    folder = Path(folder)
+    dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
+    folder = check_path(folder, "folder", "a path").absolute()
     if (folder / "config.json").exists():
         run = _same_run(open_run(folder), dataset, preset, given, start_from)
     else:
@@ -163,10 +164,10 @@ def plan(
         return plan_baseline(dataset, preset, options, before)
     from tagnn_fast.training.loop import make_fabric
 
-    if before is not None:
-        options = {**options, **_model_of(before, options)}
+    known = {**options, **_model_of(before, options)} if before is not None else options
     longest = PrefixExamples(dataset.train).longest_prefix()
-    model, training = resolve(preset, options, len(dataset.vocabulary), longest)
+    model, training = resolve(preset, known, len(dataset.vocabulary), longest)
+    check_used(options, model, training)
     make_protocol(training.protocol, dataset, training.seed)
     with torch.device("meta"):
         make_model(model, training)
@@ -199,7 +200,9 @@ def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None =
 
 
 def _opened(run: Run | str | Path | None) -> Run | None:
-    return run if run is None or isinstance(run, Run) else open_run(run)
+    if run is None or isinstance(run, Run):
+        return run
+    return open_run(check_path(run, "start_from", "a run or its folder"))
 
 
 def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:

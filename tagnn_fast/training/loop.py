@@ -26,7 +26,7 @@ from tagnn_fast.runs.checkpoints import (
     load_parameters,
     save_checkpoint,
 )
-from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.protocols import Protocol, make_protocol
@@ -76,6 +76,8 @@ def train(
 class _Training:
     def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
         run.check_dataset(dataset)
+        if run.training.protocol in VALIDATED:
+            check_times(run, dataset)
         self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
         self.protocol: Protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
         self.fabric = make_fabric(run.training)
@@ -310,6 +312,14 @@ class _Training:
 
     def _write_history(self) -> None:
         write_json(self.run.folder / "history.json", self.progress.history + (self.progress.refit or []))
+
+
+def check_times(run: Run, dataset: Dataset) -> None:
+    """Raise ValueError where the held-out sessions would be cut off elsewhere than when the run was made."""
+    words = {True: "with the times of its sessions", False: "without the times of its sessions"}
+    timed, found = bool(run.dataset.get("times", False)), dataset.train.times is not None
+    if timed != found:
+        raise ValueError(f"dataset: expected one {words[timed]}, as the run was made, got it {words[found]}")
 
 
 def make_fabric(options: TrainingConfig) -> Fabric:

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.runs.configuration import TrainingConfig
 
@@ -69,6 +70,20 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         raise ValueError("a name twice in one object")
     return value
+
+
+def check_used(given: Mapping[str, Any], model: ModelConfig, training: TrainingConfig) -> None:
+    """Refuse options that were given and that the network does not use.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in sorted(given.keys() & find_architecture(training.architecture).unused):
+        raise ValueError(
+            f"{name}: expected none with {training.architecture}, which does not use it, got {given[name]!r}"
+        )
+    if "padded_length" in given and model.semantics == "clean":
+        raise ValueError(f"padded_length: expected none in clean semantics, got {given['padded_length']!r}")
 
 
 def parse_options(texts: Sequence[str], flag: str = "--option") -> dict[str, Any]:
