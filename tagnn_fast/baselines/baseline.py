@@ -46,15 +46,18 @@ class Baseline(nn.Module):
         self.register_buffer("popularity_rank", torch.arange(config.num_items, dtype=torch.int32))
 
     def fit(self, sessions: Sessions) -> None:
-        """Learn from training sessions, the most recent last.
+        """Learn from training sessions, the most recent last; clicks and sessions without a known item do not count.
 
         Raises:
-            ValueError: where there are none.
+            ValueError: where there are none, or on an item that the catalogue has not.
             MemoryError: where the method needs more memory than there is.
         """
+        sessions = _known(sessions)
         if len(sessions) == 0:
-            raise ValueError("sessions: expected at least one, got none")
-        clicks = sessions.clicks[sessions.clicks > 0].long() - 1
+            raise ValueError("sessions: expected at least one with a known item, got none")
+        clicks = sessions.clicks.long() - 1
+        if int(clicks.max()) >= self.num_items:
+            raise ValueError(f"sessions: expected items of 0..{self.num_items}, got {int(clicks.max()) + 1}")
         self.counts = torch.bincount(clicks, minlength=self.num_items).double()
         self.popular = self.counts.argsort(descending=True, stable=True)
         self.popularity_rank = torch.empty(self.num_items, dtype=torch.int32)
@@ -136,6 +139,18 @@ class Baseline(nn.Module):
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Scores of all items, float64 (sessions, num_items); column j is item j + 1."""
         return self.scores((), items, offsets, None)
+
+
+def _known(sessions: Sessions) -> Sessions:
+    """The sessions without clicks on unknown items, those of unknown items alone left out."""
+    known = sessions.clicks > 0
+    if bool(known.all()):
+        return sessions
+    bounds = torch.cat([torch.zeros(1, dtype=torch.int64), known.long().cumsum(0)])[sessions.offsets]
+    lengths = bounds.diff()
+    left = lengths > 0
+    times = None if sessions.times is None else sessions.times[left]
+    return Sessions.whole(sessions.clicks[known], torch.cat([bounds[:1], lengths[left].cumsum(0)]), times)
 
 
 def _describe(value: Tensor | None) -> str:

@@ -70,6 +70,7 @@ class ItemItem(Baseline):
             weights: their values, float64 (entries,); those that are not above 0 are left out.
             most: entries of a row.
         """
+        weights = weights.float()  # as they are kept: what is equal there stands by popularity
         keys, weights = keys[weights > 0], weights[weights > 0]
         order = self.popularity_rank[keys % self.num_items].argsort(stable=True)
         order = order[weights[order].argsort(descending=True, stable=True)]
@@ -81,7 +82,7 @@ class ItemItem(Baseline):
         ends = torch.bincount(row, minlength=self.num_items).cumsum(0)
         self.row_offsets = torch.cat([ends.new_zeros(1), ends])
         self.columns = (keys[order] % self.num_items).int()
-        self.values = weights[order].float()
+        self.values = weights[order]
 
 
 def from_the_end(items: Tensor, offsets: Tensor) -> Tensor:
@@ -94,15 +95,37 @@ def from_the_end(items: Tensor, offsets: Tensor) -> Tensor:
     return known[(ends - 1).clamp(min=0)] - known
 
 
-class Popularity(ItemItem):
-    """The items with most training clicks, for every session the same."""
+class Popularity(Baseline):
+    """The items with most training clicks, for every session the same; they score by their clicks."""
 
     def learn(self, sessions: Sessions) -> None:
         """See the base class: there is nothing to learn but the clicks."""
 
-    def click_weights(self, items: Tensor, offsets: Tensor) -> Tensor:
+    def ranked(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        k: int,
+        candidates: Optional[Tensor],
+        excluded: Optional[Tensor],
+        excluded_offsets: Optional[Tensor],
+    ) -> tuple[Tensor, Tensor]:
         """See the base class."""
-        return torch.zeros(items.shape[0], dtype=torch.float64)
+        no_scores, rows = item_item_topk(  # of an empty matrix: the order of popularity
+            items,
+            offsets,
+            torch.zeros(items.shape[0], dtype=torch.float64),
+            torch.zeros(self.num_items + 1, dtype=torch.int64),
+            torch.empty(0, dtype=torch.int32),
+            torch.empty(0),
+            self.popular,
+            self.popularity_rank,
+            k,
+            candidates,
+            excluded,
+            excluded_offsets,
+        )
+        return torch.where(rows < 0, no_scores, self.counts[rows.clamp(min=0)]), rows
 
 
 class SessionPopularity(ItemItem):
@@ -152,6 +175,8 @@ class SequentialRules(_LastClick):
         session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
         for distance in range(1, self.distance + 1):
             together = session[distance:] == session[:-distance]
+            if not bool(together.any()):
+                break
             pairs = (clicks[:-distance] * self.num_items + clicks[distance:])[together]
             weight = torch.full(pairs.shape, 1 / distance, dtype=torch.float64)
             keys, weights = added(torch.cat([keys, pairs]), torch.cat([weights, weight]))
@@ -159,7 +184,7 @@ class SequentialRules(_LastClick):
 
 
 class AssociationRules(_LastClick):
-    """Items by how often they stand in one training session with the last click's, each pair of clicks counted.
+    """Other items by how often they stand in one training session with the last click's, each pair of clicks counted.
 
     AR of Ludewig & Jannach, "Evaluation of session-based recommendation algorithms", 2018, section 3.1.
 
