@@ -184,7 +184,7 @@ def main(
         **{name: timed_answers(make, parts, targets, popular) for name, make in methods.items()},
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-    print(json.dumps(figures, indent=1))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
