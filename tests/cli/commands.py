@@ -22,7 +22,7 @@ from tagnn_fast.cli import main
 Outcome = subprocess.CompletedProcess[str]
 
 # A model and a training that take a second.
-TINY = ("--hidden-size", 8, "--batch-size", 64, "--epochs", 2, "--accelerator", "cpu")
+TINY = ("--hidden-size", 8, "--batch-size", 64, "--epochs", 2, "--accelerator", "cpu", "--protocol", "held-out")
 # As wide as a pipe, whatever the terminal that the tests are started from.
 ENVIRONMENT = {"COLUMNS": "80"}
 

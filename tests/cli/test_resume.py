@@ -42,7 +42,7 @@ from tests.cli.commands import (
 from tests.support import forget_digests
 
 # Epochs of about 200 steps: long enough to be met in the middle.
-LONG = ("--hidden-size", 8, "--batch-size", 3, "--epochs", 3, "--accelerator", "cpu")
+LONG = ("--hidden-size", 8, "--batch-size", 3, "--epochs", 3, "--accelerator", "cpu", "--protocol", "held-out")
 Interrupt = Callable[[Path, int], subprocess.CompletedProcess[str]]
 
 

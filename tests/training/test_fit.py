@@ -25,7 +25,7 @@ from tagnn_fast.training.recipes import PRESETS, PresetName
 from tagnn_fast.training.stopping import stop_on_signal
 from tests.cli.commands import assert_same_run, contents, looks_at_test_set, succeed
 
-TINY: dict[str, Any] = {"hidden_size": 8, "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
+TINY: dict[str, Any] = {"hidden_size": 8, "batch_size": 64, "epochs": 2, "accelerator": "cpu", "protocol": "held-out"}
 ARGUMENTS = [argument for name, value in TINY.items() for argument in (f"--{name.replace('_', '-')}", value)]
 QUIET = Observer()
 

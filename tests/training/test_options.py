@@ -18,7 +18,7 @@ from tagnn_fast.training.fit import fit
 from tagnn_fast.training.options import OPTIONS, parse_options, with_config
 from tests.cli.commands import assert_same_run, refused, succeed
 
-TINY: dict[str, Any] = {"hidden_size": 8, "batch_size": 64, "epochs": 1, "accelerator": "cpu"}
+TINY: dict[str, Any] = {"hidden_size": 8, "batch_size": 64, "epochs": 1, "accelerator": "cpu", "protocol": "held-out"}
 TOML = "\n".join(f"{name} = {json.dumps(value)}" for name, value in TINY.items())
 
 

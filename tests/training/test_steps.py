@@ -24,7 +24,7 @@ from tagnn_fast.training.stopping import Interrupted
 from tests.support import DEVICES
 
 DATASET = synthetic_dataset(clicks=700, items=50)
-SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64}
+SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64, "protocol": "held-out"}
 
 
 def new_run(folder: Path, preset: str, device: str, dataset: Dataset = DATASET, **overrides: Any) -> Run:
