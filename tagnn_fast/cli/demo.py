@@ -33,12 +33,15 @@ def demo(
     run = fit(dataset, folder / "run", hidden_size=64, epochs=epochs)
     if run.result is not None:
         show(run.result, console)
-    say(f"wrote {run.folder}")
+    say(f"wrote {folder / 'run'}")
     show(evaluate(run, dataset), console)
-    _recommend(run, dataset)
+    items = _recommend(run, dataset)
+    say(f"\ntry: tagnn-fast recommend {folder / 'run'} {' '.join(map(str, items))}")
 
 
-def _recommend(run: Run, dataset: Dataset) -> None:
+def _recommend(run: Run, dataset: Dataset) -> list[object]:
+    """Show recommendations for three sessions; the items of the last."""
+    items: list[object] = []
     recommender = run.recommender()
     bounds = dataset.test.offsets.tolist()
     for begin, end in pairwise(bounds[:4]):
@@ -49,4 +52,4 @@ def _recommend(run: Run, dataset: Dataset) -> None:
                 recommender.recommend([items], k=5), [str(item) for item in items], recommender.vocabulary
             )
         )
-    say(f"\ntry: tagnn-fast recommend {run.folder} {' '.join(map(str, items))}")
+    return items

@@ -100,8 +100,8 @@ def train(
     try:
         go_on(opened, data)
     except Interrupted as interrupted:
-        errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {opened.folder}", soft_wrap=True)
+        errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {resume or run}", soft_wrap=True)
         raise typer.Exit(130) from None
     if (result := opened.result) is not None:
         show(result, console)
-    say(f"wrote {opened.folder}")
+    say(f"wrote {resume or run}")
