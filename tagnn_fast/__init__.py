@@ -1,7 +1,7 @@
 """Fast TAGNN++: session-based recommendation with native kernels for session graphs, propagation and attention.
 
-From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`compare`, :func:`fit`, :func:`evaluate`,
-:func:`open_run`, :func:`export`, :func:`load`. What they need beside PyTorch is imported when they are used.
+From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`fit`, :func:`evaluate`, :func:`open_run`,
+:func:`export`, :func:`load`. What they need beside PyTorch is imported when they are used.
 """
 
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from tagnn_fast.version import __version__
 if TYPE_CHECKING:
     from tagnn_fast.data.dataset import read_dataset, write_dataset
     from tagnn_fast.evaluation.evaluate import evaluate
-    from tagnn_fast.experiments.compare import compare
+    from tagnn_fast.experiments.tune import tune
     from tagnn_fast.logs.jobs import prepare
     from tagnn_fast.runs.run import open_run
     from tagnn_fast.serving.export import export
@@ -44,7 +44,6 @@ __all__ = [
     "SessionModel",
     "__version__",
     "build_information",
-    "compare",
     "cpu_capability",
     "evaluate",
     "export",
@@ -56,18 +55,19 @@ __all__ = [
     "read_dataset",
     "register_architecture",
     "set_cpu_capability",
+    "tune",
     "write_dataset",
 ]
 
 __getattr__ = when_used(
     __name__,
     {
-        "compare": "experiments.compare",
         "evaluate": "evaluation.evaluate",
         "export": "serving.export",
         "fit": "training.fit",
         "open_run": "runs.run",
         "prepare": "logs.jobs",
+        "tune": "experiments.tune",
         "read_dataset": "data.dataset",
         "write_dataset": "data.dataset",
     },

@@ -4,7 +4,10 @@ They read values, so models skip them where there are none to read: in TorchScri
 """
 
 import operator
+import reprlib
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -130,6 +133,13 @@ def check_real(value: object, name: str) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a float, got {value!r}")
     return value.item() if isinstance(value, np.generic) else value
+
+
+def check_path(value: object, name: str, expected: str) -> Path:
+    """A path, or a string that is one; raises TypeError on anything else."""
+    if not isinstance(value, (str, PathLike)):
+        raise TypeError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
+    return Path(value)
 
 
 def check_flag(value: object, name: str) -> bool:

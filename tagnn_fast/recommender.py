@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import check_count, check_flag, check_integer_vector, check_offsets_leniently, is_table
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.nn.ranking import best_rows
+from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommendations import POPULAR, SKIPPED, Recommendations
 
@@ -31,9 +32,10 @@ class BestItems(NamedTuple):
     """Best items of each session.
 
     Attributes:
-        items: item indices, best first, equal scores by index, int64 (sessions, k), k being at most the number of
-            items. 0 where fewer are left to choose from.
-        scores: the model's scores, float (sessions, k); for a popular item its clicks in training; -inf for no item.
+        items: item indices, best first, equal scores by index (a baseline's by popularity, then by index), int64
+            (sessions, k), k being at most the number of items. 0 where fewer are left to choose from.
+        scores: the model's scores, float (sessions, k); a baseline's are 0 where it knows nothing of an item. For a
+            popular item its clicks in training; -inf for no item.
         known_clicks: clicks of each session on items with a row, int64 (sessions,). Where there are none, the session
             gets the most popular items.
     """
@@ -47,21 +49,31 @@ class Recommender:
     """A trained model and its items; the most popular of them for sessions of which it knows no click.
 
     Args:
-        model: set to evaluation mode here.
+        model: a network, set to evaluation mode here, or a fitted baseline.
         vocabulary: its items.
         bfloat16_table: score with item vectors rounded to bfloat16: half the memory to read for each answer, which is
             what a single session's time goes into. Takes a copy of the vectors.
+
+    Attributes:
+        ranker: what ranks: the baseline itself, or the network with what it needs to.
+
+    Raises:
+        ValueError: on a vocabulary of another size, or a bfloat16_table for a baseline.
     """
 
-    def __init__(self, model: SessionModel, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
+    def __init__(self, model: SessionModel | Baseline, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
         if model.config.num_items != len(vocabulary):
             raise ValueError(f"vocabulary: expected {model.config.num_items} items, got {len(vocabulary)}")
-        self.model = model.eval()
+        self.model = model
         self.vocabulary = vocabulary
-        self._rounded_table = model.item_embedding.weight[1:].detach().bfloat16() if bfloat16_table else None
-        device = model.item_embedding.weight.device
-        self._counts = torch.from_numpy(vocabulary.counts).double().to(device)
-        self._popular = (torch.from_numpy(vocabulary.by_popularity()) - 1).to(device)
+        if isinstance(model, Baseline):
+            if bfloat16_table:
+                raise ValueError("bfloat16_table: expected False for a baseline, which has no item vectors, got True")
+            self.ranker: NetworkRanker | Baseline = model
+        else:
+            counts = torch.from_numpy(vocabulary.counts).double()
+            popular = torch.from_numpy(vocabulary.by_popularity()) - 1
+            self.ranker = NetworkRanker(model, counts, popular, bfloat16_table)
 
     @torch.no_grad()
     def topk(
@@ -98,14 +110,11 @@ class Recommender:
             if value is not None:
                 self._check_indices(value, name)
         check_offsets_leniently(offsets, items.numel())
-        device = self.model.item_embedding.weight.device
+        device = self.ranker.counts.device
         items, offsets = items.to(device), offsets.to(device)
-        encoded = self.model.encode(items, offsets, padded_length)
-        best = best_rows(
-            encoded,
-            self.model.item_embedding.weight[1:] if self._rounded_table is None else self._rounded_table,
-            self._counts.to(device),
-            self._popular.to(device),
+        ranker: Any = self.ranker  # which of the two does not matter, but neither takes what the other's encode gives
+        best = ranker.best_rows(
+            ranker.encode(items, offsets, padded_length),
             items,
             offsets,
             k,
@@ -113,7 +122,7 @@ class Recommender:
             items - 1 if exclude_clicked else None,
             exclude.to(device) - 1 if exclude is not None else None,
         )
-        if not bool(best.finite & torch.isfinite(encoded.session).all()):
+        if not bool(best.finite):
             raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
         return BestItems(best.rows + 1, best.scores, best.known_clicks)
 
@@ -190,8 +199,11 @@ class Recommender:
 
         Returns:
             ``item`` (raw id), ``vector`` (fixed-size list of float32), and ``title`` where the data set has titles.
+
+        Raises:
+            ValueError: for a baseline.
         """
-        vectors = self.model.item_embedding.weight[1:].detach().float().cpu().contiguous()
+        vectors = self._vectors("item_vectors").detach().float().cpu().contiguous()
         lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.flatten().numpy()), vectors.shape[1])
         columns = {"item": self.vocabulary.raw_ids, "vector": lists}
         titles = self.vocabulary.titles
@@ -212,9 +224,10 @@ class Recommender:
 
         Raises:
             TypeError: on ids of another type than the data set's, or a k that is no int.
-            ValueError: on an unknown id, or a k below 1.
+            ValueError: on an unknown id, or a k below 1; for a baseline.
             FloatingPointError: where an item's vector is NaN or infinite.
         """
+        table = self._vectors("similar")
         k = min(check_count(k, "k"), len(self.vocabulary) - 1)
         asked = ids if isinstance(ids, (str, bytes, pa.Array)) else list(ids)
         rows = self.vocabulary.encode(asked).astype(np.int64) - 1
@@ -225,7 +238,7 @@ class Recommender:
         best, cosines = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
         for begin in range(0, len(rows), _QUERIES):
             part = slice(begin, begin + _QUERIES)
-            best[part], cosines[part] = (value.numpy() for value in self._nearest(torch.from_numpy(rows[part]), k))
+            best[part], cosines[part] = (value.numpy() for value in _nearest(table, torch.from_numpy(rows[part]), k))
         return pa.table(
             {
                 "item": self.vocabulary.decode(rows.repeat(k) + 1),
@@ -235,18 +248,11 @@ class Recommender:
             }
         )
 
-    def _nearest(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Rows most like each of some rows, int64, and the cosines, float32: (rows, k)."""
-        table = self.model.item_embedding.weight[1:]
-        asked = _unit(table[rows.to(table.device)])
-        # Rounded, so that what is equal is so wherever it stands in a product, of which the last bits depend on that.
-        blocks = [(asked @ _unit(block).T * _STEPS).round().div(_STEPS).float().cpu() for block in table.split(_BLOCK)]
-        cosines = torch.cat(blocks, 1)  # (rows, items)
-        if not bool(torch.isfinite(cosines).all()):
-            raise FloatingPointError("item vectors: expected finite numbers, got NaN or infinity: training diverged")
-        cosines.scatter_(1, rows.unsqueeze(1), -torch.inf)
-        values, order = cosines.sort(dim=1, descending=True, stable=True)
-        return order[:, :k], values[:, :k]
+    def _vectors(self, method: str) -> Tensor:
+        """The network's item vectors, float (items, hidden)."""
+        if isinstance(self.model, Baseline):
+            raise ValueError(f"{method}: expected a network, got a baseline, which has no item vectors")
+        return self.model.item_embedding.weight[1:]
 
 
 def _batches(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -257,6 +263,19 @@ def _batches(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         end = min(max(fit, begin + 1), begin + _SESSIONS, sessions)
         yield begin, end
         begin = max(end, 1)
+
+
+def _nearest(table: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Rows most like each of some rows, int64, and the cosines, float32: (rows, k)."""
+    asked = _unit(table[rows.to(table.device)])
+    # Rounded, so that what is equal is so wherever it stands in a product, of which the last bits depend on that.
+    blocks = [(asked @ _unit(block).T * _STEPS).round().div(_STEPS).float().cpu() for block in table.split(_BLOCK)]
+    cosines = torch.cat(blocks, 1)  # (rows, items)
+    if not bool(torch.isfinite(cosines).all()):
+        raise FloatingPointError("item vectors: expected finite numbers, got NaN or infinity: training diverged")
+    cosines.scatter_(1, rows.unsqueeze(1), -torch.inf)
+    values, order = cosines.sort(dim=1, descending=True, stable=True)
+    return order[:, :k], values[:, :k]
 
 
 def _unit(vectors: Tensor) -> Tensor:

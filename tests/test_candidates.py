@@ -74,5 +74,5 @@ def test_errors_name_the_argument(name: str) -> None:
 def test_many_clicks_are_as_exact_as_few() -> None:
     """Float32 has 24 bits: popularity is counted in float64."""
     recommender = make()
-    recommender._counts[:] = 2**24 + torch.arange(ITEMS).double()
+    recommender.ranker.counts[:] = 2**24 + torch.arange(ITEMS).double()
     assert recommender.recommend([[]], ITEMS).items == [[100 + item for item in range(ITEMS, 0, -1)]]

@@ -72,4 +72,7 @@ std::tuple<Tensor, Tensor> item_item_topk(
 }  // namespace
 }  // namespace tagnn_fast::cpu
 
-TAGNN_FAST_REGISTER(CPU, library) { library.impl("item_item_topk", TORCH_BOX(&tagnn_fast::cpu::item_item_topk)); }
+// For every device, to refuse others than the CPU in our own words.
+TAGNN_FAST_REGISTER(CompositeExplicitAutograd, library) {
+  library.impl("item_item_topk", TORCH_BOX(&tagnn_fast::cpu::item_item_topk));
+}

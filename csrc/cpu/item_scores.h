@@ -3,6 +3,7 @@
 #pragma once
 
 #include <limits>
+#include <utility>
 
 #include "topk_choice.h"
 
@@ -33,16 +34,20 @@ struct RankedLists {
         rows(torch::stable::empty({sessions, ranking.choice.k}, ScalarType::Long)) {}
 };
 
-// Values by row that are all zero between sessions, kept by each thread from call to call: a catalogue may be large,
-// and a single session touches little of it.
+// Values by row that are all zero between sessions. Each thread keeps the memory from call to call: a catalogue may be
+// large, and a single session touches little of it.
 template <class T>
 class SparseValues {
  public:
-  explicit SparseValues(int64_t rows) {
+  explicit SparseValues(int64_t rows) : values_(std::move(kept_)) {
     if (static_cast<int64_t>(values_.size()) < rows) values_.resize(rows);
   }
   SparseValues(const SparseValues&) = delete;
-  ~SparseValues() { clear(); }
+  SparseValues& operator=(const SparseValues&) = delete;
+  ~SparseValues() {
+    clear();
+    kept_ = std::move(values_);
+  }
 
   T operator[](int32_t row) const { return values_[row]; }
 
@@ -66,7 +71,8 @@ class SparseValues {
   }
 
  private:
-  static inline thread_local std::vector<T> values_;
+  static inline thread_local std::vector<T> kept_;
+  std::vector<T> values_;
   std::vector<int32_t> touched_;
 };
 
@@ -117,6 +123,7 @@ class ItemLists {
     for (int64_t i = 0; i < others_count_ && place < k_; ++i) {
       const int64_t other = others_[i];
       if (other < 0 || other >= items_ || scores[other] > 0 || excluded_.has(session, other)) continue;
+      if (others_ == popular_ && rank_[other] != i) continue;  // so that no item is listed twice
       score[place] = 0;
       row[place++] = other;
     }

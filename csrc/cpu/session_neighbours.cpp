@@ -3,6 +3,7 @@
 // (VMIS-kNN, Serenade 2022). Threads share the sessions that are asked for. See tagnn_fast/ops/session_neighbours.py.
 
 #include <cmath>
+#include <cstdlib>
 
 #include "item_scores.h"
 
@@ -127,10 +128,30 @@ struct SessionIndex {
   }
 };
 
+// exp(-distance / scale), computed once for small distances.
+class DistanceWeights {
+ public:
+  explicit DistanceWeights(double scale) : scale_(scale) {
+    if (!matter()) return;
+    for (int64_t distance = 0; distance < kKept; ++distance) kept_[distance] = computed(distance);
+  }
+
+  bool matter() const { return scale_ > 0; }
+
+  double operator()(int64_t distance) const { return distance < kKept ? kept_[distance] : computed(distance); }
+
+ private:
+  static constexpr int64_t kKept = 64;
+
+  double computed(int64_t distance) const { return std::exp(-static_cast<double>(distance) / scale_); }
+
+  double scale_, kept_[kKept];
+};
+
 class NeighbourSearch {
  public:
-  NeighbourSearch(const SessionIndex& index, const NeighbourOptions& options)
-      : index_(index), options_(options), place_of_item_(index.items), scores_(index.items) {}
+  NeighbourSearch(const SessionIndex& index, const NeighbourOptions& options, const DistanceWeights& distances)
+      : index_(index), options_(options), distances_(distances), place_of_item_(index.items), scores_(index.items) {}
 
   // Scores items for the session of these clicks.
   const SparseValues<double>& score(const int64_t* begin, const int64_t* end) {
@@ -144,9 +165,8 @@ class NeighbourSearch {
 
  private:
   struct QueryItem {
-    int32_t row;
-    int64_t position;  // of its last click, from 1
-    double weight;
+    double weight;              // in similarity
+    double match;               // of a neighbour that shares no later click
     const int32_t *next, *end;  // its sessions that were not merged yet
   };
 
@@ -155,29 +175,30 @@ class NeighbourSearch {
     double similarity;
   };
 
-  // The distinct items by their last click; what is unknown is as if it were not there.
+  // The distinct items, the one clicked last first; what is unknown is as if it were not there.
   void read_query(const int64_t* begin, const int64_t* end) {
     place_of_item_.clear();
     query_.clear();
-    length_ = std::count_if(begin, end, [&](int64_t item) { return is_known(item); });
-    int64_t position = length_;
+    const int64_t length = std::count_if(begin, end, [&](int64_t item) { return is_known(item); });
+    int64_t position = length;
     for (const int64_t* item = end; item-- != begin;) {
       if (!is_known(*item)) continue;
       const int32_t row = static_cast<int32_t>(*item - 1);
       if (place_of_item_[row] == 0) {
-        place_of_item_.set(row, static_cast<int32_t>(position));
         const int64_t first = std::clamp<int64_t>(index_.posting_offset[row], 0, index_.postings);
         const int64_t last = std::clamp<int64_t>(index_.posting_offset[row + 1], first, index_.postings);
-        const double weight = click_weight(options_.click_decay, options_.click_scale, position, length_);
-        query_.push_back({row, position, weight, index_.posting + first, index_.posting + last});
+        query_.push_back(
+            {click_weight(options_.click_decay, options_.click_scale, position, length),
+             match_weight(options_.match_decay, options_.match_scale, length - position + 1), index_.posting + first,
+             index_.posting + last});
+        place_of_item_.set(row, static_cast<int32_t>(query_.size()));
       }
       --position;
     }
-    std::reverse(query_.begin(), query_.end());
     norm_ = static_cast<double>(query_.size());
     if (!options_.cosine) return;
     double squares = 0;
-    for (const QueryItem& item : query_) squares += item.weight * item.weight;
+    for (size_t place = query_.size(); place-- > 0;) squares += query_[place].weight * query_[place].weight;
     norm_ = std::sqrt(squares);
   }
 
@@ -186,17 +207,17 @@ class NeighbourSearch {
   // The most recent sessions that share an item, and how similar they are.
   void find_candidates() {
     candidates_.clear();
-    for (int64_t seen = 0; seen < options_.sample; ++seen) {
-      int32_t session = -1;
-      for (const QueryItem& item : query_) {
-        if (item.next != item.end) session = std::max(session, *item.next);
-      }
-      if (session < 0 || session >= index_.sessions) return;
+    heads_.clear();
+    for (size_t place = 0; place < query_.size(); ++place) push_next_session(place);
+    for (int64_t seen = 0; seen < options_.sample && !heads_.empty(); ++seen) {
+      const int32_t session = heads_.front() >> 32;
       double shared = 0;
-      for (QueryItem& item : query_) {
-        if (item.next == item.end || *item.next != session) continue;
-        shared += item.weight;
-        ++item.next;
+      while (!heads_.empty() && static_cast<int32_t>(heads_.front() >> 32) == session) {
+        const size_t place = heads_.front() & 0xffffffff;
+        shared += query_[place].weight;
+        std::pop_heap(heads_.begin(), heads_.end());
+        heads_.pop_back();
+        push_next_session(place);
       }
       double similarity = shared / norm_;
       if (options_.cosine) {
@@ -206,6 +227,15 @@ class NeighbourSearch {
       similarity *= index_.session_weight[session];
       if (similarity > 0) candidates_.push_back({session, similarity});
     }
+  }
+
+  // Heads are sessions, the most recent on top; of equal ones the item that was clicked first, which is added first.
+  void push_next_session(size_t place) {
+    QueryItem& item = query_[place];
+    while (item.next != item.end && (*item.next < 0 || *item.next >= index_.sessions)) ++item.next;
+    if (item.next == item.end) return;
+    heads_.push_back(static_cast<uint64_t>(*item.next++) << 32 | place);
+    std::push_heap(heads_.begin(), heads_.end());
   }
 
   // The nearest of them, equal ones by recency, in the order of recency.
@@ -235,24 +265,21 @@ class NeighbourSearch {
 
   void add_items_of(const Neighbour& neighbour) {
     const auto [first, last] = index_.entries_of(neighbour.session);
-    int32_t latest_click = 0, latest_entry = 0;  // of what is shared: here, and in the neighbour
+    int32_t latest_click = 0, latest_entry = 0;  // of what is shared: from the end of the query, and in the neighbour
     for (int64_t i = first; i < last; ++i) {
       if (index_.item[i] < 0 || index_.item[i] >= index_.items) continue;
       const int32_t place = place_of_item_[index_.item[i]];
       if (place == 0) continue;
-      latest_click = std::max(latest_click, place);
+      latest_click = latest_click == 0 ? place : std::min(latest_click, place);
       latest_entry = std::max(latest_entry, index_.position[i]);
     }
     if (latest_click == 0) return;
-    const double match = match_weight(options_.match_decay, options_.match_scale, length_ - latest_click + 1);
+    const double match = query_[latest_click - 1].match;
     for (int64_t i = first; i < last; ++i) {
       const int32_t row = index_.item[i];
       if (row < 0 || row >= index_.items) continue;
       double score = neighbour.similarity;
-      if (options_.distance_scale > 0) {
-        const double distance = std::abs(static_cast<double>(index_.position[i]) - static_cast<double>(latest_entry));
-        score *= std::exp(-distance / options_.distance_scale);
-      }
+      if (distances_.matter()) score *= distances_(std::abs(int64_t{index_.position[i]} - latest_entry));
       score = score * index_.item_weight[row] * match;
       if (score > 0) scores_.add(row, score);
     }
@@ -260,12 +287,13 @@ class NeighbourSearch {
 
   const SessionIndex& index_;
   const NeighbourOptions& options_;
-  SparseValues<int32_t> place_of_item_;
+  const DistanceWeights& distances_;
+  SparseValues<int32_t> place_of_item_;  // in query_, from 1
   SparseValues<double> scores_;
   std::vector<QueryItem> query_;
+  std::vector<uint64_t> heads_;
   std::vector<Neighbour> candidates_, nearest_;
   std::vector<double> similarities_;
-  int64_t length_ = 0;
   double norm_ = 1;
 };
 
@@ -300,11 +328,12 @@ std::tuple<Tensor, Tensor> session_neighbours_topk(
   RankedLists lists(inputs.ranking, inputs.queries);
   const ItemLists writer(inputs.ranking, inputs.queries, lists);
   const SessionIndex index(inputs);
+  const DistanceWeights distances(distance_scale);
   const auto first_click = clamped_offsets(data<int64_t>(inputs.offsets), inputs.queries, inputs.items.size(0));
   const int64_t* item = data<int64_t>(inputs.items);
   constexpr int64_t kWorkPerClick = 4096;
   for_session_parts(first_click, kWorkPerClick, [&](int64_t begin, int64_t end) {
-    NeighbourSearch search(index, options);
+    NeighbourSearch search(index, options, distances);
     std::vector<int32_t> found;
     for (int64_t b = begin; b < end; ++b) {
       writer.write(b, search.score(item + first_click[b], item + first_click[b + 1]), found);
@@ -316,6 +345,7 @@ std::tuple<Tensor, Tensor> session_neighbours_topk(
 }  // namespace
 }  // namespace tagnn_fast::cpu
 
-TAGNN_FAST_REGISTER(CPU, library) {
+// For every device, to refuse others than the CPU in our own words.
+TAGNN_FAST_REGISTER(CompositeExplicitAutograd, library) {
   library.impl("session_neighbours_topk", TORCH_BOX(&tagnn_fast::cpu::session_neighbours_topk));
 }

@@ -106,8 +106,13 @@ class Baseline(nn.Module):
         """
         raise NotImplementedError
 
+    def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> tuple[()]:
+        """Nothing: a baseline takes sessions as they are. This and what follows is as in NetworkRanker."""
+        return ()
+
     def best_rows(
         self,
+        encoded: tuple[()],
         items: Tensor,
         offsets: Tensor,
         k: int,
@@ -120,10 +125,20 @@ class Baseline(nn.Module):
         scores, rows = self.ranked(items, offsets, k, candidates, left_out, ends)
         return popular_where_unknown(scores, rows, self.counts, self.popular, items, offsets, k, candidates, excluded)
 
+    def scores(self, encoded: tuple[()], items: Tensor, offsets: Tensor, rows: Optional[Tensor]) -> Tensor:
+        """Scores of some items from 0, int64 (any,), or of all: float64 (sessions, any)."""
+        scores, ranked = self.ranked(items, offsets, self.num_items, rows, None, None)
+        found = torch.where(ranked < 0, 0.0, scores)  # what is not among the rows
+        every = torch.zeros_like(scores).scatter_add(1, ranked.clamp(min=0), found)
+        return every if rows is None else every[:, rows]
+
+    def explain(self, encoded: tuple[()], items: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
+        """A baseline cannot explain."""
+        raise NotImplementedError
+
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Scores of all items, float64 (sessions, num_items); column j is item j + 1."""
-        scores, rows = self.ranked(items, offsets, self.num_items, None, None, None)
-        return torch.zeros_like(scores).scatter(1, rows, scores)
+        return self.scores((), items, offsets, None)
 
 
 def _known(sessions: Sessions) -> Sessions:

@@ -21,12 +21,27 @@ Output = Annotated[Path, typer.Argument(help="Folder to make; must not exist.")]
 
 @app.command()
 def exchange(
-    source: Annotated[Path, typer.Argument(help="Folder with all_train_seq.txt or train.txt, and test.txt.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with all_train_seq.txt or train.txt, and test.txt; or RecBole's *.train.inter, *.test.inter."
+        ),
+    ],
     output: Output,
     name: Annotated[Optional[str], typer.Option(help="What to call it; the source folder's name if not given.")] = None,
+    with_validation: Annotated[
+        bool,
+        typer.Option("--with-validation", help="Train on RecBole's *.valid.inter too; it is left out if not given."),
+    ] = False,
 ) -> None:
-    """From the files that the field exchanges: pickled lists of item ids. No code in them is run."""
-    _write(read_exchange(source, name), output)
+    """From the files that the field exchanges: pickled lists of item ids, or RecBole's files of examples.
+
+    No code in them is run.
+    """
+    dataset = read_exchange(source, name, with_validation)
+    _write(dataset, output)
+    if "validation" in dataset.source:
+        say(f"validation examples of RecBole: {dataset.source['validation']}")
 
 
 @app.command()

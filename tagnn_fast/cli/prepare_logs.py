@@ -43,8 +43,8 @@ def logs(
     format: Annotated[
         Optional[str],
         typer.Option(
-            help="yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, 30music or otto; or name the columns "
-            "below."
+            help="yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, 30music, otto, recbole, rectools or "
+            "session-rec; or name the columns below."
         ),
     ] = None,
     session: Annotated[
@@ -94,6 +94,10 @@ def logs(
     support_from: Annotated[Optional[str], typer.Option(help="train or all: whose clicks count.")] = None,
     test: Annotated[Optional[str], typer.Option(help="Length of the test period at the end, like 1d.")] = None,
     test_from: Annotated[Optional[str], typer.Option(help="First date of the test set instead.")] = None,
+    test_logs: Annotated[
+        Optional[list[str]],
+        typer.Option(help="Logs of the test sessions, where they are split already; all sessions then stay."),
+    ] = None,
     maximum_length: Annotated[
         Optional[int], typer.Option(help="Last clicks of sessions that are kept in the end.")
     ] = None,
@@ -116,7 +120,7 @@ def logs(
     training sessions and sessions of one click are dropped. --preset published does what the published code
     does: support is counted in all sessions, and those exactly at the split are lost.
     """
-    given: dict[str, Any] = dict(locals())
+    given: dict[str, Any] = {**locals(), "test_logs": test_logs or None}
     if titles is not None:
         given["titles"] = read_titles(titles)
     with _steps_of_nothing():

@@ -200,7 +200,7 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
 
 
 def _in_folder(dataset: Dataset, folder: Path) -> Dataset:
-    object.__setattr__(dataset, "folder", folder)
+    object.__setattr__(dataset, "folder", folder.absolute())  # the process may go elsewhere
     return dataset
 
 

@@ -1,4 +1,4 @@
-"""The field's exchange files: pickled lists of item ids, as SR-GNN's preprocessing writes them."""
+"""The field's exchange files: SR-GNN's pickled lists of item ids, or RecBole's examples."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import io
 import pickle
 import pickletools
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.recbole import Examples, find_benchmark, read_examples
 from tagnn_fast.data.sessions import Sessions
-from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.data.vocabulary import Vocabulary, are_integers
+from tagnn_fast.data.whole_sessions import put_together
 from tagnn_fast.files import describe_file
 
+_WHOLE = "all_train_seq.txt"
 _HASHING = ("DICT", "EMPTY_DICT", "EMPTY_SET", "FROZENSET")
 
 
@@ -29,33 +34,46 @@ class _ListUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not run")
 
 
-def read_exchange(folder: str | Path, name: str | None = None) -> Dataset:
-    """The data set in ``all_train_seq.txt`` (or ``train.txt``) and ``test.txt``.
+def read_exchange(folder: str | Path, name: str | None = None, with_validation: bool = False) -> Dataset:
+    """The data set in ``all_train_seq.txt`` (or ``train.txt``) and ``test.txt``; or in RecBole's files of examples.
 
     ``all_train_seq.txt`` holds whole sessions, the others ``(prefixes, targets)``; prefixes that shrink click by click
     are put together to the session they were cut from. Items are numbered in the order of their ids; those that never
     occur in training get no row.
 
+    RecBole's are ``NAME.train.inter`` and ``NAME.test.inter``, see :func:`tagnn_fast.data.recbole.read_examples`.
+
+    Args:
+        folder: with the files.
+        name: of the data set; the folder's if not given.
+        with_validation: whether the examples of RecBole's ``NAME.valid.inter`` are training examples too; else they
+            are left out.
+
     Raises:
         FileNotFoundError: where a file is missing.
         ValueError: on a truncated file, one that holds anything but lists, tuples and integers (no code in it is run),
             more ids than bytes (which refer to each other: a few bytes may name millions), an empty session, or ids
-            below 1.
+            below 1; on validation files that are not there.
     """
     folder = Path(folder)
-    train_path = folder / "all_train_seq.txt"
-    whole = train_path.exists()
-    if not whole:
-        train_path = folder / "train.txt"
-    test_path = folder / "test.txt"
-    for path in (train_path, test_path):
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: expected all_train_seq.txt or train.txt, and test.txt, in this folder")
-
-    train = _whole_sessions(train_path) if whole else _example_sessions(train_path)
-    test = _example_sessions(test_path)
+    source: dict[str, Any] = {"kind": "exchange"}
+    if benchmark := find_benchmark(folder):
+        if "valid" in benchmark:
+            source["validation"] = "added to training" if with_validation else "left out"
+        elif with_validation:
+            raise ValueError(f"with_validation: expected a *.valid.inter in {folder}, got none")
+        paths = [path for split, path in benchmark.items() if with_validation or split != "valid"]
+        train, test = _benchmark(paths)
+    else:
+        if with_validation:
+            raise ValueError(
+                "with_validation: expected files of RecBole, got pickled ones, which have no validation file"
+            )
+        paths = _pickles(folder)
+        train = _whole_sessions(paths[0]) if paths[0].name == _WHOLE else _example_sessions(paths[0])
+        test = _example_sessions(paths[1])
     if len(train[0]) == 0:
-        raise ValueError(f"{train_path}: expected at least one training session, got none")
+        raise ValueError(f"{paths[0]}: expected at least one training session, got none")
     ids, counts = np.unique(train[0], return_counts=True)
     vocabulary = Vocabulary(pa.array(ids), counts)
     return Dataset(
@@ -63,12 +81,44 @@ def read_exchange(folder: str | Path, name: str | None = None) -> Dataset:
         train=_encoded(train, vocabulary),
         test=_encoded(test, vocabulary),
         vocabulary=vocabulary,
-        source={"kind": "exchange", "files": [describe_file(path) for path in (train_path, test_path)]},
+        source={**source, "files": [describe_file(path) for path in paths]},
     )
+
+
+def _pickles(folder: Path) -> list[Path]:
+    """Those of training and test.
+
+    Raises:
+        FileNotFoundError: where one is missing.
+    """
+    train_path = folder / _WHOLE
+    if not train_path.exists():
+        train_path = folder / "train.txt"
+    test_path = folder / "test.txt"
+    for path in (train_path, test_path):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: expected {_WHOLE} or train.txt, and test.txt, in this folder")
+    return [train_path, test_path]
 
 
 # Raw ids, lengths and numbers of examples of all sessions.
 _Raw = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _benchmark(paths: Sequence[Path]) -> tuple[_Raw, _Raw]:
+    """Sessions of training, of all files but the last, and of test; ids are integers where all of them are."""
+    parts = [read_examples(path) for path in paths]
+    texts = pa.array(chain.from_iterable(chain.from_iterable(sessions for sessions, _ in parts)), pa.string())
+    integers = pc.all(are_integers(texts)).as_py()
+
+    def raw(parts: Sequence[Examples]) -> _Raw:
+        sessions = [session for part, _ in parts for session in part]
+        clicks = pa.array(chain.from_iterable(sessions), pa.string())
+        ids = clicks.cast(pa.int64()).to_numpy() if integers else clicks.to_numpy(zero_copy_only=False)
+        lengths = np.fromiter(map(len, sessions), np.int64, len(sessions))
+        return ids, lengths, np.fromiter((count for _, counts in parts for count in counts), np.int64, len(sessions))
+
+    return raw(parts[:-1]), raw(parts[-1:])
 
 
 def _whole_sessions(path: Path) -> _Raw:
@@ -84,23 +134,18 @@ def _example_sessions(path: Path) -> _Raw:
     if len(value) != 2 or sizes[0] != sizes[1] or sizes[0] < 0:
         raise ValueError(f"{path}: expected (prefixes, targets) of the same length")
     _check_size(path, value[0])  # type: ignore[arg-type]
-    sessions: list[list[int]] = []
-    examples: list[int] = []
-    previous: list[int] | None = None
-    for number, (prefix, target) in enumerate(zip(*value, strict=True)):
+    sessions, examples = put_together(_checked(path, zip(*value, strict=True)))
+    ids, lengths = _flatten(path, sessions)
+    return ids, lengths, np.array(examples, np.int64)
+
+
+def _checked(path: Path, examples: Iterable[tuple[Any, Any]]) -> Iterator[tuple[None, Sequence[int], int]]:
+    for number, (prefix, target) in enumerate(examples):
         if not isinstance(prefix, (list, tuple)) or len(prefix) == 0:
             found = _short(prefix)
             raise ValueError(f"{path}: expected a prefix of one click or more, got {found} at example {number}")
         _check_integers(path, chain(prefix, (target,)))  # 1.0 and True equal 1
-        clicks = [*prefix, target]
-        if clicks == previous:
-            examples[-1] += 1
-        else:
-            sessions.append(clicks)
-            examples.append(1)
-        previous = clicks[:-1]
-    ids, lengths = _flatten(path, sessions)
-    return ids, lengths, np.array(examples, np.int64)
+        yield None, prefix, target
 
 
 def _load(path: Path) -> Sequence[object]:

@@ -148,3 +148,17 @@ class Vocabulary:
     def by_popularity(self) -> np.ndarray:
         """Item indices, most clicked first, equal ones by index: int64 (items,)."""
         return np.argsort(-self.counts, kind="stable") + 1
+
+
+def are_integers(texts: pa.Array) -> pa.Array:
+    """Which ids come out again as they are, when they are read as integers of 64 bits: bool (ids,)."""
+    # Of so many digits, text is in the order of numbers.
+    long = pc.and_(
+        pc.match_substring_regex(texts, r"^-?[1-9]\d{18}$"),
+        pc.if_else(
+            pc.starts_with(texts, "-"),
+            pc.less_equal(texts, str(np.iinfo(np.int64).min)),
+            pc.less_equal(texts, str(np.iinfo(np.int64).max)),
+        ),
+    )
+    return pc.or_(pc.match_substring_regex(texts, r"^(0|-?[1-9]\d{0,17})$"), long)

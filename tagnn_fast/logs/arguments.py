@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import FORMATS, LogFormat
-from tagnn_fast.logs.options import PUBLISHED, PrepareOptions
+from tagnn_fast.logs.options import PUBLISHED, READY_SPLIT, PrepareOptions
 
 Preset = Literal["clean", "published", "paper"]  # the last is another name for the one before
 _COLUMNS = ("item", "time", "event")
@@ -82,6 +82,11 @@ def prepare_options(form: LogFormat, preset: str, given: dict[str, Any]) -> Prep
         expected = "gap or day, since the log has users" if form.owner_is_user else "given, since the log has sessions"
         raise ValueError(f"sessions: expected {expected}, got {values['sessions']!r}")
     base = {**PUBLISHED, **form.published} if preset != "clean" else {}
+    if "test_logs" in given:
+        _refuse(given, ("test", "test_from"), "--test-logs")
+        if preset != "clean":
+            raise ValueError(f"preset: expected clean with --test-logs, which are split already, got {preset!r}")
+        base = READY_SPLIT
     options = PrepareOptions(**{**base, **values})
     if "gap" in given and options.sessions != "gap":
         why = "with --sessions day" if form.owner_is_user else "where the log has sessions"

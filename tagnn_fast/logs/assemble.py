@@ -15,7 +15,7 @@ import torch
 from tagnn_fast.data.arrow import lists
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
-from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.data.vocabulary import Vocabulary, are_integers
 from tagnn_fast.logs.options import MICROSECONDS, PrepareOptions
 
 
@@ -98,20 +98,6 @@ def last_examples(sessions: RawSessions, fraction: int) -> tuple[RawSessions, np
     lengths[0] -= cut
     kept = np.delete(items, slice(end - cut, end))
     return RawSessions(kept, lengths, sessions.times[-count:]), items[end - cut : end]
-
-
-def are_integers(texts: pa.Array) -> pa.Array:
-    """Which ids come out again as they are, when they are read as integers of 64 bits: bool (ids,)."""
-    # Of so many digits, text is in the order of numbers.
-    long = pc.and_(
-        pc.match_substring_regex(texts, r"^-?[1-9]\d{18}$"),
-        pc.if_else(
-            pc.starts_with(texts, "-"),
-            pc.less_equal(texts, str(np.iinfo(np.int64).min)),
-            pc.less_equal(texts, str(np.iinfo(np.int64).max)),
-        ),
-    )
-    return pc.or_(pc.match_substring_regex(texts, r"^(0|-?[1-9]\d{0,17})$"), long)
 
 
 @dataclass(frozen=True)

@@ -174,15 +174,18 @@ class DuckDB(Engine):
         broken = ibis.or_(*(table[name].contains("\n") for name in names))
         kept = self.keep(table.select(**used, broken=ibis.ifelse(broken, whole, ibis.null("string"))))
         self._refuse_open_quotes(dict(zip(paths, files.paths, strict=True)))
+        name = self._new_name()
         self.connection.raw_sql(
-            f"""CREATE TABLE malformed AS SELECT text, '{COLUMNS}' AS fault FROM (
+            f"""CREATE TABLE {name} AS SELECT text, '{COLUMNS}' AS fault FROM (
                 SELECT any_value(csv_line) AS text FROM reject_errors GROUP BY file_id, line ORDER BY file_id, line
             ) WHERE trim(text, chr(9) || chr(10) || chr(13) || ' ') <> '' UNION ALL
             SELECT unnest(split(broken, chr(10))), '{COLUMNS}' FROM {kept.get_name()} WHERE broken IS NOT NULL"""
             + (f" UNION ALL SELECT line, fault FROM read_parquet({_quoted(refused)})" if refused else "")
         )
+        self.connection.raw_sql("DELETE FROM reject_errors")  # those of the next log would be put behind them
+        self.connection.raw_sql("DELETE FROM reject_scans")
         shutil.rmtree(folder)
-        malformed = self.connection.table("malformed")
+        malformed = self.connection.table(name)
         # Where they were among the others is of no use: they make no clicks.
         malformed = malformed.select(
             **{field: ibis.null("string") for field in fields},
@@ -268,12 +271,17 @@ class Spark(Engine):
         return table.select(*fields, "fault", "line", "row")
 
     def _read_rows(self, files: LogFiles, columns: Sequence[str]) -> Table:
-        path = self.folder / "rows.parquet"
+        name = self._new_view()
+        path = self.folder / f"{name}.parquet"
         with pq.ParquetWriter(path, _schema(columns)) as writer:
             for rows in _rows(files, columns):
                 writer.write_table(rows)
-        self.session.read.parquet(str(path)).createOrReplaceTempView("numbered")
-        return self.connection.table("numbered")
+        self.session.read.parquet(str(path)).createOrReplaceTempView(name)
+        return self.connection.table(name)
+
+    def _new_view(self) -> str:
+        self._made += 1
+        return f"read_{self._made}"
 
     def _read_text(self, files: LogFiles, columns: Sequence[str]) -> Table:
         from pyspark.sql import functions as f
@@ -296,8 +304,9 @@ class Spark(Engine):
         kept = [f.col(names[place]).alias(field) for place, field in zip(places, fields, strict=True)]
         fault = f.when(f.col("line").isNotNull(), COLUMNS).alias("fault")
         frame = reader.csv([_literally(path) for path in plain])
-        frame.select(*kept, fault, "line", *_places(f)).write.saveAsTable("read")
-        read = self.session.table("read")
+        name = self._new_view()
+        frame.select(*kept, fault, "line", *_places(f)).write.saveAsTable(f"{name}_text")
+        read = self.session.table(f"{name}_text")
         for path in folder.glob("*.txt"):
             path.unlink()
 
@@ -316,8 +325,8 @@ class Spark(Engine):
             row = (f.lit(-1) - f.monotonically_increasing_id()).alias("row")
             nothing = [f.lit(None).cast("string").alias(field) for field in fields]
             numbered = numbered.union(self.session.read.parquet(refused).select(*nothing, "fault", "line", row))
-        numbered.createOrReplaceTempView("numbered")
-        return self.connection.table("numbered")
+        numbered.createOrReplaceTempView(name)
+        return self.connection.table(name)
 
     def stored(self, path: Path) -> Table:
         """See the base class."""

@@ -23,6 +23,7 @@ from tagnn_fast.logs.formats import LogFormat
 
 _JSON_NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|zstd))?$", re.IGNORECASE)
 _TABLES = {"_delta_log", ".hoodie"}  # of Delta Lake and Hudi
+_EXAMPLES = "item_id_list:token_seq"  # in RecBole's files of prefixes and targets
 _IDOMAAR = re.compile(r"\w+\.\w+\t[^\t]*\t-?\d+\t\{")
 
 
@@ -156,11 +157,13 @@ def _columns(paths: list[str], kind: str, form: LogFormat) -> tuple[str, ...]:
 
 
 def check_columns(path: str, columns: Sequence[str], form: LogFormat) -> None:
-    """Refuse a log without a column that the format names, or with two of that name.
+    """Refuse a log without a column that the format names, or with two of that name; RecBole's files of examples.
 
     Raises:
         ValueError: where it is so.
     """
+    if form.name == "recbole" and _EXAMPLES in columns:
+        raise ValueError(f"{path}: expected a click in each row, got {_EXAMPLES!r}, examples; see prepare exchange")
     for name in form.used_columns():
         if columns.count(name) != 1:
             raise ValueError(f"{path}: expected one column {name!r}, got {', '.join(columns)}")

@@ -11,7 +11,19 @@ from tagnn_fast.logs.time_formats import TimeFormat
 
 TimeUnit = Literal["iso", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 TIMES = get_args(TimeUnit)
-FormatName = Literal["yoochoose", "diginetica", "retailrocket", "tmall", "nowplaying", "lastfm", "otto", "30music"]
+FormatName = Literal[
+    "yoochoose",
+    "diginetica",
+    "retailrocket",
+    "tmall",
+    "nowplaying",
+    "lastfm",
+    "otto",
+    "30music",
+    "recbole",
+    "rectools",
+    "session-rec",
+]
 
 
 @dataclass(frozen=True)
@@ -151,5 +163,15 @@ FORMATS = {
             events=("clicks",),
         ),
         LogFormat("30music", owner="id", item="objects.id", time="timestamp", time_unit="seconds"),
+        LogFormat(
+            "recbole",
+            owner="session_id:token",
+            item="item_id:token",
+            time="timestamp:float",
+            time_unit="seconds",
+            separator="\t",
+        ),
+        LogFormat("rectools", owner="user_id", item="item_id", time="datetime"),
+        LogFormat("session-rec", **_SESSION_ITEM_TIME, time_unit="seconds"),
     )
 }

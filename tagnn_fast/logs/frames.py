@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from tagnn_fast.data.arrow import lists
 from tagnn_fast.logs.files import LogFiles, check_columns, find_files
 from tagnn_fast.logs.formats import LogFormat
 
-FRAME = "frame"  # what messages call it
+_FRAMES = {"logs": "frame", "test_logs": "test frame"}  # what messages call them
 
 
 @runtime_checkable
@@ -32,45 +32,52 @@ Logs = ArrowStream | str | Path | Sequence[str | Path]
 
 
 @contextmanager
-def found_logs(logs: Logs, form: LogFormat, folder: Path) -> Iterator[LogFiles]:
-    """The files of a log, those of a frame in `folder`; errors in the block call such a file "frame".
+def found_logs(
+    logs: Logs, form: LogFormat, folder: Path, argument: Literal["logs", "test_logs"] = "logs"
+) -> Iterator[LogFiles]:
+    """The files of a log, those of a frame in `folder`; errors in the block call such a file "frame", or "test frame".
 
     Raises:
         TypeError: where it is neither a frame nor paths, or a column of a frame is of no type that Parquet has.
         FileNotFoundError, ValueError: see :func:`find_files`.
     """
     if not isinstance(logs, ArrowStream):
-        yield find_files(_patterns(logs), form)
+        yield find_files(_patterns(logs, argument), form)
         return
-    path = (folder / f"{FRAME}.parquet").resolve()
-    _write(logs, path, form)
+    name = _FRAMES[argument]
+    path = (folder / f"{name}.parquet").resolve()
+    _write(logs, path, form, name)
     try:
         yield find_files([str(path)], form)
     except ValueError as error:
-        error.args = (str(error).replace(str(path), FRAME), *error.args[1:])
+        error.args = (str(error).replace(str(path), name), *error.args[1:])
         raise
 
 
-def _patterns(logs: object) -> list[str]:
+def _patterns(logs: object, argument: str) -> list[str]:
     patterns = [logs] if isinstance(logs, (str, Path)) else logs
     if not isinstance(patterns, Sequence) or not all(isinstance(pattern, (str, Path)) for pattern in patterns):
         raise TypeError(
-            "logs: expected paths, or a data frame or table (with __arrow_c_stream__: pandas 2.2 or newer, polars, "
-            f"pyarrow, ...), got {type(logs).__name__}"
+            f"{argument}: expected paths, or a data frame or table (with __arrow_c_stream__: pandas 2.2 or newer, "
+            f"polars, pyarrow, ...), got {type(logs).__name__}"
         )
+    if not patterns:
+        raise ValueError(f"{argument}: expected one path or more, got none")
     return [str(pattern) for pattern in patterns]
 
 
-def _write(frame: ArrowStream, path: Path, form: LogFormat) -> None:
+def _write(frame: ArrowStream, path: Path, form: LogFormat, called: str) -> None:
     """The columns that the format names."""
     try:
         stream = pa.RecordBatchReader.from_stream(frame)
     except (pa.ArrowException, TypeError) as error:
         found = " ".join(map(str, error.args))
-        raise TypeError(f"{FRAME}: expected columns of one type each, got others: {found}") from None
+        raise TypeError(f"{called}: expected columns of one type each, got others: {found}") from None
+    except ValueError as error:  # pandas, of columns with the same name
+        raise ValueError(f"{called}: expected columns of different names, got others: {error}") from None
     names = stream.schema.names
     known = [form.aliases.get(name, name) for name in names]
-    check_columns(FRAME, known, form)
+    check_columns(called, known, form)
     used = [name for name, meant in zip(names, known, strict=True) if meant in form.used_columns()]
     try:
         batches = (pa.RecordBatch.from_arrays([_plain(batch[name]) for name in used], used) for batch in stream)
@@ -79,7 +86,7 @@ def _write(frame: ArrowStream, path: Path, form: LogFormat) -> None:
             for batch in chain([first], batches):
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
-        raise TypeError(f"{FRAME}: expected columns of types that Parquet has, got others: {error}") from None
+        raise TypeError(f"{called}: expected columns of types that Parquet has, got others: {error}") from None
 
 
 def _plain(values: pa.Array) -> pa.Array:

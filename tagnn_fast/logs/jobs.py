@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from tagnn_fast.checks import as_integer, check_flag
@@ -12,6 +12,7 @@ from tagnn_fast.data.titles import read_titles
 from tagnn_fast.extras import needed_by
 from tagnn_fast.files import exclusive
 from tagnn_fast.logs.arguments import Preset, check_files, log_format, prepare_options
+from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import FormatName, TimeUnit
 from tagnn_fast.logs.frames import Logs, found_logs
 from tagnn_fast.logs.options import ColdItems, IdType, Order, SessionsBy, SupportFrom
@@ -55,6 +56,7 @@ def prepare(
     support_from: SupportFrom | None = None,
     test: str | None = None,
     test_from: str | None = None,
+    test_logs: Logs | None = None,
     maximum_length: int | None = None,
     fraction: int | None = None,
     cold_items: ColdItems | None = None,
@@ -111,6 +113,8 @@ def prepare(
         support_from: whose clicks count.
         test: length of the test period at the end, like "1d".
         test_from: first date of the test set instead.
+        test_logs: the test sessions, where they are split already: `logs` then are the training sessions, and all of
+            both stay as they are, unless options say otherwise; clicks on items not trained on stay as misses.
         maximum_length: last clicks of sessions that are kept in the end.
         fraction: keep the last 1/this of the training examples.
         cold_items: drop or keep test clicks on items not trained on.
@@ -144,12 +148,21 @@ def prepare(
         options = prepare_options(form, preset, given)
         if place is not None:
             check_dataset_folder(place, force)
-        with working_folder(place) as folder, found_logs(logs, form, folder) as files, shown(observer) as told:
+        with ExitStack() as stack:
+            folder = stack.enter_context(working_folder(place))
+            files = stack.enter_context(found_logs(logs, form, folder))
             check_files(files, given)
+            tests: LogFiles | None = None
+            if test_logs is not None:
+                tests = stack.enter_context(found_logs(test_logs, form, folder, "test_logs"))
+                check_files(tests, given)
+                if both := set(files.paths).intersection(tests.paths):
+                    raise ValueError(f"test_logs: expected other files than the logs', got {min(both)}")
+            told = stack.enter_context(shown(observer))
             named = _titles(titles)
             called = name or (place.name if place is not None else "data")
             with start_engine(engine, folder, options.time_zone, spark_master, memory) as running:
-                dataset = prepare_logs(running, files, form, options, called, max_bad_rows, told.stage)
+                dataset = prepare_logs(running, files, form, options, called, max_bad_rows, told.stage, tests)
         dataset = dataset.with_titles(named) if named is not None else dataset
         return write_dataset(dataset, place, force) if place is not None else dataset
 

@@ -80,7 +80,8 @@ class PrepareOptions:
             to train on are. An id is an integer where it is one of 64 bits and written as Python writes it: 7 and -7,
             but neither 007 nor +7, 7.0 or 2^63. Where ids are integers, rows with other ids are bad rows, dropped
             before sessions are made; "auto" does so after a first pass that decides, and does not count them among
-            the bad rows that are too many.
+            the bad rows that are too many. With test logs of their own, "auto" drops nothing: ids are integers where
+            those of all items in both are.
     """
 
     sessions: SessionsBy = "given"
@@ -175,5 +176,7 @@ class PrepareOptions:
         return asdict(self)
 
 
+# What is done with logs that are split already: all sessions stay as they are.
+READY_SPLIT: dict[str, Any] = {"minimum_length": 1, "minimum_support": 1, "cold_items": "keep"}
 # What the published preprocessing does with every log.
 PUBLISHED: dict[str, Any] = {"support_from": "all", "boundary": "lost", "cold_items": "drop", "catalogue": "all"}

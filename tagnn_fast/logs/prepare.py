@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from ibis.expr.types import Table
 
 from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.vocabulary import are_integers
 from tagnn_fast.logs import pipeline
-from tagnn_fast.logs.assemble import RawSessions, Splits, are_integers, assemble, shorten
+from tagnn_fast.logs.assemble import RawSessions, Splits, assemble, shorten
 from tagnn_fast.logs.checks import (
     NothingLeftError,
     refuse_bad_rows,
@@ -31,6 +32,7 @@ from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.options import PrepareOptions, duration
 from tagnn_fast.logs.pipeline import Report
+from tagnn_fast.logs.ready_split import put_behind, warn_of_early_test, warn_of_same_ids
 
 STAGES = ("reading", "cutting sessions", "filtering", "splitting", "collecting")
 Advance = Callable[[str], None]
@@ -44,7 +46,7 @@ class Prepared:
     test: RawSessions
     codes: pa.Array
     raw_ids: pa.Array
-    split: int
+    split: int | None
     times: dict[str, int]
     report: Report
 
@@ -57,6 +59,7 @@ def prepare_logs(
     name: str,
     max_bad_rows: int = 0,
     advance: Advance = lambda stage: None,
+    test_files: LogFiles | None = None,
 ) -> Dataset:
     """A data set from logs.
 
@@ -66,35 +69,44 @@ def prepare_logs(
         form: what they look like.
         options: what is done.
         name: of the data set.
-        max_bad_rows: so many rows that cannot be used are dropped and reported; more are an error.
+        max_bad_rows: so many rows of a log that cannot be used are dropped and reported; more are an error.
         advance: called with the name of each stage before it begins.
+        test_files: of the test sessions, where the log is split already; the data set then keeps no clicks for updates.
 
     Raises:
         ValueError: on too many bad rows, or where nothing is left to train on.
     """
     report = Report()
     integers: bool | None = {"integer": True, "string": False}.get(options.item_ids)
-    parsed = read_clicks(engine, files, form, options, report, max_bad_rows, bool(integers), advance, first=True)
-    clicks = pipeline.good_rows(parsed)
-    stored = store_clicks(engine, clicks)
-    prepared = run_pipeline(engine, clicks, form, options, report, advance, parsed if integers is None else None)
+    given = (max_bad_rows, bool(integers), advance)
+    parsed = [read_clicks(engine, files, form, options, report, *given, first=True)]
+    if test_files is not None:
+        parsed.append(read_clicks(engine, test_files, form, options, of_test := Report(), *given))
+        report.bad_rows.update({f"{reason} (test logs)": found for reason, found in of_test.bad_rows.items()})
+    clicks, first_test = _united(engine, parsed, options, report)
+    stored = store_clicks(engine, clicks) if first_test is None else None
+    keep = parsed[0] if integers is None and first_test is None else None
+    prepared = run_pipeline(engine, clicks, form, options, report, advance, keep, first_test=first_test)
     splits = shortened(prepared, options, name)
     if integers is None:
-        integers = splits.is_of_integers()
-        if integers and not pc.all(are_integers(prepared.raw_ids), min_count=0).as_py():
+        all_are = bool(pc.all(are_integers(prepared.raw_ids), min_count=0).as_py())
+        integers = splits.is_of_integers() if first_test is None else all_are
+        if integers and not all_are:
             report = Report()
-            parsed = engine.keep(pipeline.refuse_other_ids(parsed, form))
-            pipeline.report_bad_rows(engine, parsed, report)
-            clicks = pipeline.good_rows(parsed)
+            fitting = engine.keep(pipeline.refuse_other_ids(parsed[0], form))
+            pipeline.report_bad_rows(engine, fitting, report)
+            clicks = pipeline.good_rows(fitting)
             stored = store_clicks(engine, clicks)
             prepared = run_pipeline(engine, clicks, form, options, report, advance)
             splits = shortened(prepared, options, name)
     warn_of_blanks(splits.raw_ids, report)
     source = describe(engine, files, form, options, prepared)
+    if test_files is not None:
+        source["test_files"] = test_files.described
     source["item_ids"] = "integer" if integers else "string"
     if options.item_ids == "auto" and not integers:
         others = splits.raw_ids.filter(pc.invert(are_integers(splits.raw_ids)))
-        if len(others) < len(splits.raw_ids):
+        if 0 < len(others) < len(splits.raw_ids):
             source["ids_that_are_no_integers"] = {
                 "count": len(others),
                 "of": len(splits.raw_ids),
@@ -102,6 +114,18 @@ def prepare_logs(
             }
     dataset = assemble(splits, prepared.codes, prepared.raw_ids, options, name, source)
     return dataclasses.replace(dataset, clicks=stored)
+
+
+def _united(
+    engine: Engine, parsed: Sequence[Table], options: PrepareOptions, report: Report
+) -> tuple[Table, int | None]:
+    """Clicks of a log and, where there is one, of its test log; and the first row of the latter's."""
+    train, *tests = map(pipeline.good_rows, parsed)
+    if not tests:
+        return train, None
+    if options.sessions == "given":
+        warn_of_same_ids(engine, train, tests[0], report)
+    return put_behind(engine, train, tests[0])
 
 
 def shortened(prepared: Prepared, options: PrepareOptions, name: str) -> Splits:
@@ -176,6 +200,7 @@ def run_pipeline(
     advance: Advance,
     keep: Table | None = None,
     look: Callable[[Table], None] = lambda sessions: None,
+    first_test: int | None = None,
 ) -> Prepared:
     """All that an engine does with the clicks of a log.
 
@@ -188,6 +213,7 @@ def run_pipeline(
         advance: called with the name of each stage.
         keep: a table that stays if item ids are of both kinds, to be gone through again.
         look: gets the clicks of all sessions, before any is dropped.
+        first_test: first row of the test sessions, where they are split already.
     """
 
     def step(what: str, clicks: Table, expected: str | None = None) -> int:
@@ -232,15 +258,23 @@ def run_pipeline(
         clicks = _supported(engine, clicks, options, report, step)
 
     advance("splitting")
-    split = options.split_date()
-    if split is None:
-        latest = engine.rows(clicks.agg(latest=clicks.date.max()))[0]["latest"]
-        split = (latest if latest is not None else 0) - duration(options.test)
-    train = clicks.filter(clicks.date < split)
-    test = clicks.filter(clicks.date > split if options.boundary == "lost" else clicks.date >= split)
+    if first_test is None:
+        split = options.split_date()
+        if split is None:
+            latest = engine.rows(clicks.agg(latest=clicks.date.max()))[0]["latest"]
+            split = (latest if latest is not None else 0) - duration(options.test)
+        train = clicks.filter(clicks.date < split)
+        test = clicks.filter(clicks.date > split if options.boundary == "lost" else clicks.date >= split)
+        expected = "training sessions before the split, got none; see --test and --test-from"
+    else:
+        split, expected = None, "training sessions that long, got none; see --minimum-length"
+        train, test = clicks.filter(clicks.session < first_test), clicks.filter(clicks.session >= first_test)
     step("test sessions", test)
-    step("training sessions", train, "training sessions before the split, got none; see --test and --test-from")
-    warn_of_split(report, times, split, options)
+    step("training sessions", train, expected)
+    if split is not None:
+        warn_of_split(report, times, split, options)
+    else:
+        warn_of_early_test(engine, train, test, options, report)
     if options.support_from == "train":
         train = _supported(engine, train, options, report, step)
 

@@ -27,6 +27,8 @@ def recorded(dataset: Dataset) -> tuple[LogFormat, PrepareOptions]:
     source: Mapping[str, Any] = dataset.source
     if source.get("kind") != "logs" or dataset.raw_test is None:
         raise ValueError(f"{dataset.name}: expected a data set made of logs, got one of {source.get('kind')!r}")
+    if source.get("test_files"):
+        raise ValueError(f"{dataset.name}: expected a test set that is the last period, got one of test logs")
     try:
         form: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value

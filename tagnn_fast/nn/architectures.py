@@ -14,6 +14,19 @@ from tagnn_fast.nn.tagnn_pp import TAGNNPP
 
 BUILT_IN: dict[str, type[SessionModel]] = {"tagnn_pp": TAGNNPP, "tagnn": TAGNN, "sr_gnn": SRGNN}
 ARCHITECTURES = dict(BUILT_IN)  # and what was registered
+# Of tagnn_fast.baselines, which lies above this room: no network may have one of these.
+BASELINE_NAMES = (
+    "popularity",
+    "session_popularity",
+    "sequential_rules",
+    "association_rules",
+    "item_knn",
+    "vs_knn",
+    "vmis_knn",
+    "stan",
+    "vstan",
+    "slist",
+)
 
 # What encode must take: an empty session, one of skipped clicks, one with skipped clicks and the same without, and
 # clicks behind the last session.
@@ -40,8 +53,8 @@ def register_architecture(name: str, model_class: type[SessionModel]) -> None:
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"name: expected a string, got {name!r}")
-    if name in BUILT_IN:
-        raise ValueError(f"name: expected another than {', '.join(BUILT_IN)}, got {name!r}")
+    if name in (taken := (*BUILT_IN, *BASELINE_NAMES)):
+        raise ValueError(f"name: expected another than {', '.join(taken)}, got {name!r}")
     if not (isinstance(model_class, type) and issubclass(model_class, SessionModel)):
         raise TypeError(f"model_class: expected a subclass of SessionModel, got {model_class!r}")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -51,7 +64,7 @@ def register_architecture(name: str, model_class: type[SessionModel]) -> None:
 
 def find_architecture(name: str) -> type[SessionModel]:
     """The class of that name; raises ValueError where there is none."""
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {name!r}")
     return ARCHITECTURES[name]
 

@@ -19,7 +19,7 @@ class RankedRows(NamedTuple):
         rows: int64 (sessions, k), equal scores by row.
         scores: float (sessions, k); for a popular item its clicks in training.
         known_clicks: clicks of each session on known items, int64 (sessions,).
-        finite: whether all of the model's own scores are finite, bool ().
+        finite: whether all of the model's own scores, and what it makes of sessions, are finite, bool ().
     """
 
     rows: Tensor
@@ -56,7 +56,8 @@ def best_rows(
     """
     left_out, ends = left_out_rows(offsets, own, excluded)
     scores, rows = ops.target_attention_topk(encoded, table, k, candidates, left_out, ends)
-    return popular_where_unknown(scores, rows, counts, popular, items, offsets, k, candidates, excluded)
+    best = popular_where_unknown(scores, rows, counts, popular, items, offsets, k, candidates, excluded)
+    return RankedRows(best.rows, best.scores, best.known_clicks, best.finite & encoded.session.isfinite().all())
 
 
 def popular_where_unknown(

@@ -40,12 +40,14 @@ class SessionModel(nn.Module):
         item_embedding: item vectors; row 0 is the padding item.
         can_explain: whether attention says what each click weighs in a score: keys and values of encode stand in the
             slots of :meth:`graph`. A subclass of which it is true says so.
+        unused: options of ModelConfig that it does not use: they are refused where they are given.
         search_space: the values of its options that tuning tries, training's among them; a subclass adds its own.
     """
 
     can_explain = False
     padded_length: Optional[int]
     __constants__ = ["can_explain"]  # noqa: RUF012 (as TorchScript wants it)
+    unused: ClassVar[frozenset[str]] = frozenset()
     search_space: ClassVar[SearchSpace] = {
         "hidden_size": Choice([32, 64, 100, 128, 200]),
         "learning_rate": Real(2e-4, 1e-2, log=True),

@@ -15,6 +15,7 @@ from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 class SRGNN(SessionModel):
     """Session graph → gated propagation → one vector per session, whose product with an item's is its score."""
 
+    unused: ClassVar[frozenset[str]] = frozenset({"heads", "attention_dropout"})
     search_space: ClassVar[SearchSpace] = {
         **SessionModel.search_space,
         "rounds": Whole(1, 3),

@@ -16,6 +16,7 @@ class TAGNN(SessionModel):
     """Session graph → gated propagation → attention that depends on the item being scored."""
 
     can_explain = True
+    unused: ClassVar[frozenset[str]] = frozenset({"heads", "attention_dropout"})
     search_space: ClassVar[SearchSpace] = {
         **SessionModel.search_space,
         "rounds": Whole(1, 3),

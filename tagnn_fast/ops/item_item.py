@@ -35,7 +35,8 @@ def item_item_topk(
         columns: items of the entries, from 0, int32 (entries,).
         values: float32 (entries,).
         popular: all items from 0, most popular first, int64 (items,).
-        popularity_rank: the place of each item there, int32 (items,).
+        popularity_rank: the place of each item there, int32 (items,). Of items that score 0, those that do not stand
+            there are left out where there are no candidates, so that none is listed twice.
         k: length of the lists.
         candidates: see :func:`tagnn_fast.ops.target_attention_topk` for this and the others.
         excluded: the same.

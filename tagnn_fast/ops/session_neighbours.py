@@ -55,20 +55,23 @@ def session_neighbours_topk(
     p / l and 1 / s; linear max(0, 1 - (l - p) / 10) and max(0, 1 - s / 10); log 1 / log10(l - p + 1.7) and
     1 / log10(s + 1.7); quadratic (p / l)² and 1 / s²; exponential exp((p - l) / scale) and exp(-(s - 1) / scale).
 
-    Equal scores stand by popularity: behind those above 0 come all other items, which score 0.
+    What is not above 0 counts as 0. Equal scores stand by popularity: behind those above 0 come all other items, which
+    score 0.
 
     Args:
         items: item indices of all clicks, int64 (clicks,); an index outside 1..items is a click to skip.
         offsets: first click of each session and the end of the last, int64 (sessions + 1,).
         posting_offsets: first of each item's postings and the end of the last, int64 (items + 1,).
-        postings: training sessions that have the item, most recent (highest) first, int32 (postings,).
+        postings: training sessions that have the item, most recent (highest) first, at least `sample` of them where
+            there are so many, int32 (postings,).
         session_offsets: first entry of each training session and the end of the last, int64 (training sessions + 1,).
         session_items: its distinct items, from 0, int32 (entries,).
         session_positions: place of the last click on each in the session, from 1, int32 (entries,).
         session_weights: of each training session's similarity, float64 (training sessions,).
         item_weights: of each item's score, float64 (items,).
         popular: all items from 0, most popular first, int64 (items,).
-        popularity_rank: the place of each item there, int32 (items,).
+        popularity_rank: the place of each item there, int32 (items,). Of items that score 0, those that do not stand
+            there are left out where there are no candidates, so that none is listed twice.
         k: length of the lists.
         neighbours: how many sessions vote.
         sample: how many are compared.

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.files import new_folder, read_json, write_json
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.runs.configuration import configuration_from_json, configuration_json
@@ -108,6 +109,19 @@ def load_parameters(model: SessionModel, path: Path) -> None:
         if found != wanted:
             raise ValueError(f"{path}: expected {name} of {wanted}, got {found}: it belongs to another configuration")
     model.load_state_dict(tensors)
+
+
+def load_learnt(baseline: Baseline, path: Path) -> None:
+    """Fill a baseline from a safetensors file.
+
+    Raises:
+        ValueError: where it is damaged, or what a baseline of other options has learnt.
+    """
+    learnt = load_tensors(path)
+    try:
+        baseline.load(learnt)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _describe(value: Tensor | None) -> str:

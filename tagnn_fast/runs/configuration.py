@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,15 +9,20 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from tagnn_fast.baselines import BASELINES
+from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import check_count, check_real
-from tagnn_fast.nn.architectures import ARCHITECTURES, find_architecture
+from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.runs.methods import check_options, find_method, method_names
 
 ProtocolName = Literal["held-out", "held-out-refit", "all", "published", "published-test"]
 Precision = Literal["32-true", "64-true", "bf16-mixed"]
 PROTOCOLS, PRECISIONS = get_args(ProtocolName), get_args(Precision)
 VALIDATED = ("held-out", "held-out-refit")  # whose validation examples may say how long to train, and at which rate
+# All that the configuration of a baseline has, which is not trained by gradients; its own options are in `options`.
+BASELINE_FIELDS = {"num_items", "options", "architecture", "protocol"}
 MAX_CLICKS_PER_BATCH = 100_000  # a batch of 512 sessions of 195 clicks; the models take about 10 KB each to train
 
 
@@ -27,8 +31,9 @@ class TrainingConfig:
     """Options of a training run, checked when made.
 
     Attributes:
-        architecture: "tagnn_pp", "tagnn", "sr_gnn", or a registered one; see
-            :func:`tagnn_fast.register_architecture`.
+        architecture: "tagnn_pp", "tagnn", "sr_gnn", or a registered one (see
+            :func:`tagnn_fast.register_architecture`); or a baseline (see :mod:`tagnn_fast.baselines`), for which only
+            the protocol below counts.
         protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.
         epochs: passes over the training examples; at most, with `patience`.
         patience: epochs without a better validation MRR@20 after which training stops; 0: it never does. For protocols
@@ -62,7 +67,7 @@ class TrainingConfig:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        find_architecture(self.architecture)
+        find_method(self.architecture)
         for name, choices in (("protocol", PROTOCOLS), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -90,10 +95,21 @@ class TrainingConfig:
                 raise ValueError(f"{name}: expected a finite number of 0 and more, got {number}")
             object.__setattr__(self, name, number)
 
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the architecture is a baseline, which counts instead of being trained."""
+        return self.architecture in BASELINES
+
 
 def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
-    """Both configurations as JSON objects."""
-    return {"model": asdict(model), "training": asdict(training)}
+    """Both configurations as JSON objects; those of a baseline without what means nothing for it."""
+    content = {"model": asdict(model), "training": asdict(training)}
+    if not training.is_baseline:
+        return content
+    return {
+        part: {name: value for name, value in values.items() if name in BASELINE_FIELDS}
+        for part, values in content.items()
+    }
 
 
 def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, TrainingConfig]:
@@ -107,9 +123,9 @@ def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, 
     if not isinstance(value, Mapping) or not all(isinstance(value.get(part), dict) for part in ("model", "training")):
         raise ValueError(f"{where}: expected the configuration of a run, got {reprlib.repr(value)}")
     architecture = value["training"].get("architecture")
-    if isinstance(architecture, str) and architecture not in ARCHITECTURES:
+    if isinstance(architecture, str) and architecture not in method_names():
         raise ValueError(
-            f"{where}: expected one of the architectures {', '.join(ARCHITECTURES)}, got {architecture!r}; "
+            f"{where}: expected one of the architectures {', '.join(method_names())}, got {architecture!r}; "
             f"tagnn_fast.register_architecture({architecture!r}, its class) makes it known"
         )
     model = {"rounds" if name == "steps" else name: content for name, content in value["model"].items()}
@@ -120,16 +136,24 @@ def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, 
 
 
 def make_model(model: ModelConfig, training: TrainingConfig) -> SessionModel:
-    """A new model; its parameters depend on the seed alone.
+    """A new network; its parameters depend on the seed alone.
 
     Raises:
         ValueError: on options that the architecture does not take.
     """
     model_class = find_architecture(training.architecture)
-    try:
-        inspect.signature(model_class).bind(model, **model.options)
-    except TypeError as error:
-        raise ValueError(f"options: expected what {training.architecture} takes, {error}") from None
+    check_options(model_class, training.architecture, model.options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         return model_class(model, **model.options)
+
+
+def make_baseline(model: ModelConfig, training: TrainingConfig) -> Baseline:
+    """A baseline that has learnt nothing yet.
+
+    Raises:
+        TypeError, ValueError: on options that it does not take, or a value that is refused.
+    """
+    baseline_class = BASELINES[training.architecture]
+    check_options(baseline_class, training.architecture, model.options)
+    return baseline_class(model, **model.options)

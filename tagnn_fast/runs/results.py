@@ -41,8 +41,9 @@ class Result(Shown, dict[str, Any]):
         """The figures at the longest cutoff, and what to beware of."""
         if rows := {name: main_figures(figures) for name, figures in self.figures.items()}:
             best = "best_of_each_metric" in self
-            epoch = f"epoch {self['epoch']}" + (", then trained on all sessions" if "refit" in self else "")
-            yield figures_table(rows, "in percent" if best else f"{epoch}, in percent")
+            stages = [f"epoch {self['epoch']}"] if "epoch" in self and not best else []
+            stages += ["then trained on all sessions"] if "refit" in self and not best else []
+            yield figures_table(rows, ", ".join([*stages, "in percent"]))
         if self.get("caution"):
             yield Text(f"Beware: {self['caution']}", "yellow")
 
@@ -51,13 +52,17 @@ class Result(Shown, dict[str, Any]):
         return import_pandas("to_pandas").DataFrame.from_dict(self.figures, orient="index")
 
 
+# A baseline has neither rates nor losses.
+_WRITTEN = {"epoch": "d", "learning_rate": ".3g", "training_loss": ".4f", "training_seconds": ",.1f"}
+
+
 def _epochs(title: str, records: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
     scored = [main_figures(record["validation"]) if "validation" in record else {} for record in records]
-    for name in ("epoch", "learning rate", "training loss", "seconds", *(scored[0] if scored else ())):
-        table.add(name, right=True)
+    written = {name: how for name, how in _WRITTEN.items() if all(name in record for record in records)}
+    for name in (*written, *(scored[0] if scored else ())):
+        table.add("seconds" if name == "training_seconds" else name.replace("_", " "), right=True)
     for record, figures in zip(records, scored, strict=True):
-        rate, loss = f"{record['learning_rate']:.3g}", f"{record['training_loss']:.4f}"
-        cells = str(record["epoch"]), rate, loss, f"{record['training_seconds']:,.1f}"
+        cells = (format(record[name], how) for name, how in written.items())
         table.add_row(*cells, *(f"{value:.2f}" for value in figures.values()))
     return table

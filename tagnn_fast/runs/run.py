@@ -15,14 +15,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tagnn_fast._C import cpu_capability
+from tagnn_fast.baselines.baseline import Baseline
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset, read_digests, write_dataset
 from tagnn_fast.data.stored_tables import read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import describe_file, load_json, new_folder, read_json, replaced_file, write_json
 from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.runs.checkpoints import load_parameters, save_tensors
-from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, configuration_json, make_model
+from tagnn_fast.runs.checkpoints import load_learnt, load_parameters, save_tensors
+from tagnn_fast.runs.configuration import (
+    TrainingConfig,
+    configuration_from_json,
+    configuration_json,
+    make_baseline,
+    make_model,
+)
 from tagnn_fast.runs.looks import append_look, read_looks
 from tagnn_fast.runs.results import History, Result
 from tagnn_fast.version import __version__
@@ -145,21 +154,38 @@ class Run:
 
         Raises:
             FileNotFoundError: before the first epoch has ended.
-            ValueError: where the weights are damaged or not of this configuration, or no model can be made of it.
+            ValueError: where the weights are damaged or not of this configuration, or no model can be made of it; for a
+                baseline, on another device than the CPU or a bfloat16_table.
         """
         if not self.weights.exists():
             raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
-        try:
+        if self.training.is_baseline and torch.device(device).type != "cpu":
+            raise ValueError(f"device: expected cpu, which baselines run on, got {device}")
+        model = self._baseline() if self.training.is_baseline else self._network().to(device)
+        return Recommender(model, self.vocabulary, bfloat16_table)
+
+    def _network(self) -> SessionModel:
+        with self._made_of_the_configuration():
             model = make_model(self.model, self.training)
-        except (MemoryError, RuntimeError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ValueError(
-                f"{self.folder / 'config.json'}: expected sizes of a model, got others: {reason}"
-            ) from None
         if self.training.precision == "64-true":
             model = model.double()
         load_parameters(model, self.weights)
-        return Recommender(model.to(device), self.vocabulary, bfloat16_table)
+        return model
+
+    def _baseline(self) -> Baseline:
+        with self._made_of_the_configuration():
+            baseline = make_baseline(self.model, self.training)
+        load_learnt(baseline, self.weights)
+        return baseline
+
+    @contextmanager
+    def _made_of_the_configuration(self) -> Iterator[None]:
+        """Whatever fails on its values is a ValueError that names the file."""
+        try:
+            yield
+        except (MemoryError, RuntimeError, TypeError, ValueError) as error:
+            where, reason = self.folder / "config.json", str(error).partition("\n")[0]
+            raise ValueError(f"{where}: expected sizes of a model, got others: {reason}") from None
 
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""
@@ -203,6 +229,7 @@ def create_run(
         "fingerprint": dataset.fingerprint(),
         "items": dataset.vocabulary.fingerprint(),
         "statistics": dataset.statistics(),
+        "times": dataset.train.times is not None,
     }
     if start_from is not None:
         described["start_from"] = str(start_from.folder.resolve())
@@ -257,7 +284,7 @@ def open_run(folder: str | Path) -> Run:
         FileNotFoundError: where there is none.
         ValueError: where it is damaged or from a newer version.
     """
-    folder = Path(folder)
+    folder = check_path(folder, "folder", "a run's folder").absolute()  # the process may go elsewhere
     path = folder / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder}: expected a run folder with a config.json in it")

@@ -55,8 +55,8 @@ def export(
     """
     k_max, bfloat16_table = check_count(k_max, "k_max"), check_flag(bfloat16_table, "bfloat16_table")
     run = run if isinstance(run, Run) else open_run(run)
-    recommender = run.recommender()
-    model = ServingModel(recommender.model, recommender.vocabulary, bfloat16_table).eval()
+    recommender = run.recommender(bfloat16_table=bfloat16_table)
+    model = ServingModel(recommender.ranker, recommender.vocabulary).eval()
     k_max = min(k_max, len(run.vocabulary))
     with new_folder(Path(folder)) as temporary:
         torch.jit.save(torch.jit.script(model), temporary / TORCHSCRIPT)

@@ -3,16 +3,13 @@
 import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch._inductor.exc as inductor_errors
 from torch import Tensor, nn
 from torch.fx.experimental import _config as symbolic_shapes
 
-from tagnn_fast import ops
-from tagnn_fast.nn.ranking import best_rows
-from tagnn_fast.ops.graph import EncodedSessions
 from tagnn_fast.serving.formats import CHOICES
 from tagnn_fast.serving.requests import NO_ITEM
 from tagnn_fast.serving.serving_model import ServingModel
@@ -73,40 +70,31 @@ class LongestLists(nn.Module):
             explain, the weight of each click, float (clicks,), see :meth:`ServingModel.explain`.
         """
         model = self.model
+        ranker: Any = model.ranker  # what its encode gives, no other takes
         indices = model.known(items)
-        encoded = model.encode(indices, offsets)
+        encoded: Any = ranker.encode(indices, offsets)
+
+        def best(given: tuple[Tensor, ...], candidates: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            again = type(encoded)(*given[:-4])
+            found = ranker.best_rows(again, *given[-4:-2], self.k_max, candidates, *given[-2:])
+            return found.rows, found.scores, found.known_clicks
 
         def among(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return self._best(given[:-1], given[-1])
+            return best(given[:-1], given[-1])
 
         def anywhere(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return self._best(given[:-1], None)
+            return best(given[:-1], None)
 
         left_out = torch.where(exclude_clicked, indices - 1, NO_ITEM), model.known(exclude) - 1
         apart = (value.clone() for value in encoded)  # cond takes no two views of one tensor
-        given = (
-            *apart,
-            model.table(),
-            model.counts,
-            model.popular,
-            indices,
-            offsets,
-            *left_out,
-            model.known(candidates) - 1,
-        )
+        given = *apart, indices, offsets, *left_out, model.known(candidates) - 1
         rows, scores, known = torch.cond(among_candidates, among, anywhere, given)
         columns = model.known(scored)
-        wanted = ops.target_attention_scores(encoded, model.table()[(columns - 1).clamp(min=0)])
+        wanted = ranker.scores(encoded, indices, offsets, (columns - 1).clamp(min=0))
         answers = (*model.answer(rows, scores, known, offsets), wanted.masked_fill(columns == 0, -torch.inf))
         if not model.can_explain:
             return answers
-        return *answers, model.weights(indices, offsets, model.known(targets), encoded)
-
-    def _best(self, given: tuple[Tensor, ...], candidates: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        table, counts, popular, items, offsets, own, excluded = given[6:]
-        encoded = EncodedSessions(*given[:6])
-        best = best_rows(encoded, table, counts, popular, items, offsets, self.k_max, candidates, own, excluded)
-        return best.rows, best.scores, best.known_clicks
+        return *answers, ranker.explain(encoded, indices, offsets, model.known(targets) - 1)
 
 
 class LongestIndexLists(LongestLists):

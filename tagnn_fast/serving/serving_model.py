@@ -1,17 +1,14 @@
 """The module that is exported: a trained model with its items, from raw ids to raw ids."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
 
-from tagnn_fast import ops
+from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import rise_to
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.nn.explanation import click_weights
-from tagnn_fast.nn.ranking import best_rows
-from tagnn_fast.nn.session_model import SessionModel
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.serving.finite import NOT_FINITE, check_finite
 from tagnn_fast.serving.requests import NO_ITEM, UNKNOWN_ID
 
@@ -32,9 +29,8 @@ class ServingModel(nn.Module):
     a ``torch.jit.Error`` whose text names the exception.
 
     Args:
-        model: a trained model; set to evaluation mode.
+        ranker: what depends on the model, from :attr:`Recommender.ranker`; its parameters no longer take gradients.
         vocabulary: its items.
-        bfloat16_table: score with item vectors rounded to bfloat16.
 
     Raises:
         ValueError: on a parameter that is not finite, or an item with the id -2^63, which stands for unknown ones.
@@ -43,16 +39,13 @@ class ServingModel(nn.Module):
     raw_ids: Tensor
     sorted_ids: Tensor
     sorted_items: Tensor
-    counts: Tensor
-    popular: Tensor
-    rounded_table: Tensor
     names: list[str]
     name_items: dict[str, int]
 
-    def __init__(self, model: SessionModel, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
+    def __init__(self, ranker: NetworkRanker | Baseline, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.model = model.eval().requires_grad_(False)
-        self.can_explain = model.can_explain
+        self.ranker: Any = ranker.eval().requires_grad_(False)  # what its encode gives, no other takes
+        self.can_explain = ranker.can_explain
         self.has_strings = not vocabulary.integers
         count = len(vocabulary)
         self.num_items = count
@@ -61,19 +54,15 @@ class ServingModel(nn.Module):
         sorted_ids, order = ids.sort()
         if count and int(sorted_ids[0]) == UNKNOWN_ID:
             raise ValueError(f"item ids: expected integers above {UNKNOWN_ID}, got that one")
-        weight = model.item_embedding.weight.detach()
         buffers = {
             "raw_ids": torch.cat([ids, torch.tensor([NO_ITEM])]),  # of each row of the table; row -1 is no item
             "sorted_ids": sorted_ids,
             "sorted_items": order + 1,
-            "counts": torch.from_numpy(vocabulary.counts).double(),  # clicks on each row
-            "popular": torch.from_numpy(vocabulary.by_popularity()) - 1,  # rows, most clicked first
-            "rounded_table": weight[1:].bfloat16() if bfloat16_table else torch.empty(0).bfloat16(),
         }
         for name, value in buffers.items():
             self.register_buffer(name, value)
-        check_finite([*model.named_parameters(), *self.named_buffers()])
-        self.bfloat16_table = bfloat16_table
+        held = *ranker.named_parameters(), *ranker.named_buffers(), *self.named_buffers(recurse=False)
+        check_finite((name.removeprefix("model."), value) for name, value in held)  # a network's own names
         self.not_finite = NOT_FINITE
         names = vocabulary.raw_ids.to_pylist() if self.has_strings else []
         self.names = ["", *names]
@@ -90,9 +79,10 @@ class ServingModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Raw ids, int64, and scores, float, of each session's best, (sessions, min(k, items)); status, (sessions,).
 
-        Best first, equal scores by item index. Where fewer items are left, the rest are -1 and -inf. A popular item's
-        score is its clicks in training. Status: 0, answered in full; 1, unknown items were skipped; 2, nothing is
-        known, answered by popularity. `candidates` and `exclude` are raw ids, int64 (any,).
+        Best first, equal scores by item index (a baseline's by popularity, then by item index). Where fewer items are
+        left, the rest are -1 and -inf. A popular item's score is its clicks in training. Status: 0, answered in full;
+        1, unknown items were skipped; 2, nothing is known, answered by popularity. `candidates` and `exclude` are raw
+        ids, int64 (any,).
 
         Raises:
             ValueError: where raw ids are strings, or on a k under 1.
@@ -214,24 +204,10 @@ class ServingModel(nn.Module):
         place = torch.searchsorted(self.sorted_ids, items).clamp(max=self.num_items - 1)
         return torch.where(self.sorted_ids[place] == items, self.sorted_items[place], 0)
 
-    def table(self) -> Tensor:
-        """Item vectors that sessions are scored with, float (items, hidden)."""
-        # Not a buffer: torch.export cannot save two tensors on one memory.
-        return self.rounded_table if self.bfloat16_table else self.model.item_embedding.weight[1:]
-
-    def encode(self, indices: Tensor, offsets: Tensor) -> EncodedSessions:
-        """The sessions of item indices, as target attention takes them."""
-        return self.model.encode(indices, offsets, None)
-
     def answer(self, rows: Tensor, scores: Tensor, known: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw ids, scores and status of best rows, int64 (sessions, k), given the known clicks of each session."""
         status = torch.where(known == 0, 2, (known < offsets.diff()).long())
         return self.raw_ids[rows], scores, status
-
-    def weights(self, indices: Tensor, offsets: Tensor, targets: Tensor, encoded: EncodedSessions) -> Tensor:
-        """What each click weighs, float (clicks,), for a target item index a session."""
-        graph = self.model.graph(indices, offsets, None)
-        return click_weights(encoded, graph.click_nodes, targets - 1, self.table())
 
     def _best(
         self,
@@ -246,11 +222,8 @@ class ServingModel(nn.Module):
             raise ValueError(f"k: expected 1 or more, got {k}")
         indices = self.known(items)
         self._expect_offsets(offsets, indices.shape[0])
-        best = best_rows(
-            self.encode(indices, offsets),
-            self.table(),
-            self.counts,
-            self.popular,
+        best = self.ranker.best_rows(
+            self.ranker.encode(indices, offsets),
             indices,
             offsets,
             min(k, self.num_items),
@@ -303,7 +276,7 @@ class ServingModel(nn.Module):
 
     def _scores(self, indices: Tensor, offsets: Tensor) -> Tensor:
         self._expect_offsets(offsets, indices.shape[0])
-        scores = ops.target_attention_scores(self.encode(indices, offsets), self.table())
+        scores: Tensor = self.ranker.scores(self.ranker.encode(indices, offsets), indices, offsets, None)
         self._expect_finite(scores.isfinite().all())
         return scores
 
@@ -313,6 +286,6 @@ class ServingModel(nn.Module):
         self._expect_offsets(offsets, indices.shape[0])
         if targets.shape[0] != offsets.shape[0] - 1:
             raise ValueError(f"targets: expected one per session, {offsets.shape[0] - 1}, got {targets.shape[0]}")
-        weights = self.weights(indices, offsets, targets, self.encode(indices, offsets))
+        weights: Tensor = self.ranker.explain(self.ranker.encode(indices, offsets), indices, offsets, targets - 1)
         self._expect_finite(weights.isfinite().all())
         return weights

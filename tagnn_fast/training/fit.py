@@ -9,16 +9,19 @@ from typing import Any
 
 import torch
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.extras import needed_by
 from tagnn_fast.memory import keep_freed_memory
+from tagnn_fast.nn.architectures import BASELINE_NAMES
 from tagnn_fast.nn.config import ModelConfig, Semantics
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
-from tagnn_fast.training.options import OPTIONS, with_config
+from tagnn_fast.training.baseline import fit_baseline, plan_baseline
+from tagnn_fast.training.options import OPTIONS, check_used, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
 from tagnn_fast.training.stopping import stop_on_signal
@@ -94,7 +97,7 @@ def fit(
         seed: of the training.
         precision: of the training.
         accelerator: of the training.
-        observer: told how it goes, and may stop it; a progress bar if not given. ``Observer()`` shows nothing.
+        observer: told how it goes; a progress bar if not given. ``Observer()`` shows nothing.
 
     Returns:
         The run, with its ``history``, its ``result`` and its ``recommender()``.
@@ -109,8 +112,8 @@ def fit(
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
     given = with_config(config, given)
-    dataset = data if isinstance(data, Dataset) else read_dataset(data)
-    folder = Path(folder)
+    dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
+    folder = check_path(folder, "folder", "a path").absolute()
     if (folder / "config.json").exists():
         run = _same_run(open_run(folder), dataset, preset, given, start_from)
     else:
@@ -157,12 +160,14 @@ def plan(
     Raises:
         TypeError, ValueError: see :func:`fit`.
     """
+    if options.get("architecture") in BASELINE_NAMES:
+        return plan_baseline(dataset, preset, options, before)
     from tagnn_fast.training.loop import make_fabric
 
-    if before is not None:
-        options = {**options, **_model_of(before, options)}
+    known = {**options, **_model_of(before, options)} if before is not None else options
     longest = PrefixExamples(dataset.train).longest_prefix()
-    model, training = resolve(preset, options, len(dataset.vocabulary), longest)
+    model, training = resolve(preset, known, len(dataset.vocabulary), longest)
+    check_used(options, model, training)
     make_protocol(training.protocol, dataset, training.seed)
     with torch.device("meta"):
         make_model(model, training)
@@ -183,20 +188,27 @@ def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None =
         ValueError: on another data set, or a damaged checkpoint.
         KeyboardInterrupt, FloatingPointError, MemoryError, OSError: see :func:`fit`.
     """
-    from tagnn_fast.training.loop import train
+    if run.training.is_baseline:
+        train = fit_baseline
+    else:
+        from tagnn_fast.training.loop import train
 
     keep_freed_memory()
     with shown(observer) as told, stop_on_signal() as stop:
-        train(run, dataset if dataset is not None else run.read_dataset(), told, lambda: stop() or told.stop())
+        train(run, dataset if dataset is not None else run.read_dataset(), told, stop)
     return run
 
 
 def _opened(run: Run | str | Path | None) -> Run | None:
-    return run if run is None or isinstance(run, Run) else open_run(run)
+    if run is None or isinstance(run, Run):
+        return run
+    return open_run(check_path(run, "start_from", "a run or its folder"))
 
 
 def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that describe a run's model; none of them may be given."""
+    """The options that describe a run's network; none of them may be given."""
+    if run.training.is_baseline:
+        raise ValueError(f"start_from: expected a run of a network, got one of {run.training.architecture}")
     own = {**asdict(run.model), "architecture": run.training.architecture}
     del own["num_items"]
     if given := sorted(own.keys() & options.keys()):

@@ -13,9 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
-from tagnn_fast.evaluation.ranks import rank_model, write_ranks
 from tagnn_fast.evaluation.scoring import score_model
-from tagnn_fast.files import clear_up, remove_leftovers, replaced_file, write_json
+from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
@@ -27,7 +26,7 @@ from tagnn_fast.runs.checkpoints import (
     load_parameters,
     save_checkpoint,
 )
-from tagnn_fast.runs.configuration import TrainingConfig, make_model
+from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.protocols import Protocol, make_protocol
@@ -41,6 +40,7 @@ from tagnn_fast.training.steps import (
     set_learning_rate,
 )
 from tagnn_fast.training.stopping import Interrupted
+from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
 
 LOG_EVERY = 50  # steps
 
@@ -76,6 +76,8 @@ def train(
 class _Training:
     def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
         run.check_dataset(dataset)
+        if run.training.protocol in VALIDATED:
+            check_times(run, dataset)
         self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
         self.protocol: Protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
         self.fabric = make_fabric(run.training)
@@ -228,7 +230,7 @@ class _Training:
         elif protocol.validation is not None:
             record["validation"] = self._evaluate(protocol.validation, protocol.validation_name)
             if protocol.validates_on_test:
-                self._log_look(record["validation"], record["epoch"])
+                log_look(self.run, self.dataset, record["validation"], record["epoch"])
         progress.records.append(record)
         progress.epoch, progress.step, progress.loss_sum, progress.seconds = progress.epoch + 1, 0, 0.0, 0.0
         step = self._steps_done
@@ -275,25 +277,12 @@ class _Training:
 
     def _test(self, epoch: int) -> dict[str, float]:
         """The one look at the test set, or what it gave if a run that was stopped after it goes on."""
-        for read in self.run.test_reads():
-            if read["reader"] == "train" and read.get("epoch") == epoch:
-                return dict(read["figures"])
+        if (figures := earlier_look(self.run, epoch)) is not None:
+            return figures
         load_parameters(self.model, self.run.weights)
         if self.run.kept_epoch() != epoch:
             raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
-        examples = PrefixExamples(self.dataset.test)
-        with replaced_file(self.run.test_ranks) as temporary:
-            self.observer.begin("test", len(examples))
-            ranked = rank_model(self._recommender(), examples, self._advance)
-            write_ranks(ranked, temporary)
-            self._log_look(ranked.figures, epoch)
-        return ranked.figures
-
-    def _log_look(self, figures: dict[str, float], epoch: int) -> None:
-        """Log a look at the test set, unless the run was stopped after it had done so and sees the same again."""
-        look = {"reader": "train", "epoch": epoch, "figures": figures}
-        if not any(look.items() <= read.items() for read in self.run.test_reads()):
-            self.run.log_test_read("train", self.dataset.name, figures, epoch=epoch)
+        return look_at_test_set(self.run, self.dataset, self._recommender(), epoch, self.observer, self._advance)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
         self.observer.begin(what, len(examples))
@@ -323,6 +312,14 @@ class _Training:
 
     def _write_history(self) -> None:
         write_json(self.run.folder / "history.json", self.progress.history + (self.progress.refit or []))
+
+
+def check_times(run: Run, dataset: Dataset) -> None:
+    """Raise ValueError where the held-out sessions would be cut off elsewhere than when the run was made."""
+    words = {True: "with the times of its sessions", False: "without the times of its sessions"}
+    timed, found = bool(run.dataset.get("times", False)), dataset.train.times is not None
+    if timed != found:
+        raise ValueError(f"dataset: expected one {words[timed]}, as the run was made, got it {words[found]}")
 
 
 def make_fabric(options: TrainingConfig) -> Fabric:

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.runs.configuration import TrainingConfig
 
@@ -71,8 +72,22 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """Options of an architecture, given as ``NAME=VALUE``: values are JSON, and any other text is a string.
+def check_used(given: Mapping[str, Any], model: ModelConfig, training: TrainingConfig) -> None:
+    """Refuse options that were given and that the network does not use.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in sorted(given.keys() & find_architecture(training.architecture).unused):
+        raise ValueError(
+            f"{name}: expected none with {training.architecture}, which does not use it, got {given[name]!r}"
+        )
+    if "padded_length" in given and model.semantics == "clean":
+        raise ValueError(f"padded_length: expected none in clean semantics, got {given['padded_length']!r}")
+
+
+def parse_options(texts: Sequence[str], flag: str = "--option") -> dict[str, Any]:
+    """Options that a flag of the command line gives as ``NAME=VALUE``: values are JSON, any other text is a string.
 
     Raises:
         ValueError: without a name or an equals sign, or on a name that is there twice.
@@ -81,9 +96,9 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise ValueError(f"--option: expected NAME=VALUE, got {text!r}")
+            raise ValueError(f"{flag}: expected NAME=VALUE, got {text!r}")
         if name in options:
-            raise ValueError(f"--option: expected each name once, got {name} twice")
+            raise ValueError(f"{flag}: expected each name once, got {name} twice")
         try:
             options[name] = json.loads(value)
         except (ValueError, RecursionError):

@@ -94,10 +94,9 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
 def first_held_out(sessions: Sessions) -> int:
     """The first of the last tenth of the sessions; see :func:`make_protocol` for where it is cut."""
     counted = len(sessions) - len(sessions) // 10
-    times = getattr(sessions, "times", None)
-    if times is None or counted == len(sessions):
+    if sessions.times is None or counted == len(sessions):
         return counted
-    changes = (times.diff() != 0).nonzero().flatten() + 1
+    changes = (sessions.times.diff() != 0).nonzero().flatten() + 1
     return int(changes[(changes - counted).abs().argmin()]) if changes.numel() else counted
 
 

@@ -51,7 +51,7 @@ def resolve(
     Raises:
         TypeError, ValueError: on an unknown preset or a value that is refused.
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     replaced = {name: value for name, value in overrides.items() if value is not None}
     without_validation = preset == "clean" and replaced.get("protocol", TrainingConfig.protocol) not in VALIDATED

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tagnn_fast.data import read_dataset
+from tagnn_fast.logs import FORMATS
 from tests.cli.commands import contents, finish, read, refused, run, start, succeed, temporary_files, wait_until, words
 from tests.cli.test_evaluate import row
 from tests.support import shared
@@ -22,7 +23,7 @@ from tests.support import shared
 COLUMNS = ("--session-column", "session", "--item-column", "item", "--time-column", "time")
 PHRASES = {
     "not": "not given",
-    "formats": "yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, otto, 30music",
+    "formats": ", ".join(FORMATS),
     "units": "seconds, milliseconds, microseconds, nanoseconds",
     "zone": "name like UTC or Europe/Vienna",
     "from": "and --test-from",

@@ -203,7 +203,7 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
     [
         ("--preset", "best", "preset: expected one of clean, published-diginetica, published-yoochoose, got 'best'"),
         ("--protocol", "none", f"protocol: expected one of {', '.join(PROTOCOLS)}, got 'none'"),
-        ("--architecture", "bert", "architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'bert'"),
+        ("--architecture", "bert", "architecture: expected one of tagnn_pp, tagnn, sr_gnn, popularity, "),
         ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, got '16'"),
         ("--semantics", "new", "semantics: expected 'clean' or 'published', got 'new'"),
         ("--hidden-size", 0, "hidden_size: expected 1 or more, got 0"),

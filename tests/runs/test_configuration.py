@@ -81,7 +81,11 @@ def test_json_of_earlier_versions() -> None:
     ("overrides", "error", "message"),
     [
         ({"protocol": "best"}, ValueError, "protocol: expected one of held-out, held-out-refit, all, published, publ"),
-        ({"architecture": "gru"}, ValueError, "architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'gru'"),
+        (
+            {"architecture": "gru"},
+            ValueError,
+            "architecture: expected one of tagnn_pp, tagnn, sr_gnn, popularity, .*'gru'",
+        ),
         ({"precision": "8"}, ValueError, "precision: expected one of"),
         ({"epochs": 0}, ValueError, "epochs: expected 1 or more, got 0"),
         ({"batch_size": 1.5}, TypeError, "batch_size: expected an int, got 1.5"),

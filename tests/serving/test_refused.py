@@ -22,6 +22,7 @@ import tagnn_fast
 from tagnn_fast import TAGNN, TAGNNPP, ModelConfig
 from tagnn_fast.data import Vocabulary
 from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.recommender import Recommender
 from tagnn_fast.serving.finite import NOT_FINITE
 from tagnn_fast.serving.manifest import sha256
 from tagnn_fast.serving.programs import compile_program
@@ -45,6 +46,11 @@ def vocabulary(first: int = 10) -> Vocabulary:
     return Vocabulary(pa.array([first, *range(11, 10 + ITEMS)]), np.arange(ITEMS, 0, -1))
 
 
+def serving_model(model: SessionModel, items: Vocabulary | None = None, bfloat16_table: bool = False) -> ServingModel:
+    recommender = Recommender(model, items or vocabulary(), bfloat16_table)
+    return ServingModel(recommender.ranker, recommender.vocabulary)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("name", ["item_embedding.weight", "target_projection.weight"])
 def test_weights_that_are_not_finite_are_not_exported(name: str, value: float) -> None:
@@ -52,20 +58,20 @@ def test_weights_that_are_not_finite_are_not_exported(name: str, value: float) -
     parameter = model.get_parameter(name).detach()
     parameter[5, 2] = value
     with pytest.raises(ValueError, match=rf"^{name}: expected finite numbers, got .*(nan|inf) at \[5, 2\]$"):
-        ServingModel(model, vocabulary())
+        serving_model(model)
 
 
 def test_rounding_to_infinity_is_not_exported() -> None:
     model = small_model()
     model.item_embedding.weight.detach()[3, 0] = torch.finfo(torch.float32).max
-    ServingModel(model, vocabulary())
+    serving_model(model)
     with pytest.raises(ValueError, match=r"^rounded_table: expected finite numbers, got inf at \[2, 0\]$"):
-        ServingModel(model, vocabulary(), bfloat16_table=True)
+        serving_model(model, bfloat16_table=True)
 
 
 def test_the_id_of_unknown_items_is_not_exported() -> None:
     with pytest.raises(ValueError, match=r"^item ids: expected integers above -9223372036854775808, got that one$"):
-        ServingModel(small_model(), vocabulary(first=-(2**63)))
+        serving_model(small_model(), vocabulary(first=-(2**63)))
 
 
 @pytest.fixture
@@ -84,11 +90,11 @@ def change_weights(folder: Path, format: str, change: Callable[[torch.Tensor], o
     name = {"torchscript": "model.ts", "program": "model.pt2"}[format]
     if format == "torchscript":
         model = torch.jit.load(folder / name)
-        change(dict(model.named_parameters())["model.item_embedding.weight"].detach())
+        change(dict(model.named_parameters())["ranker.model.item_embedding.weight"].detach())
         torch.jit.save(model, folder / name)
     else:
         program = torch.export.load(folder / name)
-        change(program.state_dict["model.model.item_embedding.weight"].detach())
+        change(program.state_dict["model.ranker.model.item_embedding.weight"].detach())
         torch.export.save(program, folder / name)
     change_manifest(folder, lambda manifest: manifest["files"][name].update(sha256=sha256(folder / name)))
 
@@ -132,7 +138,7 @@ def test_explain_where_all_logits_are_low(kind: type[SessionModel], semantics: s
     assert float(logits.max()) < -100
     padding = torch.zeros(1 if semantics == "published" else 0, dtype=torch.float64)  # 5 positions, 4 of them clicks
     expected = torch.cat([logits, padding]).softmax(0)[: len(session)]
-    serving = ServingModel(model, vocabulary())
+    serving = serving_model(model)
     weights = serving.explain(*batch([[9 + item for item in session]]), torch.tensor([9 + target]))
     assert torch.allclose(weights.double(), expected, rtol=1e-2, atol=1e-30)  # the logits' own rounding
     assert semantics == "published" or float(weights.sum()) == pytest.approx(1, abs=1e-6)
@@ -200,7 +206,7 @@ def test_full_disk_is_no_missing_compiler(wrapped: bool, tmp_path: Path, monkeyp
 def test_triton_names_what_it_takes(tmp_path: Path) -> None:
     """Where ids are strings it takes item indices, under another name than raw ids have."""
     names = Vocabulary(pa.array([f"item {item}" for item in range(ITEMS)]), np.arange(ITEMS))
-    write_triton_repository(ServingModel(small_model(), names).eval(), tmp_path)
+    write_triton_repository(serving_model(small_model(), names).eval(), tmp_path)
     configuration = (tmp_path / "tagnn_fast" / "config.pbtxt").read_text()
     assert 'name: "ITEM_INDICES__0"' in configuration
     assert "ITEMS__0" not in configuration
@@ -224,7 +230,7 @@ def test_triton_names_what_it_takes(tmp_path: Path) -> None:
 )
 def test_torchscript_alone_refuses_other_shapes(items: list[Any], offsets: list[Any]) -> None:
     """Without the package nobody looks at tensors before the model does."""
-    model = torch.jit.script(ServingModel(small_model(), vocabulary()))
+    model = torch.jit.script(serving_model(small_model()))
     arguments = torch.tensor(items), torch.tensor(offsets)
     targets = torch.zeros(max(len(offsets) - 1, 0), dtype=torch.int64)
     for call in (
@@ -237,6 +243,6 @@ def test_torchscript_alone_refuses_other_shapes(items: list[Any], offsets: list[
 
 
 def test_torchscript_alone_refuses_too_few_targets() -> None:
-    model = torch.jit.script(ServingModel(small_model(), vocabulary()))
+    model = torch.jit.script(serving_model(small_model()))
     with pytest.raises(torch.jit.Error, match="targets: expected one per session, 2, got 1"):
         model.explain(torch.tensor([10, 11]), torch.tensor([0, 1, 2]), torch.tensor([12]))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.data import Dataset, Sessions, read_dataset, synthetic_dataset, write_dataset
 from tagnn_fast.nn import SRGNN, ModelConfig, register_architecture
 from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.run import open_run
-from tagnn_fast.training.fit import fit
+from tagnn_fast.training.fit import fit, plan
 from tagnn_fast.training.options import OPTIONS, parse_options, with_config
 from tests.cli.commands import assert_same_run, refused, succeed
 
@@ -110,3 +112,68 @@ def test_what_is_no_configuration(tmp_path: Path) -> None:
         with_config({"num_items": 3}, {})
     with pytest.raises(FileNotFoundError, match=r"config: expected a file, got .*nowhere\.json"):
         with_config(tmp_path / "nowhere.json", {})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"architecture": "sr_gnn", "heads": 4}, "heads: expected none with sr_gnn, which does not use it, got 4"),
+        (
+            {"config": {"architecture": "tagnn", "attention_dropout": 0.0}},
+            "attention_dropout: expected none with tagnn, which does not use it, got 0.0",
+        ),
+        ({"padded_length": 4}, "padded_length: expected none in clean semantics, got 4"),
+    ],
+)
+def test_options_that_would_be_ignored(options: dict[str, Any], message: str, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        fit(dataset, tmp_path / "run", **TINY, **options)
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_a_preset_are_not_given(dataset: Dataset) -> None:
+    model, training = plan(dataset, "published-diginetica", {"architecture": "sr_gnn"})
+    assert (model.semantics, training.architecture) == ("published", "sr_gnn")
+
+
+def test_arguments_of_another_type(dataset: Dataset, tmp_path: Path) -> None:
+    folder: Any = tmp_path / "run"
+    calls: list[tuple[dict[str, Any], str]] = [
+        ({"data": 5, "folder": folder}, "data: expected a data set or its folder, got 5"),
+        ({"data": dataset, "folder": None}, "folder: expected a path, got None"),
+        ({"data": dataset, "folder": folder, "start_from": 5}, "start_from: expected a run or its folder, got 5"),
+    ]
+    for arguments, message in calls:
+        with pytest.raises(TypeError) as caught:
+            fit(**arguments)
+        assert str(caught.value) == message
+    with pytest.raises(TypeError, match="folder: expected a run's folder, got 5"):
+        open_run(5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"preset: expected one of .*, got \['clean'\]"):
+        fit(dataset, folder, ["clean"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"architecture: expected one of .*, got \['tagnn'\]"):
+        fit(dataset, folder, architecture=["tagnn"])  # type: ignore[arg-type]
+
+
+def test_relative_folders(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean what they meant when they were named."""
+    assert dataset.folder is not None
+    monkeypatch.chdir(dataset.folder.parent)
+    data = read_dataset(dataset.folder.name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fit(data, "run", **TINY, observer=Observer())
+    run = open_run("run")
+    monkeypatch.chdir("elsewhere")
+    assert run.dataset["path"] == str(dataset.folder)
+    assert run.recommender().recommend([[1]], 2).items
+
+
+def test_session_times_are_those_of_the_run(dataset: Dataset, tmp_path: Path) -> None:
+    """They say where the held-out sessions begin."""
+    run = fit(dataset, tmp_path / "run", **TINY, observer=Observer())
+    train = dataset.train
+    timed = Sessions(train.clicks, train.offsets, train.examples, torch.arange(len(train)))
+    with pytest.raises(ValueError, match="dataset: expected one without the times of its sessions, as the run was "):
+        fit(dataclasses.replace(dataset, train=timed), run.folder, **TINY)

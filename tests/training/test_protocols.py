@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -46,11 +44,6 @@ def test_refit_is_on_all_sessions() -> None:
         assert torch.equal(examples.sessions.offsets, expected.sessions.offsets)
 
 
-@dataclasses.dataclass(frozen=True)
-class Timed(Sessions):
-    times: torch.Tensor | None = None
-
-
 @pytest.mark.parametrize(
     ("groups", "first"),
     [
@@ -65,11 +58,10 @@ class Timed(Sessions):
     ],
 )
 def test_cut_at_a_change_of_time(groups: list[int], first: int) -> None:
-    times = torch.arange(len(groups)).repeat_interleave(torch.tensor(groups)) * 86_400
-    sessions = Sessions.from_lists([[1, 2]] * sum(groups))
-    timed = Timed(sessions.clicks, sessions.offsets, sessions.examples, times)
-    assert first_held_out(timed) == first
-    assert first_held_out(sessions) == sum(groups) - sum(groups) // 10
+    times = [86_400 * day for day, sessions in enumerate(groups) for _ in range(sessions)]
+    sessions = [[1, 2]] * len(times)
+    assert first_held_out(Sessions.from_lists(sessions, times)) == first
+    assert first_held_out(Sessions.from_lists(sessions)) == len(times) - len(times) // 10
 
 
 def test_all_has_no_validation() -> None:

@@ -1,0 +1,87 @@
+"""RecBole's files of examples: prefixes and targets as text, ready for training and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from tagnn_fast.data.whole_sessions import put_together
+
+_PREFIX, _TARGET = "item_id_list:token_seq", "item_id:token"
+_OWNERS = ("session_id:token", "user_id:token")
+Examples = tuple[list[list[str]], list[int]]  # sessions, and how many of the last clicks are targets of each
+
+
+def find_benchmark(folder: Path) -> dict[str, Path]:
+    """The files NAME.train.inter, NAME.test.inter and maybe NAME.valid.inter of a folder, by split; none without.
+
+    Raises:
+        FileNotFoundError: where one of the first two is missing.
+        ValueError: where there are several of one split.
+    """
+    found = {split: sorted(folder.glob(f"*.{split}.inter")) for split in ("train", "valid", "test")}
+    if not any(found.values()):
+        return {}
+    for split, paths in found.items():
+        if len(paths) > 1:
+            raise ValueError(f"{folder}: expected one *.{split}.inter, got {', '.join(path.name for path in paths)}")
+        if not paths and split != "valid":
+            raise FileNotFoundError(f"{folder}: expected a *.{split}.inter beside the other files of RecBole")
+    return {split: paths[0] for split, paths in found.items() if paths}
+
+
+def read_examples(path: Path) -> Examples:
+    """The sessions that a file's examples were cut out of.
+
+    A row is an example: ``item_id_list:token_seq``, ids with blanks between, and ``item_id:token``, the click behind
+    them; other columns are not looked at but for whose it is (``session_id:token`` or ``user_id:token``), which may
+    also number the rows. Rows of a session follow each other, from the longest prefix to the shortest or the other way.
+
+    Raises:
+        ValueError: naming the line, on text that is not UTF-8, another number of columns than the header has, or an
+            empty prefix or target; without these columns, or without a row.
+    """
+    rows = list(_rows(path))
+    if not rows:
+        raise ValueError(f"{path}: expected examples, got none")
+    if len({owner for owner, _, _ in rows}) == len(rows):
+        rows = [("", prefix, target) for _, prefix, target in rows]  # numbers of rows say nothing
+    grows = sum(after == [*prefix, target] for (_, prefix, target), (_, after, _) in pairwise(rows))
+    shrinks = sum([*after, last] == prefix for (_, prefix, _), (_, after, last) in pairwise(rows))
+    if grows <= shrinks:
+        return put_together(rows)
+    sessions, examples = put_together(reversed(rows))
+    return sessions[::-1], examples[::-1]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, list[str], str]]:
+    """Of each row whose it is, its prefix and its target."""
+    columns: list[str] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            cells = line.decode("utf-8-sig" if number == 1 else "utf-8").split("\t")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: expected text in UTF-8, got something else in line {number}") from None
+        if number == 1:
+            columns = cells
+            for name in (_PREFIX, _TARGET):
+                if columns.count(name) != 1:
+                    raise ValueError(
+                        f"{path}: expected one column {name!r}, got {', '.join(columns)}; clicks with their times are "
+                        "read by prepare logs --format recbole"
+                    )
+            owner = next((columns.index(name) for name in _OWNERS if name in columns), None)
+            places = columns.index(_PREFIX), columns.index(_TARGET)
+            continue
+        if not line.strip():
+            continue
+        if len(cells) != len(columns):
+            raise ValueError(f"{path}: expected {len(columns)} columns, got {len(cells)} in line {number}")
+        prefix, target = [name for name in cells[places[0]].split(" ") if name], cells[places[1]]
+        if not prefix or not target.strip():
+            missing = _TARGET if prefix else _PREFIX
+            raise ValueError(f"{path}: expected an id or more in {missing!r}, got none in line {number}")
+        yield cells[owner] if owner is not None else str(number), prefix, target
+    if not columns:
+        raise ValueError(f"{path}: expected examples, got an empty file")

@@ -1,0 +1,132 @@
+"""Fitting a baseline: no epochs and nothing to go on with, but the protocols, files and looks of a training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tagnn_fast.baselines.baseline import Baseline
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.evaluation.scoring import score_model
+from tagnn_fast.files import clear_up, remove_leftovers, write_json
+from tagnn_fast.memory import enough_memory
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.observer import Observer
+from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.configuration import BASELINE_FIELDS, TrainingConfig, make_baseline
+from tagnn_fast.runs.run import Run
+from tagnn_fast.training.protocols import make_protocol
+from tagnn_fast.training.stopping import Interrupted
+from tagnn_fast.training.test_set import earlier_look, look_at_test_set
+
+_EPOCH = 1  # under which its weights, its record and its look at the test set stand
+
+
+def plan_baseline(
+    dataset: Dataset, preset: str, options: Mapping[str, Any], before: Run | None
+) -> tuple[ModelConfig, TrainingConfig]:
+    """The configuration of a baseline's run; refuses what would fail later, and what means nothing for one.
+
+    Args:
+        dataset: what is to be fitted on.
+        preset: see :func:`tagnn_fast.fit`.
+        options: the same, by name, without those that are None.
+        before: the same.
+
+    Raises:
+        TypeError, ValueError: on any of them that is refused.
+    """
+    name = options["architecture"]
+    unused = {"preset": preset != "clean", "start_from": before is not None}
+    refused = [argument for argument, given in unused.items() if given] + sorted(options.keys() - BASELINE_FIELDS)
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)}: expected no such option for {name}, which counts instead of being trained; "
+            f"it takes protocol and options of its own"
+        )
+    training = TrainingConfig(**{key: options[key] for key in ("architecture", "protocol") if key in options})
+    if training.protocol.startswith("published"):
+        raise ValueError(f"protocol: expected a sound one for {name}, got {training.protocol!r}")
+    model = ModelConfig(len(dataset.vocabulary), options=options.get("options", {}))
+    make_protocol(training.protocol, dataset, training.seed)
+    make_baseline(model, training)
+    return model, training
+
+
+def fit_baseline(
+    run: Run, dataset: Dataset, observer: Observer | None = None, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Fit a run's baseline, from the beginning, and score it; a run that has ended stays as it is.
+
+    Args:
+        run: the run folder.
+        dataset: the data set that it was made with.
+        observer: told how it goes.
+        stop: asked after each batch of what is scored.
+
+    Returns:
+        The content of ``result.json``: figures, and the seconds that the fit of what is kept took.
+
+    Raises:
+        Interrupted: after `stop` said so.
+        MemoryError: where there is not enough memory.
+        OSError: where a file cannot be written, or another process fits the run.
+        ValueError: on another data set.
+    """
+    with run.lock(), enough_memory(f"fitting {run.training.architecture}"):
+        clear_up(run.folder)
+        remove_leftovers(run.folder)
+        run.check_dataset(dataset)
+        if run.result is not None:
+            return run.result
+        return _Fitting(run, dataset, observer or Observer(), stop).run_to_end()
+
+
+class _Fitting:
+    def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
+        self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
+        self.history: list[dict[str, Any]] = []
+        self.protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
+
+    def run_to_end(self) -> dict[str, Any]:
+        protocol = self.protocol
+        result: dict[str, Any] = {"protocol": self.run.training.protocol, "caution": protocol.caution}
+        baseline = self._fitted(protocol.train)
+        if protocol.validation is not None:
+            self.observer.begin(protocol.validation_name, len(protocol.validation))
+            result["validation"] = score_model(self._recommender(baseline), protocol.validation, self._advance)
+            self.history[0]["validation"] = result["validation"]
+        if protocol.refit is not None:
+            baseline = self._fitted(protocol.refit, refit=True)
+            result["refit"] = {"examples": len(protocol.refit)}
+        self.run.keep_model(baseline.state_dict(), _EPOCH)
+        if len(PrefixExamples(self.dataset.test)) > 0:
+            result["test"] = self._test(baseline)
+        result["seconds"] = self.history[-1]["training_seconds"]
+        write_json(self.run.folder / "history.json", self.history)
+        write_json(self.run.folder / "result.json", result)
+        return result
+
+    def _fitted(self, examples: PrefixExamples, **more: bool) -> Baseline:
+        baseline = make_baseline(self.run.model, self.run.training)
+        self.observer.stage(f"fitting {self.run.training.architecture}")
+        start = time.perf_counter()
+        baseline.fit(examples.sessions)
+        self.history.append({"epoch": _EPOCH, "training_seconds": round(time.perf_counter() - start, 3), **more})
+        return baseline
+
+    def _test(self, baseline: Baseline) -> dict[str, float]:
+        if (figures := earlier_look(self.run, _EPOCH)) is not None:
+            return figures
+        recommender = self._recommender(baseline)
+        return look_at_test_set(self.run, self.dataset, recommender, _EPOCH, self.observer, self._advance)
+
+    def _recommender(self, baseline: Baseline) -> Recommender:
+        return Recommender(baseline, self.run.vocabulary)
+
+    def _advance(self, scored: int) -> None:
+        self.observer.advance(scored)
+        if self.stop():
+            raise Interrupted("stopped; it begins again where it goes on")
