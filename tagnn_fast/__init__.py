@@ -1,7 +1,7 @@
 """Fast TAGNN++: session-based recommendation with native kernels for session graphs, propagation and attention.
 
-From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`fit`, :func:`evaluate`, :func:`open_run`,
-:func:`export`, :func:`load`. What they need beside PyTorch is imported when they are used.
+From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`compare`, :func:`fit`, :func:`evaluate`,
+:func:`open_run`, :func:`export`, :func:`load`. What they need beside PyTorch is imported when they are used.
 """
 
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from tagnn_fast.version import __version__
 if TYPE_CHECKING:
     from tagnn_fast.data.dataset import read_dataset, write_dataset
     from tagnn_fast.evaluation.evaluate import evaluate
+    from tagnn_fast.experiments.compare import compare
     from tagnn_fast.experiments.tune import tune
     from tagnn_fast.logs.jobs import prepare
     from tagnn_fast.runs.run import open_run
@@ -44,6 +45,7 @@ __all__ = [
     "SessionModel",
     "__version__",
     "build_information",
+    "compare",
     "cpu_capability",
     "evaluate",
     "export",
@@ -62,6 +64,7 @@ __all__ = [
 __getattr__ = when_used(
     __name__,
     {
+        "compare": "experiments.compare",
         "evaluate": "evaluation.evaluate",
         "export": "serving.export",
         "fit": "training.fit",

@@ -22,3 +22,7 @@ class Observer:
 
     def say(self, line: str) -> None:
         """Something has happened that is worth a line."""
+
+    def stop(self) -> bool:
+        """Whether a training is to stop, asked after each step: it writes a checkpoint and raises KeyboardInterrupt."""
+        return False

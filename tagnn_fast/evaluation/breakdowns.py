@@ -71,7 +71,7 @@ def breakdowns(examples: PrefixExamples, clicks: Tensor) -> list[Breakdown]:
     return [
         Breakdown("clicks so far", list(_LENGTHS), length),
         Breakdown(
-            "was the target clicked before in the session",
+            "whether the target was clicked before in the session",
             ["no", "yes", _NO_ROW],
             torch.where(no_row, 2, repeated),
         ),

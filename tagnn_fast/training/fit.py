@@ -97,7 +97,7 @@ def fit(
         seed: of the training.
         precision: of the training.
         accelerator: of the training.
-        observer: told how it goes; a progress bar if not given. ``Observer()`` shows nothing.
+        observer: told how it goes, and may stop it; a progress bar if not given. ``Observer()`` shows nothing.
 
     Returns:
         The run, with its ``history``, its ``result`` and its ``recommender()``.
@@ -195,7 +195,7 @@ def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None =
 
     keep_freed_memory()
     with shown(observer) as told, stop_on_signal() as stop:
-        train(run, dataset if dataset is not None else run.read_dataset(), told, stop)
+        train(run, dataset if dataset is not None else run.read_dataset(), told, lambda: stop() or told.stop())
     return run
 
 

@@ -1,0 +1,299 @@
+"""The trainings of a comparison: each method with each seed, in a run folder of its own, within a budget of time."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+from safetensors import safe_open
+
+from tagnn_fast._C import cpu_capability
+from tagnn_fast.baselines import BASELINES
+from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.evaluation.ranks import RankedTargets, rank_model, read_ranks, write_ranks
+from tagnn_fast.files import load_json, replaced_file, write_json
+from tagnn_fast.observer import Observer
+from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.run import Run, open_run
+from tagnn_fast.training.fit import fit
+from tagnn_fast.training.stopping import Interrupted
+
+_K = 20  # recommendations that are timed
+_ALONE, _TOGETHER = 200, 512  # sessions that are timed one by one, and at once
+_WARM_UP = 5
+_WRITE_EVERY = 5.0  # seconds of training that a killed process may forget
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method with one seed.
+
+    Attributes:
+        method: its name.
+        seed: 0 for a method without randomness.
+        options: of :func:`tagnn_fast.fit`, by name.
+    """
+
+    method: str
+    seed: int
+    options: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.method}, seed {self.seed}" if is_random(self.method) else self.method
+
+    @property
+    def path(self) -> str:
+        """Of its run in the folder of the comparison."""
+        return f"runs/{quote(self.method, safe='').replace('.', '%2E')}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a trial came to.
+
+    Attributes:
+        trial: which.
+        ranked: ranks of the test targets, and their figures.
+        validation: figures of the sessions held out, in percent; empty where none are.
+        training_seconds: what training took, validation included, without the test.
+        single_ms: to answer one session, the median, in milliseconds.
+        batched_ms: to answer each of many sessions at once, in milliseconds.
+        numbers: how many were learnt or are stored.
+        bytes: size of the file that has them.
+        machine: where the times were measured.
+    """
+
+    trial: Trial
+    ranked: RankedTargets
+    validation: Mapping[str, float]
+    training_seconds: float
+    single_ms: float
+    batched_ms: float
+    numbers: int
+    bytes: int
+    machine: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A trial that has no figures, and why."""
+
+    method: str
+    seed: int
+    reason: str
+
+
+def is_random(method: str) -> bool:
+    """Whether the seed matters: baselines count."""
+    return method not in BASELINES
+
+
+class Ledger:
+    """Seconds of training of each trial, over all calls: kept in a file while they pass, for a process may be killed.
+
+    Args:
+        path: the file.
+        budget: seconds for all of them together; None for no end.
+    """
+
+    def __init__(self, path: Path, budget: float | None) -> None:
+        self._path, self._budget = path, budget
+        self.seconds: dict[str, float] = load_json(path) if path.exists() else {}
+        self._written = self.total
+
+    @property
+    def total(self) -> float:
+        """Of all trials."""
+        return sum(self.seconds.values())
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of the budget."""
+        return self._budget is not None and self.total >= self._budget
+
+    def add(self, name: str, seconds: float) -> None:
+        """Some more seconds of a trial."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        if self.total - self._written >= _WRITE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Keep what has passed so far."""
+        self.seconds = {name: round(seconds, 3) for name, seconds in self.seconds.items()}
+        write_json(self._path, self.seconds)
+        self._written = self.total
+
+
+class Meter(Observer):
+    """Tells another observer how a trial goes, keeps the time of its training, and stops it when the budget is spent.
+
+    Args:
+        observer: the other.
+        trial: whose it is.
+        ledger: where the seconds go.
+    """
+
+    def __init__(self, observer: Observer, trial: Trial, ledger: Ledger) -> None:
+        self._observer, self._trial, self._ledger = observer, trial, ledger
+        self._since = time.perf_counter()
+        self._trains = True
+        self.stopped = False
+
+    def tick(self) -> None:
+        """Add what has passed since the last time, unless the test set was being scored."""
+        now = time.perf_counter()
+        if self._trains:
+            self._ledger.add(self._trial.path, now - self._since)
+        self._since = now
+
+    def begin(self, what: str, examples: int, done: int = 0) -> None:
+        """See the base class."""
+        self.tick()
+        self._trains = what != "test"
+        self._observer.begin(f"{self._trial.name}: {what}", examples, done)
+
+    def advance(self, examples: int, loss: float | None = None) -> None:
+        """See the base class."""
+        self.tick()
+        self._observer.advance(examples, loss)
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """See the base class."""
+        self.tick()
+        self._observer.end_epoch(record)
+
+    def stage(self, what: str) -> None:
+        """See the base class."""
+        self.tick()
+        self._observer.stage(f"{self._trial.name}: {what}")
+
+    def say(self, line: str) -> None:
+        """See the base class."""
+        self._observer.say(f"{self._trial.name}: {line}")
+
+    def stop(self) -> bool:
+        """See the base class."""
+        self.stopped = self._trains and self._ledger.spent
+        return self.stopped or self._observer.stop()
+
+
+def run_trial(trial: Trial, folder: Path, dataset: Dataset, ledger: Ledger, observer: Observer) -> Ended | LeftOut:
+    """Train, score the test set once, and measure; or take what an earlier call has left of that.
+
+    Args:
+        trial: which.
+        folder: of the comparison.
+        dataset: what is trained on.
+        ledger: the time that training has taken so far, and may.
+        observer: told how it goes.
+
+    Raises:
+        KeyboardInterrupt: on request, after a checkpoint.
+        OSError, ValueError: see :func:`tagnn_fast.fit`.
+    """
+    path = folder / trial.path
+    record = path.with_name(f"{path.name}.json")
+    if not (path / "result.json").exists():
+        record.unlink(missing_ok=True)  # of a run that is no longer there
+        left_out = _train(trial, path, dataset, ledger, observer)
+        if left_out is not None:
+            return left_out
+    run = open_run(path)
+    ranked = _ranks(run, dataset, trial, observer)
+    if not record.exists():
+        observer.stage(f"{trial.name}: time of a recommendation")
+        seconds = ledger.seconds.get(trial.path, 0.0)
+        write_json(record, {"training_seconds": seconds, **_measure(run, dataset.train)})
+    validation = run.result.get("validation", {}) if run.result is not None else {}
+    return Ended(trial, ranked, validation, **load_json(record))
+
+
+def _train(trial: Trial, path: Path, dataset: Dataset, ledger: Ledger, observer: Observer) -> LeftOut | None:
+    """Train a trial to its end; or why it has none."""
+    if ledger.spent:
+        return LeftOut(trial.method, trial.seed, _no_time_left(path))
+    meter = Meter(observer, trial, ledger)
+    try:
+        fit(dataset, path, config=trial.options, observer=meter)
+    except Interrupted:
+        if not meter.stopped:
+            raise
+        return LeftOut(trial.method, trial.seed, _no_time_left(path))
+    except (FloatingPointError, MemoryError) as error:
+        return LeftOut(trial.method, trial.seed, str(error) or type(error).__name__)
+    finally:
+        meter.tick()
+        ledger.write()
+    return None
+
+
+def _no_time_left(path: Path) -> str:
+    """Why a training that has begun or not has no figures."""
+    if not (path / "config.json").exists():
+        return "the budget was spent before it could begin"
+    return f"the budget was spent before it had ended, after {len(open_run(path).history)} epochs"
+
+
+def _ranks(run: Run, dataset: Dataset, trial: Trial, observer: Observer) -> RankedTargets:
+    """Of the look at the end of training; where that has left none, of another, which is logged."""
+    examples = PrefixExamples(dataset.test)
+    try:
+        return read_ranks(run.test_ranks, len(examples))
+    except FileNotFoundError:
+        pass
+    with replaced_file(run.test_ranks) as temporary:
+        observer.begin(f"{trial.name}: test", len(examples))
+        ranked = rank_model(run.recommender(), examples, observer.advance)
+        write_ranks(ranked, temporary)
+        run.log_test_read("compare", dataset.name, ranked.figures)
+    return ranked
+
+
+def _measure(run: Run, sessions: Sessions) -> dict[str, Any]:
+    """The fields of :class:`Ended` that say what a method costs."""
+    recommender = run.recommender()
+    with safe_open(run.weights, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (no mapping)
+    latest = sessions.slice(max(0, len(sessions) - _TOGETHER), len(sessions))
+    alone = [latest.slice(place, place + 1) for place in range(max(0, len(latest) - _ALONE), len(latest))]
+    return {
+        "single_ms": statistics.median(_times(recommender, alone)),
+        "batched_ms": statistics.median(_times(recommender, [latest] * 3)) / len(latest),
+        "numbers": sum(torch.Size(shape).numel() for shape in shapes),
+        "bytes": run.weights.stat().st_size,
+        "machine": _machine(),
+    }
+
+
+def _times(recommender: Recommender, batches: Sequence[Sessions]) -> list[float]:
+    """Milliseconds to answer each of some batches; of training sessions, so that it is no look at the test set."""
+
+    def answer(batch: Sessions) -> float:
+        items, start = batch.clicks.long(), time.perf_counter()
+        recommender.topk(items, batch.offsets, _K)
+        return 1000 * (time.perf_counter() - start)
+
+    for batch in batches[:_WARM_UP]:
+        answer(batch)
+    return [answer(batch) for batch in batches]
+
+
+def _machine() -> str:
+    """Processor, instruction set and threads."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line.partition(":") for line in cpuinfo.read_text(errors="replace").splitlines())
+        name = next((value.strip() for key, _, value in lines if key.strip() == "model name"), name)
+    return f"{name}, {cpu_capability()}, {torch.get_num_threads()} threads"

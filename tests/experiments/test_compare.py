@@ -1,0 +1,255 @@
+"""Comparisons: figures by their definitions, one look at the test set, what is refused, what a budget leaves out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tagnn_fast
+from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset, write_dataset
+from tagnn_fast.evaluation.ranks import rank_model
+from tagnn_fast.evaluation.significance import paired_tests
+from tagnn_fast.experiments.compare import METHODS, compare
+from tagnn_fast.experiments.compare_results import Comparison
+from tagnn_fast.observer import Observer
+from tagnn_fast.runs.run import open_run
+from tests.cli.commands import looks_at_test_set, read, refused, succeed
+from tests.experiments.comparisons import CONFIGS, DATA, MODELS, QUIET, SMALL, results
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def comparison(folder: Path) -> Comparison:
+    return compare(DATA, folder / "whole", MODELS, seeds=2, configs=CONFIGS, observer=QUIET)
+
+
+def test_figures_are_those_of_the_runs(comparison: Comparison, folder: Path) -> None:
+    """By another pass over the test set with each run's weights; over seeds by their definitions."""
+    examples = PrefixExamples(DATA.test)
+    assert (comparison.examples, comparison.cutoff) == (len(examples), 20)
+    for method in comparison.methods:
+        runs = [open_run(folder / "whole/runs" / method.name / f"seed-{seed}") for seed in (0, 1)]
+        assert [run.training.seed for run in runs] == list(method.seeds) == [0, 1]
+        ranked = [rank_model(run.recommender(), examples) for run in runs]
+        for metric, found in method.figures.items():
+            values = [{**of_seed.figures, **of_seed.lists}[metric] for of_seed in ranked]
+            assert found.values == values
+            assert (found.mean, found.deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        chosen = [run.result["validation"]["MRR@20"] for run in runs if run.result is not None]
+        assert method.validation["MRR@20"].values == chosen
+        for groups in method.groups.values():
+            sizes = comparison.groups[next(title for title, of in method.groups.items() if of is groups)]
+            mean = sum(sizes[group] * found["HR@20"] for group, found in groups.items() if found is not None)
+            assert mean / len(examples) == pytest.approx(method.figures["HR@20"].mean)
+        assert method.numbers == sum(value.numel() for value in runs[0].recommender().model.state_dict().values())
+        assert all(time.mean > 0 for time in method.times.values())
+
+
+def test_tests_are_of_means_over_seeds(comparison: Comparison, folder: Path) -> None:
+    examples = PrefixExamples(DATA.test)
+    values = {}
+    for method in comparison.methods:
+        runs = [open_run(folder / "whole/runs" / method.name / f"seed-{seed}") for seed in (0, 1)]
+        ranks = torch.stack([rank_model(run.recommender(), examples).ranks for run in runs]).double()
+        values[method.name] = torch.where(ranks > 0, 100 / ranks.clamp(min=1), 0).mean(0).numpy()
+    (expected,) = paired_tests(values, examples.session_numbers().numpy())
+    found = comparison.test("MRR@20", expected.first, expected.second)
+    assert dataclasses.astuple(found)[2:] == pytest.approx(dataclasses.astuple(expected)[2:])
+    turned = comparison.test("MRR@20", expected.second, expected.first)
+    assert (turned.difference, turned.low, turned.high) == (-found.difference, -found.high, -found.low)
+    means = {method.name: method.figures["MRR@20"].mean for method in comparison.methods}
+    assert found.difference == pytest.approx(means[found.first] - means[found.second])
+
+
+def test_one_look_each(comparison: Comparison, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same call makes the same report again, with nothing but what is there."""
+    whole = folder / "whole"
+    before, written = results(whole), {name: (whole / name).read_bytes() for name in ("report.md", "report.html")}
+    for needed in ("fit", "rank_model", "_measure"):
+        monkeypatch.setattr(f"tagnn_fast.experiments.compare_trials.{needed}", None)
+    for name in written:
+        (whole / name).unlink()
+    again = compare(DATA, whole, MODELS, seeds=2, configs=CONFIGS, observer=QUIET)
+    assert again == comparison
+    assert results(whole) == before
+    assert {name: (whole / name).read_bytes() for name in written} == written
+    runs = sorted((whole / "runs").glob("*/*/"))
+    assert [len(looks_at_test_set(run)) for run in runs if run.is_dir()] == [1] * 4
+
+
+def test_ranks_that_are_lost(comparison: Comparison, folder: Path) -> None:
+    """Another look, which is logged."""
+    run = open_run(folder / "whole/runs/sr_gnn/seed-1")
+    run.test_ranks.unlink()
+    again = compare(DATA, folder / "whole", MODELS, seeds=2, configs=CONFIGS, observer=QUIET)
+    assert again == comparison
+    assert [look["reader"] for look in run.test_reads()] == ["train", "compare"]
+    assert run.test_reads()[0]["figures"] == run.test_reads()[1]["figures"]
+
+
+def test_what_is_printed(comparison: Comparison) -> None:
+    printed = str(comparison)
+    for part in (*MODELS, "HR@20", " ± ", "one session", "By MRR@20", "95% interval"):
+        assert part in printed
+    frame = comparison.to_pandas()
+    assert list(frame.index) == [method.name for method in comparison.methods]
+    assert (
+        frame.loc["sr_gnn", "HR@20 deviation"]
+        == next(method for method in comparison.methods if method.name == "sr_gnn").figures["HR@20"].deviation
+    )
+
+
+def other(**changes: Any) -> dict[str, Any]:
+    return {"models": MODELS, "seeds": 2, "configs": CONFIGS, "observer": QUIET, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 3}, "seeds 2 instead of 3"),
+        ({"models": MODELS[:1], "configs": {"tagnn_pp": SMALL}}, r"models \['tagnn_pp', 'sr_gnn'\] instead of"),
+        ({"protocol": "all"}, "protocol 'held-out[a-z-]*' instead of 'all'"),
+        ({"configs": {"tagnn_pp": SMALL}}, "configs "),
+    ],
+)
+def test_another_comparison_in_its_folder(
+    changes: dict[str, Any], message: str, comparison: Comparison, folder: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"expected a comparison of this data set and these options.*{message}"):
+        compare(DATA, folder / "whole", **other(**changes))
+
+
+def test_another_data_set_in_its_folder(comparison: Comparison, folder: Path) -> None:
+    with pytest.raises(ValueError, match="expected a comparison of this data set.* dataset "):
+        compare(synthetic_dataset(1_200, 60, seed=1), folder / "whole", **other())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": []}, "models: expected one and more, each once, got none"),
+        ({"models": ["sr_gnn", "sr_gnn"]}, "models: expected one and more, each once"),
+        ({"models": ["gru4rec"]}, "models: expected some of popularity.*, got 'gru4rec'"),
+        ({"models": "sr_gnn"}, "models: expected names"),
+        ({"seeds": 0}, "seeds: expected 1 or more"),
+        ({"budget": "2 days"}, "budget: expected a time"),
+        ({"protocol": "published"}, "protocol: expected one of held-out"),
+        ({"configs": {"tagnn": SMALL}}, "configs: expected some of the models"),
+        ({"configs": {"sr_gnn": {"seed": 3}}}, "configs: expected no seed of sr_gnn's own, got 3"),
+        ({"configs": {"sr_gnn": {"protocol": "published"}}}, "configs: expected no protocol of sr_gnn's own"),
+        ({"configs": {"sr_gnn": {"architecture": "tagnn"}}}, "configs: expected options of sr_gnn, got those of tagnn"),
+        ({"configs": {"sr_gnn": {"hidden": 8}}}, "expected options of fit"),
+        ({"configs": {"sr_gnn": {"hidden_size": -1}}}, "hidden_size: expected 1 or more"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        compare(DATA, tmp_path / "new", **other(**changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_folders_and_data(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(FileExistsError, match="expected a folder of a comparison"):
+        compare(DATA, tmp_path, **other())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    none = dataclasses.replace(DATA, test=Sessions.from_lists([[1], [2]]), raw_test=None)
+    with pytest.raises(ValueError, match="expected test sessions of two clicks or more, got none"):
+        compare(none, tmp_path / "new", **other())
+
+
+class Stops(Observer):
+    """Wants to stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def stop(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_stopped_on_request(comparison: Comparison, folder: Path) -> None:
+    """Again and again, in training and in scoring: the same in the end."""
+    stops = 0
+    while True:
+        try:
+            found = compare(DATA, folder / "stopped", **other(observer=Stops(20)))
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops > 3
+    assert results(folder / "stopped") == results(folder / "whole")
+    assert [method.figures for method in found.methods] == [method.figures for method in comparison.methods]
+
+
+def test_budget(comparison: Comparison, folder: Path) -> None:
+    """What it ends has no figures, and says so; with more, the same call goes on to the same figures."""
+    short = compare(DATA, folder / "budget", **other(budget="0.001s"))
+    assert short.methods == []
+    assert [(left.method, left.seed) for left in short.left_out] == [(name, seed) for seed in (0, 1) for name in MODELS]
+    assert "before it had ended" in short.left_out[0].reason
+    assert {left.reason for left in short.left_out[1:]} == {"the budget was spent before it could begin"}
+    report = (folder / "budget/report.md").read_text()
+    assert "No method has any figures yet." in report
+    assert "before it had ended" in report
+    assert not list((folder / "budget").rglob("test_reads.jsonl"))
+    spent = sum(read(folder / "budget/seconds.json").values())
+    assert 0.001 <= spent == pytest.approx(short.seconds, abs=0.01)
+    some = compare(DATA, folder / "budget", **other(budget=f"{spent + 0.05:.3f}s"))
+    assert some.left_out
+    whole = compare(DATA, folder / "budget", **other(budget="10m"))
+    assert whole.seconds > spent
+    assert results(folder / "budget") == results(folder / "whole")
+
+
+def test_a_training_that_diverges(tmp_path: Path) -> None:
+    """Is left out, and the others stay."""
+    configs = {**CONFIGS, "sr_gnn": {**SMALL, "learning_rate": 1e30}}
+    found = compare(DATA, tmp_path / "new", MODELS, seeds=1, configs=configs, observer=QUIET)
+    assert [method.name for method in found.methods] == ["tagnn_pp"]
+    assert [(left.method, left.seed) for left in found.left_out] == [("sr_gnn", 0)]
+    assert "diverged" in found.left_out[0].reason
+    assert found.tests == {"HR@20": [], "MRR@20": []}
+    assert "diverged" in (tmp_path / "new/report.html").read_text()
+
+
+def write_configs(folder: Path, models: Sequence[str]) -> list[str]:
+    (folder / "small.json").write_text(json.dumps(SMALL))
+    return [argument for name in models for argument in ("--config", f"{name}={folder / 'small.json'}")]
+
+
+def test_the_command_line(comparison: Comparison, folder: Path, tmp_path: Path) -> None:
+    """The same, of a data set in a folder."""
+    dataset: Dataset = write_dataset(DATA, tmp_path / "data")
+    arguments = ("compare", dataset.folder, tmp_path / "new", "--models", "sr_gnn", "--seeds", 1)
+    configs = write_configs(tmp_path, ["sr_gnn"])
+    printed = succeed(*arguments, *configs)
+    assert "By MRR@20, sr_gnn is best" in printed
+    assert printed.strip().endswith(f"wrote {tmp_path / 'new/report.html'}")
+    (found,) = results(tmp_path / "new")["methods"]
+    expected = next(method for method in comparison.methods if method.name == "sr_gnn")
+    for metric, value in expected.figures.items():
+        assert found["figures"][metric]["values"] == value.values[:1]
+    assert not (tmp_path / "new/data").exists()
+    assert "seeds 1 instead of 3" in refused(*arguments[:-1], 3, *configs)
+    assert refused(*arguments, "--config", "sr_gnn") == "--config: expected NAME=FILE, got 'sr_gnn'"
+    twice = refused(*arguments, *configs, *configs)
+    assert twice == "--config: expected each name once, got sr_gnn twice"
+
+
+def test_all_methods_are_the_default() -> None:
+    assert {"popularity", "vs_knn", "tagnn_pp", "sr_gnn"} <= set(METHODS)
+    assert tagnn_fast.compare is compare
