@@ -149,6 +149,13 @@ def check_flag(value: object, name: str) -> bool:
     return bool(value)
 
 
+def check_text(value: object, name: str) -> str:
+    """A string; raises TypeError on another type."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {value!r}")
+    return value
+
+
 def check_k(k: int, num_items: int) -> int:
     """A number of recommendations, 1..num_items; raises TypeError and ValueError on others."""
     number = as_integer(k)

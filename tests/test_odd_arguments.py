@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -44,14 +45,56 @@ def test_tables_are_no_lists(table: Any, tmp_path: Path) -> None:
         ({"minimum_length": 2.5}, "minimum_length: expected an int, got 2.5"),
         ({"titles": [1, 2]}, "titles: expected a file, or titles by item id, got list"),
         ({"titles": {"5": 5}}, "titles: expected strings by item id, got 5 for '5'"),
+        ({"gap": 30}, "gap: expected a string, got 30"),
+        ({"test": 1}, "test: expected a string, got 1"),
+        ({"time_zone": 2}, "time_zone: expected a string, got 2"),
+        ({"from_time": 1_700_000_000}, "from_time: expected an ISO date or time, or one of Python's, got 1700000000"),
+        ({"memory": "2g"}, "memory: expected an int, got '2g'"),
+        ({"max_bad_rows": 0.5}, "max_bad_rows: expected an int, got 0.5"),
+        ({"item": 1}, "item: expected a string, got 1"),
+        ({"session": b"session"}, "session: expected a string, got b'session'"),
+        ({"format": ["otto"]}, "format: expected a string, got ['otto']"),
+        ({"separator": 9}, "separator: expected a string, got 9"),
+        ({"events": 7, "event": "kind"}, "events: expected strings, or one with commas between, got int"),
+        ({"columns": ["a", 1]}, "columns: expected a string, got 1"),
+        ({"output": 5}, "output: expected a folder to make, got 5"),
     ],
     ids=str,
 )
 def test_options(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError) as error:
-        tagnn_fast.prepare(pd.DataFrame(ROWS), tmp_path / "data", **{**COLUMNS, **options})
+        tagnn_fast.prepare(pd.DataFrame(ROWS), **{"output": tmp_path / "data", **COLUMNS, **options})
     assert str(error.value) == message
     assert not (tmp_path / "data").exists()
+
+
+def test_logs_that_are_none() -> None:
+    with pytest.raises(ValueError, match="^logs: expected one path or more, got none$"):
+        tagnn_fast.prepare([], **COLUMNS)
+    twice = pd.DataFrame([[1, 5, 0, 0]], columns=["session", "item", "time", "time"])
+    with pytest.raises(ValueError, match="^frame: expected columns of different names, got others: Duplicate column"):
+        tagnn_fast.prepare(twice, **COLUMNS)
+
+
+def test_memory_that_is_too_little() -> None:
+    with pytest.raises(ValueError, match="^memory: expected 200 or more, got 3$"):
+        tagnn_fast.prepare(pd.DataFrame(ROWS), **COLUMNS, memory=3)
+
+
+def test_dates_of_python() -> None:
+    """They mean what their text does, and are recorded as such."""
+    texts = {"from_time": "1969-12-31", "until_time": "1970-01-03T00:00:00", "test_from": "1970-01-01T12:00:00"}
+    dates = {
+        "from_time": date(1969, 12, 31),
+        "until_time": datetime(1970, 1, 3),
+        "test_from": pd.Timestamp("1970-01-01 12:00"),
+    }
+    made = [tagnn_fast.prepare(pd.DataFrame(ROWS), **COLUMNS, **options) for options in (texts, dates)]
+    assert made[0].source["options"] == made[1].source["options"]
+    assert made[0].fingerprint() == made[1].fingerprint()
+    assert PrepareOptions(test_from=datetime(2024, 5, 1, tzinfo=UTC)).split_date() == 1_714_521_600 * 10**6
+    with pytest.raises(ValueError, match="^test_from: expected an ISO date or time, got 'NaT'$"):
+        PrepareOptions(test_from=pd.NaT)
 
 
 def test_titles_by_integers() -> None:

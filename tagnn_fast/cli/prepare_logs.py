@@ -13,6 +13,7 @@ import typer
 from tagnn_fast.cli.console import console, say
 from tagnn_fast.cli.info import dataset_table, say_periods, steps_table
 from tagnn_fast.data import Dataset, read_titles
+from tagnn_fast.data.titles import FileTitles
 from tagnn_fast.logs.jobs import prepare
 from tagnn_fast.logs.jobs import update as update_logs
 
@@ -160,12 +161,13 @@ def update(
     _say_dataset(after, output or dataset)
 
 
-def _say_titles(dataset: Dataset, titles: Mapping[str, str] | None) -> None:
+def _say_titles(dataset: Dataset, titles: FileTitles | None) -> None:
     """How many titles have found an item."""
     if titles is not None:
         items = set(map(str, dataset.vocabulary.raw_ids.to_pylist()))
         matched, without = len(titles.keys() & items), len(items - dataset.titles.keys())
         say(f"titles: {matched:,} of {len(titles):,} are of items; {without:,} of {len(items):,} items have none")
+        say(f"titles: the first line names the columns {', '.join(titles.columns)}")
 
 
 def _say_what_came(after: Dataset, before: Dataset) -> None:

@@ -26,6 +26,7 @@ from tagnn_fast.data.stored_tables import (
     write_table,
     write_titles,
 )
+from tagnn_fast.data.titles import FileTitles
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import (
     check_new_folder,
@@ -97,9 +98,13 @@ class Dataset:
         """The same with these titles by raw id as text, and for other ids those that it has.
 
         Raises:
-            ValueError: where none of them is an item's.
+            ValueError: where none of them is an item's, or the first line of their file, which names the columns, is.
         """
         raw_ids = list(map(str, self.vocabulary.raw_ids.to_pylist()))
+        if isinstance(titles, FileTitles) and titles.columns[0] in raw_ids:
+            raise ValueError(
+                f"titles: expected the names of the columns in the first line, got the item id {titles.columns[0]!r}"
+            )
         if titles and raw_ids and titles.keys().isdisjoint(raw_ids):
             raise ValueError(
                 f"titles: expected ids of items, such as {raw_ids[0]!r}, got none among {len(titles):,}, "

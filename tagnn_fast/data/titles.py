@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _SEPARATORS = ("\t", ",")
 _QUOTED = r'"(?:[^"]|"")*"'
 
 
-def read_titles(path: Path) -> dict[str, str]:
+class FileTitles(dict[str, str]):
+    """Titles by raw item id, as a file has them.
+
+    Args:
+        columns: the values of its first line, which are names of the columns.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__()
+        self.columns = columns
+
+
+def read_titles(path: Path) -> FileTitles:
     """Titles by raw item id, from the first two columns of a text file with a header.
 
     - Tabs or commas stand between the columns: the one of them by which all lines have as many columns as the first.
@@ -36,7 +48,7 @@ def read_titles(path: Path) -> dict[str, str]:
         raise ValueError(f"{path}: expected an item id and a title in each row, got the columns {', '.join(names)}")
     if re.fullmatch(r"-?\d+", names[0]):
         raise ValueError(f"{path}: expected the names of the columns in line {first}, got the item id {names[0]!r}")
-    titles: dict[str, str] = {}
+    titles = FileTitles(names)
     line_of: dict[str, int] = {}
     for number in others:
         values = _values(lines[number], separator)

@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
+from tagnn_fast.checks import check_text, is_table
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import FORMATS, LogFormat
 from tagnn_fast.logs.options import PUBLISHED, READY_SPLIT, PrepareOptions
 
 Preset = Literal["clean", "published", "paper"]  # the last is another name for the one before
 _COLUMNS = ("item", "time", "event")
+_TEXTS = (*_COLUMNS, "format", "session", "user", "time_unit", "time_format", "separator", "quote", "encoding")
+_LISTS = ("events", "columns")
 _OF_TEXT = ("separator", "quote", "columns", "encoding")
 
 
@@ -19,8 +22,12 @@ def log_format(given: dict[str, Any]) -> LogFormat:
     """The named format, or the one that columns describe; other options change it.
 
     Raises:
+        TypeError: on an option that is no string.
         ValueError: on options that say nothing together, or not enough.
     """
+    for name in _TEXTS:
+        if name in given:
+            check_text(given[name], name)
     changes: dict[str, Any] = {name: given[name].strip() for name in _COLUMNS if name in given}
     changes.update(_owner(given))
     if "time_unit" in given and "time_format" in given:
@@ -28,7 +35,7 @@ def log_format(given: dict[str, Any]) -> LogFormat:
     if "time_format" in given:
         changes.update(time_unit="iso", time_format=given["time_format"])
     changes.update({key: given[key] for key in ("time_unit", "quote", "encoding") if key in given})
-    changes.update({key: _listed(given[key]) for key in ("events", "columns") if key in given})
+    changes.update({key: _listed(given[key], key) for key in _LISTS if key in given})
     if "" in changes.get("events", ()):
         raise ValueError(f"events: expected kinds with commas between, got {given['events']!r}")
     if "separator" in given:
@@ -63,8 +70,11 @@ def _owner(given: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _listed(names: str | Iterable[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
+def _listed(names: object, option: str) -> tuple[str, ...]:
+    listed = names.split(",") if isinstance(names, str) else names
+    if is_table(listed) or not isinstance(listed, Iterable) or isinstance(listed, bytes):
+        raise TypeError(f"{option}: expected strings, or one with commas between, got {type(names).__name__}")
+    return tuple(check_text(name, option).strip() for name in listed)
 
 
 def prepare_options(form: LogFormat, preset: str, given: dict[str, Any]) -> PrepareOptions:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, nullcontext
+from os import PathLike
 from pathlib import Path
 
 from tagnn_fast.checks import as_integer, check_flag
 from tagnn_fast.data.dataset import Dataset, check_dataset_folder, read_dataset, write_dataset
-from tagnn_fast.data.titles import read_titles
+from tagnn_fast.data.titles import FileTitles, read_titles
 from tagnn_fast.extras import needed_by
 from tagnn_fast.files import exclusive
 from tagnn_fast.logs.arguments import Preset, check_files, log_format, prepare_options
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.formats import FormatName, TimeUnit
 from tagnn_fast.logs.frames import Logs, found_logs
-from tagnn_fast.logs.options import ColdItems, IdType, Order, SessionsBy, SupportFrom
+from tagnn_fast.logs.options import ColdItems, IdType, Order, SessionsBy, SupportFrom, When
 from tagnn_fast.logs.running import EngineName, engine_errors, start_engine, working_folder
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
@@ -45,8 +46,8 @@ def prepare(
     sessions: SessionsBy | None = None,
     gap: str | None = None,
     time_zone: str | None = None,
-    from_time: str | None = None,
-    until_time: str | None = None,
+    from_time: When | None = None,
+    until_time: When | None = None,
     order: Order | None = None,
     collapse_repeats: bool | None = None,
     max_session_clicks: int | None = None,
@@ -55,7 +56,7 @@ def prepare(
     until_stable: bool | None = None,
     support_from: SupportFrom | None = None,
     test: str | None = None,
-    test_from: str | None = None,
+    test_from: When | None = None,
     test_logs: Logs | None = None,
     maximum_length: int | None = None,
     fraction: int | None = None,
@@ -142,6 +143,8 @@ def prepare(
     force = check_flag(force, "force")
     if not isinstance(name, (str, type(None))):
         raise TypeError(f"name: expected a string, got {name!r}")
+    if not isinstance(output, (str, PathLike, type(None))):
+        raise TypeError(f"output: expected a folder to make, got {output!r}")
     place = Path(output) if output is not None else None
     with engine_errors(), exclusive(place) if place is not None else nullcontext():
         form = log_format(given)
@@ -219,6 +222,8 @@ def update(
 def _titles(titles: Titles | None) -> Mapping[str, str] | None:
     if titles is None or isinstance(titles, (str, Path)):
         return None if titles is None else read_titles(Path(titles))
+    if isinstance(titles, FileTitles):
+        return titles
     if not isinstance(titles, Mapping):
         raise TypeError(f"titles: expected a file, or titles by item id, got {type(titles).__name__}")
     for raw_id, title in titles.items():

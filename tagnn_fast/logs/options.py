@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tagnn_fast.checks import check_count, check_flag
+from tagnn_fast.checks import check_count, check_flag, check_text
 
 MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
 SessionsBy = Literal["given", "gap", "day"]
@@ -18,6 +18,7 @@ SupportFrom = Literal["train", "all"]
 Boundary = Literal["test", "lost"]
 ColdItems = Literal["drop", "keep"]
 Catalogue = Literal["kept", "all"]
+When = str | date  # ISO, or a datetime
 IdType = Literal["auto", "integer", "string"]
 _CHOICES = {
     "sessions": SessionsBy,
@@ -54,7 +55,8 @@ class PrepareOptions:
         time_zone: of times that do not state one, of days, and of the times that are reported. What a clock shows
             twice, when it is put back, is the earlier of the two; what it leaves out, when it is put forward, counts on
             from before.
-        from_time: clicks before this are left out, an ISO date or time, in `time_zone` if it states none.
+        from_time: clicks before this are left out, an ISO date or time or one of Python's, in `time_zone` if it states
+            none.
         until_time: clicks at this or later are left out.
         order: of a session's clicks: by "time", clicks at the same time as in the file; or as in the "file".
         date: of a session, by which sessions are put in order and split: the "latest" time of its clicks, or that of
@@ -87,8 +89,8 @@ class PrepareOptions:
     sessions: SessionsBy = "given"
     gap: str = "30m"
     time_zone: str = "UTC"
-    from_time: str | None = None
-    until_time: str | None = None
+    from_time: When | None = None
+    until_time: When | None = None
     order: Order = "time"
     date: Date = "latest"
     date_unit: str = "0s"
@@ -99,7 +101,7 @@ class PrepareOptions:
     until_stable: bool = False
     support_from: SupportFrom = "train"
     test: str = "1d"
-    test_from: str | None = None
+    test_from: When | None = None
     boundary: Boundary = "test"
     maximum_length: int | None = None
     fraction: int = 1
@@ -113,7 +115,15 @@ class PrepareOptions:
                 raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
         for name in ("collapse_repeats", "until_stable"):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
+        check_text(self.time_zone, "time_zone")
+        for name in ("from_time", "until_time", "test_from"):
+            when = getattr(self, name)
+            if isinstance(when, date):
+                object.__setattr__(self, name, when.isoformat())  # as it is recorded
+            elif not isinstance(when, (str, type(None))):
+                raise TypeError(f"{name}: expected an ISO date or time, or one of Python's, got {when!r}")
         for name in ("gap", "date_unit", "test"):
+            check_text(getattr(self, name), name)
             try:
                 duration(getattr(self, name))
             except ValueError as error:

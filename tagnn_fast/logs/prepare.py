@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ibis.expr.types import Table
 
+from tagnn_fast.checks import check_count
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.vocabulary import are_integers
 from tagnn_fast.logs import pipeline
@@ -169,8 +170,7 @@ def read_clicks(
     Raises:
         ValueError: on too many bad rows, events that are not there, or no click that can be used.
     """
-    if max_bad_rows < 0:
-        raise ValueError(f"max_bad_rows: expected 0 or more, got {max_bad_rows}")
+    check_count(max_bad_rows, "max_bad_rows", 0)
     advance("reading")
     rows = engine.read(files, form.used_columns())
     if first and form.event is not None:

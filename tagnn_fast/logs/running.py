@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tagnn_fast.checks import check_count, check_text
 from tagnn_fast.files import workspace
 
 if TYPE_CHECKING:
     from tagnn_fast.logs.engines import Engine
 
 EngineName = Literal["duckdb", "spark"]
+_LEAST_MEMORY = 200  # megabytes
 
 
 @contextmanager
@@ -31,10 +33,13 @@ def start_engine(name: EngineName, folder: Path, time_zone: str, master: str | N
     """The engine of that name.
 
     Raises:
-        ValueError: on an unknown one, or a master beside DuckDB.
+        TypeError, ValueError: on an unknown one, a master beside DuckDB, or too little memory.
     """
     from tagnn_fast.logs.engines import DuckDB, Spark
 
+    memory = None if memory is None else check_count(memory, "memory", _LEAST_MEMORY)
+    if master is not None:
+        check_text(master, "spark_master")
     if name == "duckdb":
         if master is not None:
             raise ValueError(f"spark_master: expected none with --engine duckdb, got {master!r}")

@@ -80,6 +80,19 @@ def test_titles_of_a_data_set(tmp_path: Path) -> None:
     assert again.with_titles({"7": "VII", "8": "VIII"}).titles == {"007": "Bond", "7": "VII", "8": "VIII"}
 
 
+def test_first_line_that_is_an_item(tmp_path: Path) -> None:
+    """Of a file without a header, where ids are no integers: the first item would lose its title."""
+    dataset = Dataset("two", *[Sessions.from_lists([[1, 2]])] * 2, Vocabulary(pa.array(["a", "b"]), np.array([1, 1])))
+    path = tmp_path / "titles.csv"
+    path.write_text("a,Apple\nb,Bread\n")
+    with pytest.raises(ValueError) as error:
+        dataset.with_titles(read_titles(path))
+    assert str(error.value) == "titles: expected the names of the columns in the first line, got the item id 'a'"
+    path.write_text("c,Cream\nb,Bread\n")  # no item: it may be a name
+    titles = read_titles(path)
+    assert (dataset.with_titles(titles).titles, titles.columns) == ({"b": "Bread"}, ["c", "Cream"])
+
+
 def test_titles_that_an_earlier_version_wrote(tmp_path: Path) -> None:
     write_dataset(make(pa.array([None, "Eight"])), tmp_path / "data")
     again = read_dataset(tmp_path / "data")
