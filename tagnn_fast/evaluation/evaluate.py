@@ -9,16 +9,20 @@ from typing import Any
 
 from rich.text import Text
 
+from tagnn_fast.baselines import BASELINES
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.other_rows import by_rows_of
-from tagnn_fast.evaluation.baselines import popularity, sequential_rules, session_popularity
-from tagnn_fast.evaluation.scoring import score, score_model
+from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.extras import import_pandas
+from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
+from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.tables import Shown, Table, figures_table, main_figures
+
+_BESIDE = ("sequential_rules", "session_popularity", "popularity")  # baselines that every model stands beside
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,10 @@ def _figures(run: Run, dataset: Dataset, examples: PrefixExamples, observer: Obs
     observer.begin(run.training.architecture, len(examples))
     figures = {run.training.architecture: score_model(run.recommender(), examples, observer.advance)}
     run.log_test_read("evaluate", dataset.name, figures[run.training.architecture])
-    baselines = {
-        "sequential rules": sequential_rules(dataset.train, vocabulary),
-        "session popularity": session_popularity(vocabulary),
-        "popularity": popularity(vocabulary),
-    }
-    for name, baseline in baselines.items():
-        observer.begin(name, len(examples))
-        figures[name] = score(baseline, examples, len(vocabulary), advance=observer.advance)
+    for name in _BESIDE:
+        baseline = BASELINES[name](ModelConfig(len(vocabulary)))
+        baseline.fit(dataset.train)
+        shown_name = name.replace("_", " ")
+        observer.begin(shown_name, len(examples))
+        figures[shown_name] = score_model(Recommender(baseline, vocabulary), examples, observer.advance)
     return figures

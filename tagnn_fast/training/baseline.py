@@ -15,7 +15,7 @@ from tagnn_fast.memory import enough_memory
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
-from tagnn_fast.runs.configuration import BASELINE_FIELDS, TrainingConfig, make_baseline
+from tagnn_fast.runs.configuration import BASELINE_FIELDS, PROTOCOLS, TrainingConfig, make_baseline
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.stopping import Interrupted
@@ -48,7 +48,8 @@ def plan_baseline(
         )
     training = TrainingConfig(**{key: options[key] for key in ("architecture", "protocol") if key in options})
     if training.protocol.startswith("published"):
-        raise ValueError(f"protocol: expected a sound one for {name}, got {training.protocol!r}")
+        sound = [other for other in PROTOCOLS if not other.startswith("published")]
+        raise ValueError(f"protocol: expected one of {', '.join(sound)} for {name}, got {training.protocol!r}")
     model = ModelConfig(len(dataset.vocabulary), options=options.get("options", {}))
     make_protocol(training.protocol, dataset, training.seed)
     make_baseline(model, training)
