@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from benchmarks.peers.plain_neighbours import PlainNeighbours, PlainRules, best, timed_answers
+from benchmarks.peers.plain_neighbours import (
+    Decay,
+    PlainNeighbours,
+    PlainRules,
+    best,
+    compared,
+    figures_of,
+    timed_plain,
+)
+from tagnn_fast.data import synthetic_dataset
 
 TRAIN = [[1, 2], [2, 3, 3], [1, 4, 2], [5, 6]]
 
@@ -51,9 +60,27 @@ def test_rules_by_hand() -> None:
 
 
 def test_lists_and_figures() -> None:
-    assert best({5: 1.0, 3: 1.0, 8: 2.0}, [8, 1, 2, 3], 5) == [8, 3, 5, 1, 2]
-    assert best({5: 1.0, 3: 1.0, 8: 2.0}, [8, 1, 2, 3], 2) == [8, 3]
-    figures = timed_answers(lambda: PlainRules(TRAIN), [[1], [5], []], [2, 3, 0], [2, 3])
-    # The rules of 1 are 2 with 1 + 1/2, then 4; of 5, 6 and then the popular 2 and 3.
+    popular = [8, 1, 2, 5, 3]
+    rank = {item: place for place, item in enumerate(popular)}
+    assert best({3: 1.0, 5: 1.0, 8: 2.0}, popular, rank, 5) == [8, 5, 3, 1, 2]
+    assert best({3: 1.0, 5: 1.0, 8: 2.0}, popular, rank, 2) == [8, 5]
+    answers = timed_plain(lambda: PlainRules(TRAIN), [[1], [5], []], [2, 3, 1, 4, 5, 6])
+    # The rules of 1 are 2 with 1 + 1/2 and 4 with 1; of 5, 6; then all others.
+    assert answers.lists == [[2, 4, 3, 1, 5, 6], [6, 2, 3, 1, 4, 5], [2, 3, 1, 4, 5, 6]]
+    figures = figures_of(answers, [4, 6, 0], all_prefixes=30)
     assert figures["HR@20"] == pytest.approx(200 / 3)
-    assert figures["MRR@20"] == pytest.approx(100 * (1 + 1 / 3) / 3)
+    assert figures["MRR@20"] == pytest.approx(100 * (1 / 2 + 1) / 3)
+    assert figures["seconds_of_all_test_prefixes"] == pytest.approx(10 * figures["seconds"])
+
+
+@pytest.mark.parametrize(("by_place", "by_steps"), [("quadratic", "div"), ("log", "quadratic"), ("div", "log")])
+def test_native_ones_answer_the_same(by_place: Decay, by_steps: Decay) -> None:
+    data = synthetic_dataset(clicks=4000, items=80)
+    figures = compared(data, 100, 20, 50, by_place, by_steps, idf_weight=3.0)
+    assert figures["prefixes"] == 100
+    assert figures["vs_knn"]["same_lists_percent"] == 100
+    # Rules are sums of 1/d, which round apart where they are added in another order.
+    assert figures["sequential_rules"]["same_lists_percent"] >= 95
+    for name in ("vs_knn", "sequential_rules"):
+        assert figures[name]["plain"]["HR@20"] == pytest.approx(figures[name]["native"]["HR@20"], abs=1)
+        assert figures[name]["plain"]["HR@20"] > 0
