@@ -11,8 +11,7 @@ import torch
 
 from tests.cpp.programs import PROGRAMS, ask, run
 from tests.serving.folders import (
-    ARCHITECTURES,
-    SEMANTICS,
+    CASES,
     assert_same_lists,
     eager,
     make_export,
@@ -20,8 +19,6 @@ from tests.serving.folders import (
     sample_sessions,
     without_own,
 )
-
-CASES = [(architecture, semantics) for architecture in ARCHITECTURES for semantics in SEMANTICS]
 
 
 def check(answers: list[Any], expected: tuple[Any, torch.Tensor, list[int]]) -> None:

@@ -1,4 +1,4 @@
-"""Exported folders of models that were never trained, and the sessions they are asked about."""
+"""Exported folders of models that were never trained, and of a baseline, and the sessions they are asked about."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from tagnn_fast.baselines import BASELINES
 from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset
+from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import make_model
 from tagnn_fast.runs.run import Run, create_run
 from tagnn_fast.serving.export import export
+from tagnn_fast.training.fit import fit
 from tagnn_fast.training.recipes import resolve
 from tests.support import assert_near
 
 ARCHITECTURES = ["tagnn_pp", "tagnn", "sr_gnn"]
 SEMANTICS = ["clean", "published"]
+CASES = [*((architecture, semantics) for architecture in ARCHITECTURES for semantics in SEMANTICS), ("vs_knn", "clean")]
 ITEMS = 1100  # more than the longest list
 K_MAX = 1000
 
 
 def make_run(architecture: str = "tagnn_pp", semantics: str = "clean", strings: bool = False) -> Run:
-    """A run folder with random weights; raw ids are 10 · index + 3, or "item-" and that."""
+    """A run folder with random weights, or of a fitted baseline; raw ids are 10 · index + 3, or "item-" and that."""
     return _run(architecture, semantics, strings)
 
 
@@ -41,6 +45,9 @@ def _run(architecture: str, semantics: str, strings: bool) -> Run:
     ids = [10 * item + 3 for item in range(1, len(made.vocabulary) + 1)]
     raw_ids = pa.array([f"item-{number}" for number in ids] if strings else ids)
     dataset = Dataset("synthetic", made.train, made.test, Vocabulary(raw_ids, made.vocabulary.counts))
+    if architecture in BASELINES:
+        folder = Path(mkdtemp(prefix="tagnn_fast_export_"))
+        return fit(dataset, folder / "run", architecture=architecture, protocol="all", observer=Observer())
     overrides = {"architecture": architecture, "semantics": semantics, "hidden_size": 24}
     model, training = resolve("clean", overrides, len(dataset.vocabulary), longest_prefix=12)
     folder = Path(mkdtemp(prefix="tagnn_fast_export_"))

@@ -32,12 +32,15 @@ def left(
 
 
 @FORMAT
-@pytest.mark.parametrize(("semantics", "strings"), [*((name, False) for name in SEMANTICS), ("clean", True)])
-def test_choices(semantics: str, strings: bool, format: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "semantics", "strings"),
+    [*(("tagnn_pp", name, False) for name in SEMANTICS), ("tagnn_pp", "clean", True), ("vs_knn", "clean", False)],
+)
+def test_choices(architecture: str, semantics: str, strings: bool, format: str) -> None:
     """The whole list without all others, cut at k; popularity's as well; unknown ids do not matter."""
     sessions: list[list[Any]] = [*sample_sessions(strings)]
-    everything = make_run(semantics=semantics, strings=strings).recommender().recommend(sessions, 2000)
-    served = tagnn_fast.load(make_export(semantics=semantics, strings=strings), format)
+    everything = make_run(architecture, semantics, strings).recommender().recommend(sessions, 2000)
+    served = tagnn_fast.load(make_export(architecture, semantics, strings), format)
     chosen: list[Any] = [13, 503, 23, 4003, 23, -1, 10**12, 2**70, 33, 53, 63, *range(103, 2003, 10)]
     excluded: list[Any] = [23, 4003, -7, *range(203, 303, 10), *(line[0] for line in everything.items if not strings)]
     if strings:
