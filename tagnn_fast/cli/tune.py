@@ -16,7 +16,9 @@ from tagnn_fast.training.options import parse_options
 def tune(
     dataset: Annotated[Path, typer.Argument(help="Data set folder, from `tagnn-fast prepare`.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the search: a new one, or one to go on with.")],
-    model: Annotated[str, typer.Option(help="tagnn_pp, tagnn, sr_gnn or another method that `train` knows.")],
+    model: Annotated[
+        str, typer.Option(help="A method, as `train --architecture` takes it: vs_knn, slist, tagnn_pp, ...")
+    ],
     trials: Annotated[int, typer.Option(help="Configurations to try, those of calls before among them.")] = 50,
     budget: Annotated[
         Optional[str], typer.Option(help="Begin no other trial after this time: 90s, 30m, 2h.", show_default=False)

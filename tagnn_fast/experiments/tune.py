@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tagnn_fast.checks import check_count
+from tagnn_fast.checks import check_count, check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.experiments.budget import seconds_of
 from tagnn_fast.experiments.tune_options import Options, choose_options
@@ -41,12 +41,12 @@ def tune(
 ) -> Tuning:
     """Try configurations of a method, and keep the best: a new search, or one of the same that stopped.
 
-    Each trial trains on the first nine tenths of the training sessions by :func:`tagnn_fast.fit` and is scored on the
-    last tenth ("held-out"); test sessions are not read. The first trial is the defaults, so that the best is never
-    below them; later ones are drawn from the model's ``search_space`` by Optuna's TPE (Bergstra et al. 2011), or, ten
-    at first, at random. A network is given up after its second epoch or a later one where its best figure so far is
-    below the median of the trials that went on to the end, from the fifth of these on. So is one whose training
-    diverges, that needs too much memory, or whose options do not go together.
+    Each trial is a run of :func:`tagnn_fast.fit` under the protocol "held-out": it learns from the first nine tenths of
+    the training sessions and is scored on the last; test sessions are not read. The first trial is the defaults, so
+    that the best is never below them; later ones are drawn from the method's ``search_space``, the first ten at random,
+    then by Optuna's TPE (Bergstra et al., NIPS 2011). A network is given up after its second epoch or a later one where
+    its best figure so far is below the median of the trials that went on to the end, from the fifth of these on. So is
+    one whose training diverges, that needs too much memory, or whose options do not go together.
 
     The folder has ``best.json``, a configuration that `fit` and ``tagnn-fast train`` take as ``config``;
     ``trials.csv``; ``histories/``, what the epochs of each trial gave; ``tune.json``, what was asked for; and
@@ -83,12 +83,15 @@ def tune(
         raise ValueError(f"metric: expected one of {', '.join(METRICS)}, got {metric!r}")
     seed = check_count(seed, "seed", 0)
     deadline = time.monotonic() + seconds
-    dataset = data.without_test() if isinstance(data, Dataset) else read_dataset(data, test=False)
+    folder = check_path(folder, "folder", "a path").absolute()
+    if isinstance(data, Dataset):
+        dataset = data.without_test()
+    else:
+        dataset = read_dataset(check_path(data, "data", "a data set or its folder"), test=False)
     options = choose_options(dataset, model, fix or {}, start)
     from tagnn_fast.experiments.tune_loop import Tuner
     from tagnn_fast.experiments.tune_study import create_study, open_study
 
-    folder = Path(folder)
     asked = _asked(dataset, options, metric, seed)
     with exclusive(folder):
         if (folder / "tune.json").exists():
@@ -100,10 +103,16 @@ def tune(
                 content = {"format": FORMAT, "version": VERSION, "created": _now(), "asked": asked}
                 write_json(temporary / "tune.json", content)
         with open_study(folder, options.space, options.first, seed) as study, shown(observer) as told:
-            tuner = Tuner(folder, dataset, options, metric, wanted, study, told)
+            tuner = Tuner(folder, dataset, options, _scored(metric, dataset), wanted, study, told)
             while len(tuner.tuning.trials) < wanted and time.monotonic() < deadline:
                 tuner.take_trial()
             return tuner.tuning
+
+
+def _scored(metric: str, dataset: Dataset) -> str:
+    """The metric as figures name it: no list is longer than the catalogue."""
+    name, cutoff = metric.split("@")
+    return f"{name}@{min(int(cutoff), len(dataset.vocabulary))}"
 
 
 def _asked(dataset: Dataset, options: Options, metric: str, seed: int) -> dict[str, Any]:

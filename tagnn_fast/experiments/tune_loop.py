@@ -88,7 +88,7 @@ class Tuner:
         trial, best = self.tuning.trials[-1], self.tuning.best
         outcome = f"{self._metric} {trial.value:.2f}" if trial.value is not None else f"given up, {trial.reason}"
         options = ", ".join(f"{name} {shown_value(value)}" for name, value in trial.options.items())
-        line = f"trial {trial.number}: {outcome}, {trial.seconds:,.0f} s ({options})"
+        line = f"trial {trial.number}: {outcome}, {trial.seconds:,.1f} s ({options})"
         return f"{line}; best so far" if trial is best else line
 
 
@@ -105,3 +105,7 @@ class _Numbered(Observer):
     def advance(self, examples: int, loss: float | None = None) -> None:
         """See the base class."""
         self._observer.advance(examples, loss)
+
+    def stage(self, what: str) -> None:
+        """See the base class."""
+        self._observer.stage(f"{self._trial}, {what}")

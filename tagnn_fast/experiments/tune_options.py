@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tagnn_fast.data.dataset import Dataset
-from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.search_space import SearchSpace
+from tagnn_fast.runs.methods import find_method
 from tagnn_fast.training.fit import plan
 from tagnn_fast.training.options import OPTIONS, with_config
 
@@ -62,7 +62,7 @@ def choose_options(
         raise TypeError(f"fix: expected options by name, got {fix!r}")
     if ours := [name for name in _OURS if name in fix]:
         raise ValueError(f"fix: expected options of {model} and of its training, got {ours[0]!r}")
-    declared = find_architecture(model).search_space
+    declared = find_method(model).search_space
     space = {name: values for name, values in declared.items() if name not in fix}
     if not space:
         raise ValueError(f"model: expected one with options to tune, got {model!r}, which has none but those fixed")
@@ -89,7 +89,7 @@ def _as_given(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def _defaults(dataset: Dataset, model: str, fix: Mapping[str, Any]) -> dict[str, Any]:
     """What each option is where nobody says anything; refuses what no trial could be."""
     configurations = plan(dataset, "clean", {**_as_given(model, fix), "protocol": _PROTOCOL})
-    own = inspect.signature(find_architecture(model)).parameters.values()
+    own = inspect.signature(find_method(model)).parameters.values()
     return {
         **{name: value for part in configurations for name, value in asdict(part).items()},
         **{parameter.name: parameter.default for parameter in own if parameter.default is not parameter.empty},

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tagnn_fast.extras import import_pandas
 from tagnn_fast.files import write_text
-from tagnn_fast.tables import Shown, Table
+from tagnn_fast.tables import Shown, Table, main_figures
 
 _SHOWN = 10  # trials
 
@@ -96,7 +96,8 @@ class Tuning(Shown):
         ranking = self.ranking[:_SHOWN]
         if ranking:
             table = Table("trial", title=f"{self.model} by {self.metric} of the validation sessions, in percent")
-            figures = list(dict.fromkeys([self.metric, "HR@20", "MRR@20"]))
+            usual = (name for name in main_figures(ranking[0].figures) if name.startswith(("HR", "MRR")))
+            figures = list(dict.fromkeys([self.metric, *usual]))
             for name in (*figures, *ranking[0].options, "epochs", "seconds"):
                 table.add(name, right=True)
             for trial in ranking:

@@ -87,6 +87,10 @@ class _Pruning(Observer):
         """See the base class."""
         self._observer.advance(examples, loss)
 
+    def stage(self, what: str) -> None:
+        """See the base class."""
+        self._observer.stage(what)
+
     def end_epoch(self, record: dict[str, Any]) -> None:
         """See the base class."""
         self.report()

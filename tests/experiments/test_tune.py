@@ -14,13 +14,15 @@ from optuna.trial import TrialState
 
 import tagnn_fast
 from tagnn_fast import ModelConfig, register_architecture
-from tagnn_fast.data import Dataset, read_dataset
+from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset
 from tagnn_fast.experiments.tune import METRICS
+from tagnn_fast.experiments.tune_options import choose_options
 from tagnn_fast.experiments.tune_results import Tuning
 from tagnn_fast.nn import SRGNN
 from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
 from tagnn_fast.observer import Observer
+from tagnn_fast.runs.methods import find_method, method_names
 from tests.cli.commands import read
 from tests.experiments.tunings import FIX, small_dataset, small_tuning, trials_of
 
@@ -168,6 +170,15 @@ def test_the_same_configuration_again(dataset: Dataset, monkeypatch: pytest.Monk
     assert len(list((tuning.folder / "histories").iterdir())) == 2
 
 
+def test_a_catalogue_shorter_than_the_lists(tmp_path: Path) -> None:
+    """The metric is that of lists of all items."""
+    tuning = small_tuning(synthetic_dataset(900, 12), tmp_path / "a", trials=1)
+    assert tuning.best is not None
+    assert tuning.metric == "MRR@12"
+    assert tuning.best.value == tuning.best.figures["MRR@12"]
+    assert "MRR@12" in str(tuning)
+
+
 class Poison:
     """Sessions that nothing may look at."""
 
@@ -208,3 +219,25 @@ def test_never_reads_the_test_set(given: str, tuned: Tuning, tmp_path: Path) -> 
     assert observer.batches > 10
     assert trials_of(tuning) == trials_of(tuned)[:2]
     assert not list(tmp_path.rglob("test_reads.jsonl"))
+
+
+@pytest.mark.parametrize("method", [name for name in method_names() if find_method(name).search_space])
+def test_defaults_are_in_the_space(method: str, dataset: Dataset) -> None:
+    """Of every method that has options to tune."""
+    options = choose_options(dataset.without_test(), method, {}, [])
+    assert options.first[0].keys() == find_method(method).search_space.keys()
+
+
+@pytest.mark.parametrize("method", ["vs_knn", "sequential_rules"])
+def test_baselines(method: str, dataset: Dataset, tmp_path: Path) -> None:
+    tuning = small_tuning(dataset, tmp_path / "a", method, fix={}, trials=5)
+    default, best = tuning.trials[0], tuning.best
+    assert best is not None
+    assert best.value is not None
+    assert default.value is not None
+    assert best.value >= default.value
+    assert read(tuning.config) == {"architecture": method, "options": dict(best.options)}
+    for trial, options in ((best, {"config": tuning.config}), (default, {"architecture": method})):
+        run = tagnn_fast.fit(dataset, tmp_path / str(trial.number), observer=Observer(), **options)
+        assert run.result is not None
+        assert run.result["validation"] == trial.figures

@@ -45,6 +45,7 @@ def tuned(dataset: Dataset) -> Tuning:
         (["--model", "gru"], "architecture: expected one of "),
         (["--fix", "hidden_size"], "--fix: expected NAME=VALUE, got 'hidden_size'"),
         (["--fix", "hidden_size=0"], "hidden_size: expected 1 or more, got 0"),
+        (["--fix", "heads=1"], "heads: expected none with sr_gnn, which does not use it, got 1"),
         (["--fix", "hiden_size=8"], "options: expected what sr_gnn takes, "),
         (["--fix", "protocol=all"], "fix: expected options of sr_gnn and of its training, got 'protocol'"),
         (["--fix", "architecture=tagnn"], "fix: expected options of sr_gnn and of its training, got 'architecture'"),
@@ -83,6 +84,8 @@ def test_a_start(start: dict[str, Any], message: str, dataset: Dataset, tmp_path
     ("arguments", "message"),
     [
         ({"budget": 90}, "budget: expected a time such as 90s, 30m or 2h, got 90"),
+        ({"data": None}, "data: expected a data set or its folder, got None"),
+        ({"folder": 5}, "folder: expected a path, got 5"),
         ({"trials": 2.5}, "trials: expected an int, got 2.5"),
         ({"fix": ["epochs"]}, "fix: expected options by name, got ['epochs']"),
         ({"start": {"rounds": 2}}, "start: expected a list of configurations or files, got {'rounds': 2}"),
@@ -91,7 +94,7 @@ def test_a_start(start: dict[str, Any], message: str, dataset: Dataset, tmp_path
 )
 def test_types(arguments: dict[str, Any], message: str, dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(TypeError) as error:
-        small_tuning(dataset, tmp_path / "a", **arguments)
+        small_tuning(**{"data": dataset, "folder": tmp_path / "a", **arguments})
     assert str(error.value) == message
 
 
@@ -101,7 +104,7 @@ def test_types(arguments: dict[str, Any], message: str, dataset: Dataset, tmp_pa
         (["--metric", "HR@20"], "metric 'MRR@20' instead of 'HR@20'"),
         (["--model", "tagnn"], "model 'sr_gnn' instead of 'tagnn'"),
         (["--seed", 3], "seed 0 instead of 3"),
-        (["--fix", "heads=1"], "fix {"),
+        (["--fix", "decay_every=1"], "fix {"),
     ],
     ids=str,
 )
