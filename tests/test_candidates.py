@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagnn_fast.baselines import VSTAN, SessionPopularity
+from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.nn.session_model import SessionModel
 from tests.small_recommender import ITEMS, MODELS, make
 from tests.support import batch
@@ -18,9 +20,9 @@ IDS = st.one_of(st.none(), st.lists(st.integers(95, 105 + ITEMS), max_size=12))
 
 
 @settings(deadline=None, max_examples=25)
-@given(IDS, IDS, st.booleans(), st.integers(1, 40), st.sampled_from(MODELS))
+@given(IDS, IDS, st.booleans(), st.integers(1, 40), st.sampled_from([*MODELS, SessionPopularity, VSTAN]))
 def test_what_is_chosen(
-    candidates: list[int] | None, exclude: list[int] | None, own: bool, k: int, model: type[SessionModel]
+    candidates: list[int] | None, exclude: list[int] | None, own: bool, k: int, model: type[SessionModel | Baseline]
 ) -> None:
     """The whole ranking without all others, cut at k, whatever order they are given in, and however often."""
     recommender = make(model)

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagnn_fast import TAGNNPP, ModelConfig
+from tagnn_fast.baselines import VSTAN, SequentialRules
+from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import target_attention_topk
 from tagnn_fast.recommender import Recommender
@@ -290,9 +292,9 @@ def test_k_above_the_catalogue(k: int) -> None:
     assert recommender.similar([101], k).num_rows == ITEMS - 1
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, SequentialRules, VSTAN])
 @pytest.mark.parametrize("k", [1, 5, ITEMS, 100])
-def test_exclude_clicked(model: type[SessionModel], k: int) -> None:
+def test_exclude_clicked(model: type[SessionModel | Baseline], k: int) -> None:
     """The whole ranking without what was clicked, cut at k; sessions of which nothing is known get what they got."""
     recommender = make(model)
     sessions = [[3, 9, 3], [], [0, 0], [5, 0], list(range(1, ITEMS)), list(range(1, ITEMS + 1))]

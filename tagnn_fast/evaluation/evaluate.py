@@ -65,7 +65,7 @@ class Evaluation(Shown):
 def evaluate(
     run: Run | str | Path, data: Dataset | str | Path | None = None, *, observer: Observer | None = None
 ) -> Evaluation:
-    """Score a run's model on test sessions, beside sequential rules and two kinds of popularity.
+    """Score a run's model on test sessions, beside sequential rules and two kinds of popularity, if it is none of them.
 
     Each call is a look at the test set, and is added to ``test_reads.jsonl`` in the run folder. Where the data set has
     been updated since, targets without a row in the run are misses, of the baselines too, which know all of it.
@@ -110,6 +110,8 @@ def _figures(run: Run, dataset: Dataset, examples: PrefixExamples, observer: Obs
     figures = {run.training.architecture: score_model(run.recommender(), examples, observer.advance)}
     run.log_test_read("evaluate", dataset.name, figures[run.training.architecture])
     for name in _BESIDE:
+        if name == run.training.architecture:
+            continue
         baseline = BASELINES[name](ModelConfig(len(vocabulary)))
         baseline.fit(dataset.train)
         shown_name = name.replace("_", " ")
