@@ -36,6 +36,21 @@ def write_files(folder: Path) -> None:
     prefixes = [(session[:end], session[end]) for session in sessions[350:] for end in range(1, len(session))]
     (exchange / "all_train_seq.txt").write_bytes(pickle.dumps(sessions[:350], protocol=2))
     (exchange / "test.txt").write_bytes(pickle.dumps(tuple(map(list, zip(*prefixes, strict=True))), protocol=2))
+    examples = folder / "path/to/diginetica-session"
+    examples.mkdir()
+    for split, part in (("train", sessions[:350]), ("test", sessions[350:])):
+        cut = [(session[:end], session[end]) for session in part for end in range(len(session) - 1, 0, -1)]
+        lines = [f"{number}\t{' '.join(map(str, prefix))}\t{last}\n" for number, (prefix, last) in enumerate(cut)]
+        header = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+        _write(examples / f"diginetica-session.{split}.inter", header + "".join(lines))
+        first = 0 if split == "train" else 350
+        clicks = [
+            f"{number}\t{item}\t{1_400_000_000 + 600 * number}.5\n"
+            for number, own in enumerate(part, first)
+            for item in own
+        ]
+        name = "train_full" if split == "train" else "test"
+        _write(folder / f"rsc15_{name}.txt", "SessionId\tItemId\tTime\n" + "".join(clicks))
     _write(folder / "sessions.csv", "session,items\na,2054 1171 2054\nb,88\n")
     with np.load(ROOT / "tests/goldens/tagnn_pp_nonhybrid.npz") as golden:
         parameters = {name[6:]: torch.from_numpy(golden[name]) for name in golden.files if name.startswith("param/")}
