@@ -15,10 +15,11 @@ from tagnn_fast.experiments.compare_results import Comparison, make_comparison
 from tagnn_fast.experiments.compare_trials import Ledger, Trial, is_random, run_trial
 from tagnn_fast.extras import needed_by
 from tagnn_fast.files import exclusive, read_json, remove_leftovers, write_json, write_text
-from tagnn_fast.nn.architectures import ARCHITECTURES, BUILT_IN
+from tagnn_fast.nn.architectures import BUILT_IN
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import TrainingConfig
+from tagnn_fast.runs.methods import method_names
 from tagnn_fast.training.fit import plan
 from tagnn_fast.training.options import with_config
 
@@ -98,7 +99,7 @@ def _options(
     configs: Mapping[str, str | Path | Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What was asked for, checked, as JSON has it."""
-    known = [*BASELINES, *ARCHITECTURES]
+    known = method_names()
     if isinstance(models, str) or not all(isinstance(name, str) for name in models):
         raise TypeError(f"models: expected names, got {models!r}")
     names = list(models)

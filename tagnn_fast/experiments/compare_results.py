@@ -129,7 +129,8 @@ class Comparison(Shown):
 
     def _beside_the_next(self, metric: str, best: MethodResult) -> str:
         others = [method for method in self.methods if method.name != best.name]
-        runner_up = max(others, key=lambda method: method.figures[metric].mean)
+        others.sort(key=lambda method: -method.figures[metric].mean)
+        runner_up = others[0]
         test = self.test(metric, best.name, runner_up.name)
         ahead = (
             f"It is {test.difference:.2f} points ahead of {runner_up.name} (95% interval {test.low:.2f} to "
@@ -138,7 +139,7 @@ class Comparison(Shown):
         alike = [other.name for other in others if self.test(metric, best.name, other.name).corrected >= LEVEL]
         if not alike:
             return f"{ahead}which is more than chance (corrected p: {p_value(test.corrected)})."
-        return f"{ahead}and chance alone may put it ahead of {', '.join(alike)} (corrected p of {LEVEL} and more)."
+        return f"{ahead}but chance alone may put it ahead of {', '.join(alike)} (corrected p of {LEVEL} and more)."
 
     def shown(self) -> Iterator[Table | Text]:
         """The main figures, which method is best, and what was left out."""

@@ -11,8 +11,8 @@ from tests.cli.commands import read
 
 DATA = synthetic_dataset(1_200, 60)
 SMALL = {"hidden_size": 8, "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
-MODELS = ["tagnn_pp", "sr_gnn"]
-CONFIGS: dict[str, Any] = dict.fromkeys(MODELS, SMALL)
+MODELS = ["sr_gnn", "vs_knn"]
+CONFIGS: dict[str, Any] = {"sr_gnn": SMALL, "vs_knn": {"options": {"neighbours": 30}}}
 QUIET = Observer()
 
 

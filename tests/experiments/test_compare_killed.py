@@ -11,14 +11,14 @@ from tests.experiments.test_compare import write_configs
 
 
 def test_killed_twice(tmp_path: Path) -> None:
-    """In the midst of a training, and at the end of another."""
+    """At the end of a training, and in the midst of another."""
     data = write_dataset(DATA, tmp_path / "data").folder
-    common = ("--models", ",".join(MODELS), "--seeds", 1, *write_configs(tmp_path, MODELS))
+    common = ("--models", ",".join(MODELS), "--seeds", 1, *write_configs(tmp_path))
     succeed("compare", data, tmp_path / "whole", *common)
     killed = tmp_path / "killed"
     moments = (
-        killed / "runs/tagnn_pp/seed-0/checkpoints/epoch-001-step-000000",
-        killed / "runs/sr_gnn/seed-0/test_reads.jsonl",
+        killed / "runs/vs_knn/seed-0/test_reads.jsonl",
+        killed / "runs/sr_gnn/seed-0/history.json",
     )
     for moment in moments:
         process = start("compare", data, killed, *common)
