@@ -21,7 +21,8 @@ def tune(
     ],
     trials: Annotated[int, typer.Option(help="Configurations to try, those of calls before among them.")] = 50,
     budget: Annotated[
-        Optional[str], typer.Option(help="Begin no other trial after this time: 90s, 30m, 2h.", show_default=False)
+        Optional[str],
+        typer.Option(help="Time for all trials, over all calls: 90s, 30m, 2h.", show_default=False),
     ] = None,
     metric: Annotated[str, typer.Option(help="What is to be high: HR, MRR or NDCG at 5, 10 or 20.")] = "MRR@20",
     fix: Annotated[

@@ -10,9 +10,9 @@ from tagnn_fast.baselines import BASELINES
 from tagnn_fast.checks import check_count
 from tagnn_fast.data.dataset import Dataset, read_dataset, write_dataset
 from tagnn_fast.data.examples import PrefixExamples
-from tagnn_fast.experiments.budget import seconds_of
+from tagnn_fast.experiments.budget import Ledger, seconds_of
 from tagnn_fast.experiments.compare_results import Comparison, make_comparison
-from tagnn_fast.experiments.compare_trials import Ledger, Trial, is_random, run_trial
+from tagnn_fast.experiments.compare_trials import Trial, is_random, run_trial
 from tagnn_fast.extras import needed_by
 from tagnn_fast.files import exclusive, read_json, remove_leftovers, write_json, write_text
 from tagnn_fast.nn.architectures import BUILT_IN

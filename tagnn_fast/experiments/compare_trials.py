@@ -20,6 +20,7 @@ from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.evaluation.ranks import RankedTargets, rank_model, read_ranks, write_ranks
+from tagnn_fast.experiments.budget import Ledger, Meter
 from tagnn_fast.files import load_json, replaced_file, write_json
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
@@ -30,7 +31,6 @@ from tagnn_fast.training.stopping import Interrupted
 _K = 20  # recommendations that are timed
 _ALONE, _TOGETHER = 200, 512  # sessions that are timed one by one, and at once
 _WARM_UP = 5
-_WRITE_EVERY = 5.0  # seconds of training that a killed process may forget
 
 
 @dataclass(frozen=True)
@@ -99,95 +99,6 @@ def is_random(method: str) -> bool:
     return method not in BASELINES
 
 
-class Ledger:
-    """Seconds of training of each trial, over all calls: kept in a file while they pass, for a process may be killed.
-
-    Args:
-        path: the file.
-        budget: seconds for all of them together; None for no end.
-    """
-
-    def __init__(self, path: Path, budget: float | None) -> None:
-        self._path, self._budget = path, budget
-        self.seconds: dict[str, float] = load_json(path) if path.exists() else {}
-        self._written = self.total
-
-    @property
-    def total(self) -> float:
-        """Of all trials."""
-        return sum(self.seconds.values())
-
-    @property
-    def spent(self) -> bool:
-        """Whether nothing is left of the budget."""
-        return self._budget is not None and self.total >= self._budget
-
-    def add(self, name: str, seconds: float) -> None:
-        """Some more seconds of a trial."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        if self.total - self._written >= _WRITE_EVERY:
-            self.write()
-
-    def write(self) -> None:
-        """Keep what has passed so far."""
-        self.seconds = {name: round(seconds, 3) for name, seconds in self.seconds.items()}
-        write_json(self._path, self.seconds)
-        self._written = self.total
-
-
-class Meter(Observer):
-    """Tells another observer how a trial goes, keeps the time of its training, and stops it when the budget is spent.
-
-    Args:
-        observer: the other.
-        trial: whose it is.
-        ledger: where the seconds go.
-    """
-
-    def __init__(self, observer: Observer, trial: Trial, ledger: Ledger) -> None:
-        self._observer, self._trial, self._ledger = observer, trial, ledger
-        self._since = time.perf_counter()
-        self._trains = True
-        self.stopped = False
-
-    def tick(self) -> None:
-        """Add what has passed since the last time, unless the test set was being scored."""
-        now = time.perf_counter()
-        if self._trains:
-            self._ledger.add(self._trial.path, now - self._since)
-        self._since = now
-
-    def begin(self, what: str, examples: int, done: int = 0) -> None:
-        """See the base class."""
-        self.tick()
-        self._trains = what != "test"
-        self._observer.begin(f"{self._trial.name}: {what}", examples, done)
-
-    def advance(self, examples: int, loss: float | None = None) -> None:
-        """See the base class."""
-        self.tick()
-        self._observer.advance(examples, loss)
-
-    def end_epoch(self, record: dict[str, Any]) -> None:
-        """See the base class."""
-        self.tick()
-        self._observer.end_epoch(record)
-
-    def stage(self, what: str) -> None:
-        """See the base class."""
-        self.tick()
-        self._observer.stage(f"{self._trial.name}: {what}")
-
-    def say(self, line: str) -> None:
-        """See the base class."""
-        self._observer.say(f"{self._trial.name}: {line}")
-
-    def stop(self) -> bool:
-        """See the base class."""
-        self.stopped = self._trains and self._ledger.spent
-        return self.stopped or self._observer.stop()
-
-
 def run_trial(trial: Trial, folder: Path, dataset: Dataset, ledger: Ledger, observer: Observer) -> Ended | LeftOut:
     """Train, score the test set once, and measure; or take what an earlier call has left of that.
 
@@ -223,7 +134,7 @@ def _train(trial: Trial, path: Path, dataset: Dataset, ledger: Ledger, observer:
     """Train a trial to its end; or why it has none."""
     if ledger.spent:
         return LeftOut(trial.method, trial.seed, _no_time_left(path))
-    meter = Meter(observer, trial, ledger)
+    meter = Meter(observer, trial.name, trial.path, ledger)
     try:
         fit(dataset, path, config=trial.options, observer=meter)
     except Interrupted:

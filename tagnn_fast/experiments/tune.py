@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import reprlib
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from tagnn_fast.checks import check_count, check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset
-from tagnn_fast.experiments.budget import seconds_of
+from tagnn_fast.experiments.budget import Ledger, seconds_of
 from tagnn_fast.experiments.tune_options import Options, choose_options
 from tagnn_fast.experiments.tune_results import Tuning
 from tagnn_fast.extras import needed_by
@@ -49,16 +48,17 @@ def tune(
     one whose training diverges, that needs too much memory, or whose options do not go together.
 
     The folder has ``best.json``, a configuration that `fit` and ``tagnn-fast train`` take as ``config``;
-    ``trials.csv``; ``histories/``, what the epochs of each trial gave; ``tune.json``, what was asked for; and
-    ``study.db``, which ``optuna.load_study`` opens. The same call goes on where a process was stopped or killed, in the
-    midst of a trial too, to the same trials as if it had never been.
+    ``trials.csv``; ``histories/``, what the epochs of each trial gave; ``seconds.json``, what each took; ``tune.json``,
+    what was asked for; and ``study.db``, which ``optuna.load_study`` opens. The same call goes on where a process was
+    stopped or killed, in the midst of a trial too, to the same trials as if it had never been.
 
     Args:
         data: the data set, or its folder.
         folder: of the tuning, a new one or one to go on with.
         model: name of the method, as `fit` takes it for architecture.
         trials: that are to end, those of calls before among them.
-        budget: time after which this call begins no other trial, such as ``"90s"``, ``"30m"`` or ``"2h"``.
+        budget: time for all trials together, over all calls, such as ``"90s"``, ``"30m"`` or ``"2h"``: the trial that
+            it ends goes on with more. No limit if not given.
         metric: of the validation figures, what is to be high.
         fix: options by name that have the same value in each trial, of `fit` or of the method itself.
         start: configurations to try after the defaults, as `fit` takes them for config: mappings or files.
@@ -78,11 +78,10 @@ def tune(
         OSError: see :func:`tagnn_fast.fit`.
     """
     wanted = check_count(trials, "trials")
-    seconds = seconds_of(budget) if budget is not None else float("inf")
+    limit = None if budget is None else seconds_of(budget)
     if metric not in METRICS:
         raise ValueError(f"metric: expected one of {', '.join(METRICS)}, got {metric!r}")
     seed = check_count(seed, "seed", 0)
-    deadline = time.monotonic() + seconds
     folder = check_path(folder, "folder", "a path").absolute()
     if isinstance(data, Dataset):
         dataset = data.without_test()
@@ -103,9 +102,9 @@ def tune(
                 content = {"format": FORMAT, "version": VERSION, "created": _now(), "asked": asked}
                 write_json(temporary / "tune.json", content)
         with open_study(folder, options.space, options.first, seed) as study, shown(observer) as told:
-            tuner = Tuner(folder, dataset, options, _scored(metric, dataset), wanted, study, told)
-            while len(tuner.tuning.trials) < wanted and time.monotonic() < deadline:
-                tuner.take_trial()
+            ledger = Ledger(folder / "seconds.json", limit)
+            tuner = Tuner(folder, dataset, options, _scored(metric, dataset), wanted, study, ledger, told)
+            tuner.take_trials()
             return tuner.tuning
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.experiments.budget import Ledger
 from tagnn_fast.experiments.tune_options import Options
 from tagnn_fast.experiments.tune_results import Tuning, shown_value
 from tagnn_fast.experiments.tune_study import Study
-from tagnn_fast.experiments.tune_trial import GivenUp, remove_run, train_trial
+from tagnn_fast.experiments.tune_trial import BudgetSpent, GivenUp, remove_run, train_trial
 from tagnn_fast.files import load_json, write_json
 from tagnn_fast.observer import Observer
 
@@ -32,13 +32,22 @@ class Tuner:
         metric: str,
         wanted: int,
         study: Study,
+        ledger: Ledger,
         observer: Observer,
     ) -> None:
         self._folder, self._dataset, self._options, self._metric = folder, dataset, options, metric
-        self._wanted, self._study, self._observer = wanted, study, observer
+        self._wanted, self._study, self._ledger, self._observer = wanted, study, ledger, observer
         self.tuning = self._write()
 
-    def take_trial(self) -> None:
+    def take_trials(self) -> None:
+        """Try configurations until as many have ended as are wanted, or the budget is spent."""
+        try:
+            while len(self.tuning.trials) < self._wanted and not self._ledger.spent:
+                self._take_trial()
+        except BudgetSpent:
+            pass  # the trial goes on where there is more
+
+    def _take_trial(self) -> None:
         """Train one more configuration to its end, or until it is given up."""
         number = len(self.tuning.trials) + 1
         run = self._folder / f"running-{number:04d}"
@@ -57,24 +66,21 @@ class Tuner:
         self._observer.say(self._last_line())
 
     def _train(self, trial: optuna.Trial, run: Path, number: int) -> None:
-        start = time.perf_counter()
-        arguments = self._options.arguments(trial.params)
-        told = _Numbered(self._observer, f"trial {number} of {self._wanted}")
+        arguments, name = self._options.arguments(trial.params), f"trial {number}"
         try:
-            result = train_trial(self._dataset, run, arguments, trial, self._metric, told)
+            result = train_trial(self._dataset, run, arguments, trial, name, self._metric, self._ledger, self._observer)
         except GivenUp as given_up:
-            self._study.give_up(trial, str(given_up), **self._keep_history(run, number, start))
+            self._study.give_up(trial, str(given_up), **self._kept(run, number, name))
         else:
-            figures = result["validation"]
-            kept = self._keep_history(run, number, start)
+            figures, kept = result["validation"], self._kept(run, number, name)
             self._study.complete(trial, figures[self._metric], figures=figures, **kept)
 
-    def _keep_history(self, run: Path, number: int, start: float) -> dict[str, Any]:
-        """Keep what the epochs gave; how many there were, and what the trial took."""
+    def _kept(self, run: Path, number: int, name: str) -> dict[str, Any]:
+        """How many epochs there were, of which a file is kept, and what the trial took."""
         path = run / "history.json"
         history = load_json(path) if path.exists() else []
         write_json(self._folder / "histories" / f"{number:04d}.json", history)
-        return {"epochs": len(history), "seconds": round(time.perf_counter() - start, 2)}
+        return {"epochs": len(history), "seconds": self._ledger.seconds.get(name, 0.0)}
 
     def _write(self) -> Tuning:
         """The trials so far, and their files."""
@@ -90,22 +96,3 @@ class Tuner:
         options = ", ".join(f"{name} {shown_value(value)}" for name, value in trial.options.items())
         line = f"trial {trial.number}: {outcome}, {trial.seconds:,.1f} s ({options})"
         return f"{line}; best so far" if trial is best else line
-
-
-class _Numbered(Observer):
-    """Says which trial it is that goes on."""
-
-    def __init__(self, observer: Observer, trial: str) -> None:
-        self._observer, self._trial = observer, trial
-
-    def begin(self, what: str, examples: int, done: int = 0) -> None:
-        """See the base class."""
-        self._observer.begin(f"{self._trial}, {what}", examples, done)
-
-    def advance(self, examples: int, loss: float | None = None) -> None:
-        """See the base class."""
-        self._observer.advance(examples, loss)
-
-    def stage(self, what: str) -> None:
-        """See the base class."""
-        self._observer.stage(f"{self._trial}, {what}")

@@ -28,7 +28,7 @@ class Trial:
         value: of the metric, in percent; None where it was given up.
         figures: on the validation sessions, in percent; none where it was given up.
         epochs: that were trained.
-        seconds: that it took, since it was last begun.
+        seconds: that it took, over all calls.
         reason: why it was given up.
     """
 
@@ -109,7 +109,7 @@ class Tuning(Shown):
         line = f"{len(self.trials)} of {self.wanted} trials"
         yield Text(f"{line}, {given_up} of them given up" if given_up else line)
         if len(self.trials) < self.wanted:
-            yield Text("the budget is used up: the same again goes on", "yellow")
+            yield Text("the budget is spent; the same with more goes on", "yellow")
 
     def write_trials(self) -> None:
         """Write ``trials.csv``, with a row per trial."""

@@ -10,16 +10,22 @@ from typing import Any
 import optuna
 
 from tagnn_fast.data.dataset import Dataset
+from tagnn_fast.experiments.budget import Ledger, Meter
 from tagnn_fast.files import load_json
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.configuration import configuration_json
 from tagnn_fast.runs.results import Result
 from tagnn_fast.runs.run import open_run
 from tagnn_fast.training.fit import fit, plan
+from tagnn_fast.training.stopping import Interrupted
 
 
 class GivenUp(Exception):  # noqa: N818 (no error)
     """A trial that is worth no more time, or came to nothing; says why."""
+
+
+class BudgetSpent(Exception):  # noqa: N818 (no error)
+    """A trial that has not ended before the budget did."""
 
 
 def train_trial(
@@ -27,7 +33,9 @@ def train_trial(
     folder: Path,
     arguments: Mapping[str, Any],
     trial: optuna.Trial,
+    name: str,
     metric: str,
+    ledger: Ledger,
     observer: Observer,
 ) -> Result:
     """Train a configuration to its end, from where it stands if it was begun before.
@@ -37,12 +45,15 @@ def train_trial(
         folder: of the run.
         arguments: options of `fit`.
         trial: told the metric after each epoch.
+        name: of the trial, for people and for the ledger.
         metric: of the validation figures.
+        ledger: the time that trials have taken so far, and may.
         observer: told how it goes.
 
     Raises:
         GivenUp: where trials before did better after as many epochs, training diverged, memory is short, or these
             options do not go together.
+        BudgetSpent: after a checkpoint.
         KeyboardInterrupt, OSError: see :func:`tagnn_fast.fit`.
     """
     try:
@@ -51,13 +62,19 @@ def train_trial(
         raise GivenUp(str(error)) from None
     if folder.exists() and not _is_whole(folder, configuration_json(model, training)):
         remove_run(folder)
-    pruning = _Pruning(trial, folder, metric, training.epochs, observer)
+    pruning = _Pruning(observer, name, ledger, trial, metric, folder / "history.json", training.epochs)
     try:
-        run = fit(dataset, folder, **arguments, observer=pruning)
+        result = fit(dataset, folder, **arguments, observer=pruning).result
+    except Interrupted:
+        if pruning.stopped:
+            raise BudgetSpent from None
+        raise
     except (FloatingPointError, MemoryError) as error:
-        raise GivenUp(str(error)) from None
+        raise GivenUp(str(error) or type(error).__name__) from None
+    finally:
+        pruning.tick()
+        ledger.write()
     pruning.report()
-    result = run.result
     assert result is not None
     return result
 
@@ -72,29 +89,28 @@ def _is_whole(folder: Path, configuration: Mapping[str, Any]) -> bool:
     return (folder / "config.json").exists() and open_run(folder).configuration == configuration
 
 
-class _Pruning(Observer):
+class _Pruning(Meter):
     """Tells a trial its figures after each epoch, and gives it up where the median of those before was better."""
 
-    def __init__(self, trial: optuna.Trial, folder: Path, metric: str, epochs: int, observer: Observer) -> None:
-        self._trial, self._history, self._metric, self._observer = trial, folder / "history.json", metric, observer
-        self._last, self._told = epochs, 0
-
-    def begin(self, what: str, examples: int, done: int = 0) -> None:
-        """See the base class."""
-        self._observer.begin(what, examples, done)
-
-    def advance(self, examples: int, loss: float | None = None) -> None:
-        """See the base class."""
-        self._observer.advance(examples, loss)
-
-    def stage(self, what: str) -> None:
-        """See the base class."""
-        self._observer.stage(what)
+    def __init__(
+        self,
+        observer: Observer,
+        name: str,
+        ledger: Ledger,
+        trial: optuna.Trial,
+        metric: str,
+        history: Path,
+        epochs: int,
+    ) -> None:
+        super().__init__(observer, name, name, ledger)
+        self._trial, self._metric, self._history, self._epochs = trial, metric, history, epochs
+        self._told = 0
 
     def end_epoch(self, record: dict[str, Any]) -> None:
-        """See the base class."""
+        """See the base class; epochs have no lines of their own, trials have."""
+        self.tick()
         self.report()
-        if record["epoch"] < self._last and self._trial.should_prune():
+        if record["epoch"] < self._epochs and self._trial.should_prune():
             raise GivenUp(f"below the median after epoch {record['epoch']}")
 
     def report(self) -> None:

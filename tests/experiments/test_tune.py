@@ -76,7 +76,7 @@ def test_what_is_left(tuned: Tuning) -> None:
     """No weights, no checkpoints."""
     names = sorted(str(path.relative_to(tuned.folder)) for path in tuned.folder.rglob("*") if path.is_file())
     histories = [f"histories/{number:04d}.json" for number in range(1, 4)]
-    assert names == ["best.json", *histories, "study.db", "trials.csv", "tune.json"]
+    assert names == ["best.json", *histories, "seconds.json", "study.db", "trials.csv", "tune.json"]
     assert [len(read(tuned.folder / name)) for name in histories] == [2, 2, 2]
     with (tuned.folder / "trials.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -101,9 +101,11 @@ def test_the_same_seed(dataset: Dataset, tuned: Tuning, tmp_path: Path) -> None:
 
 def test_goes_on(dataset: Dataset, tuned: Tuning, tmp_path: Path) -> None:
     """To the number that was asked for, and no further; a budget that is used up stops it before."""
-    none = small_tuning(dataset, tmp_path / "a", budget="0.000001s")
-    assert (none.trials, none.best, none.config.exists()) == ([], None, False)
-    assert str(none) == "0 of 3 trials\nthe budget is used up: the same again goes on"
+    for _ in range(2):
+        none = small_tuning(dataset, tmp_path / "a", budget="0.000001s")
+        assert (none.trials, none.best, none.config.exists()) == ([], None, False)
+    assert list(read(tmp_path / "a" / "running-0001" / "history.json")) == []
+    assert str(none) == "0 of 3 trials\nthe budget is spent; the same with more goes on"
     assert trials_of(small_tuning(dataset, tmp_path / "a", trials=2)) == trials_of(tuned)[:2]
     assert trials_of(small_tuning(dataset, tmp_path / "a")) == trials_of(tuned)
     assert trials_of(small_tuning(dataset, tmp_path / "a", trials=1)) == trials_of(tuned)

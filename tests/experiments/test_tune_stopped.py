@@ -62,14 +62,14 @@ class Counting(Observer):
     trainings = 0
 
     def begin(self, what: str, examples: int, done: int = 0) -> None:
-        self.trainings += what.startswith("trial 2 of 2, epoch")
+        self.trainings += what.startswith("trial 2: epoch")
 
 
 class Stopping(Observer):
     """Presses Ctrl-C in the second trial."""
 
     def begin(self, what: str, examples: int, done: int = 0) -> None:
-        if what.startswith("trial 2 of 2, epoch 2"):
+        if what.startswith("trial 2: epoch 2"):
             signal.raise_signal(signal.SIGINT)
 
 
