@@ -25,10 +25,15 @@ class TritonModel(nn.Module):
         self.k = k
 
     def forward(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See :meth:`ServingModel.forward` (forward_indices for strings); Triton counts in float32 or int32."""
+        """See :meth:`ServingModel.forward` (forward_indices for strings); Triton counts in float32 or int32.
+
+        Scores are float32, as the configuration says, whatever the model's are.
+        """
         if self.model.has_strings:
-            return self.model.forward_indices(items.flatten(), offsets.flatten().long(), self.k)
-        return self.model(items.flatten(), offsets.flatten().long(), self.k)  # type: ignore[no-any-return]
+            ids, scores, status = self.model.forward_indices(items.flatten(), offsets.flatten().long(), self.k)
+        else:
+            ids, scores, status = self.model(items.flatten(), offsets.flatten().long(), self.k)
+        return ids, scores.float(), status
 
 
 CONFIGURATION = """\

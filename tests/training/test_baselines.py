@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 import tagnn_fast
 from tagnn_fast.baselines import BASELINES
 from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.nn.architectures import BASELINE_NAMES
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import open_run
@@ -21,6 +24,7 @@ from tagnn_fast.serving.programs import NoCompilerError
 from tagnn_fast.serving.serving_model import ServingModel
 from tests.cli.commands import run as run_command
 from tests.cli.commands import succeed
+from tests.support import ROOT, batch
 
 QUIET = Observer()
 SESSIONS: list[list[int]] = [[10_003, 10_005, 10_003], [10_007, -1], [-1], [], list(range(10_001, 10_050))]
@@ -79,6 +83,10 @@ def test_export(name: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest
             expected = run.recommender().recommend(SESSIONS, 20, **choice)  # type: ignore[arg-type]
             found = served.recommend(SESSIONS, 20, **choice)  # type: ignore[arg-type]
             assert (found.items, found.scores, found.status) == (expected.items, expected.scores, expected.status)
+    triton = torch.jit.load(tmp_path / "exported/triton/tagnn_fast/1/model.pt")
+    ids, scores, _ = triton(*batch(SESSIONS))
+    assert ids.tolist() == run.recommender().recommend(SESSIONS, 20).items
+    assert scores.dtype == torch.float32
     with pytest.raises(ValueError, match="^bfloat16_table: expected False for a baseline"):
         tagnn_fast.export(run, tmp_path / "rounded", bfloat16_table=True)
     assert not (tmp_path / "rounded").exists()
@@ -192,3 +200,20 @@ def test_commands(dataset: Dataset, tmp_path: Path) -> None:
     refused = run_command("similar", tmp_path / "run", 10_003)
     assert refused.returncode == 1
     assert "similar: expected a network, got a baseline, which has no item vectors" in refused.stderr
+
+
+def test_documented() -> None:
+    """Every name, with its options and their defaults."""
+    table = re.findall(r"^\| `(\w+)` \|[^|]*\|(.*)\|$", (ROOT / "docs/baselines.md").read_text(), re.MULTILINE)
+    documented = {name: dict(re.findall(r"`(\w+)` \(([^)]+)\)", options)) for name, options in table}
+    for name, baseline in BASELINES.items():
+        options = inspect.signature(baseline).parameters.values()
+        defaults = {option.name: option.default for option in options if option.name != "config"}
+        assert documented[name] == {
+            key: value if isinstance(value, str) else f"{value:g}" for key, value in defaults.items()
+        }
+    assert documented.keys() == BASELINES.keys()
+
+
+def test_names_that_networks_may_not_have() -> None:
+    assert set(BASELINE_NAMES) == BASELINES.keys()
