@@ -152,7 +152,8 @@ def check_flag(value: object, name: str) -> bool:
 def check_text(value: object, name: str) -> str:
     """A string; raises TypeError on another type."""
     if not isinstance(value, str):
-        raise TypeError(f"{name}: expected a string, got {value!r}")
+        found = type(value).__name__ if is_table(value) else repr(value)  # in one line
+        raise TypeError(f"{name}: expected a string, got {found}")
     return value
 
 

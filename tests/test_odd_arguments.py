@@ -47,6 +47,7 @@ def test_tables_are_no_lists(table: Any, tmp_path: Path) -> None:
         ({"titles": {"5": 5}}, "titles: expected strings by item id, got 5 for '5'"),
         ({"gap": 30}, "gap: expected a string, got 30"),
         ({"test": 1}, "test: expected a string, got 1"),
+        ({"test": pd.DataFrame(ROWS)}, "test: expected a string, got DataFrame"),
         ({"time_zone": 2}, "time_zone: expected a string, got 2"),
         ({"from_time": 1_700_000_000}, "from_time: expected an ISO date or time, or one of Python's, got 1700000000"),
         ({"memory": "2g"}, "memory: expected an int, got '2g'"),

@@ -127,7 +127,8 @@ class PrepareOptions:
             try:
                 duration(getattr(self, name))
             except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+                hint = "; see --test-logs for files of test sessions" if name == "test" else ""
+                raise ValueError(f"{name}: {error}{hint}") from None
         lowest = {
             "minimum_length": 1,
             "minimum_support": 1,

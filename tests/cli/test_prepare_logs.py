@@ -132,7 +132,11 @@ def test_users(tmp_path: Path) -> None:
         ((*COLUMNS, "--time-unit", "years"), "time_unit: expected one of iso, {units}, got 'years'"),
         ((*COLUMNS, "--separator", ""), "separator: expected a character or up to 4 bytes of some, got ''"),
         ((*COLUMNS, "--quote", ","), "quote: expected one ASCII character other than the separator, got ','"),
-        ((*COLUMNS, "--test", "99999999d"), "test: expected a duration like 90s, 30m, 8h or 7d, got '99999999d'"),
+        (
+            (*COLUMNS, "--test", "99999999d"),
+            "test: expected a duration like 90s, 30m, 8h or 7d, got '99999999d'; "
+            "see --test-logs for files of test sessions",
+        ),
         ((*COLUMNS, "--engine", "sqlite"), "engine: expected duckdb or spark, got 'sqlite'"),
         (
             (*COLUMNS, "--test", "900d"),
