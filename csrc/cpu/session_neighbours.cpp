@@ -181,8 +181,8 @@ class NeighbourSearch {
     query_.clear();
     const int64_t length = std::count_if(begin, end, [&](int64_t item) { return is_known(item); });
     int64_t position = length;
-    for (const int64_t* item = end; item-- != begin;) {
-      if (!is_known(*item)) continue;
+    for (const int64_t* item = end; item != begin;) {
+      if (!is_known(*--item)) continue;
       const int32_t row = static_cast<int32_t>(*item - 1);
       if (place_of_item_[row] == 0) {
         const int64_t first = std::clamp<int64_t>(index_.posting_offset[row], 0, index_.postings);

@@ -171,6 +171,9 @@ class VSKNN(SessionNeighbours):
 class VMISKNN(VSKNN):
     """VMIS-kNN with the decays of Serenade (Kersbergen et al., SIGMOD 2022): V-SkNN as its paper configures it.
 
+    Not as there: an item's score is multiplied by 1 + λ · log(sessions / clicks), as in V-SkNN, Serenade's code takes
+    the logarithm alone; the last click's item may be recommended; no training session is too long to count.
+
     Args:
         config: sizes.
         neighbours: see the base class.
