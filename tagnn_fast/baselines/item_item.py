@@ -272,22 +272,19 @@ def pairs_of_clicks(sessions: Sessions, items: int, weights: Tensor | None = Non
     if weights is None:
         weights = torch.ones(len(sessions), dtype=torch.float64)
     keys, sums = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
-    lengths = sessions.offsets.diff()
-    ends = (lengths * lengths).cumsum(0)
+    clicks, lengths = sessions.clicks.long() - 1, sessions.offsets.diff()
+    partners = lengths.repeat_interleave(lengths)  # of each click: all clicks of its session
+    begins, weights = sessions.offsets[:-1].repeat_interleave(lengths), weights.repeat_interleave(lengths)
+    ends = partners.cumsum(0)
     bounds = [0]
-    while bounds[-1] < len(sessions):  # parts of so many pairs, a longer session in a part of its own
+    while bounds[-1] < clicks.numel():  # clicks with so many pairs
         done = int(ends[bounds[-1] - 1]) if bounds[-1] else 0
         bounds.append(max(bounds[-1] + 1, int(torch.searchsorted(ends, done + _PAIRS, right=True))))
     for begin, end in pairwise(bounds):
-        part = sessions.slice(begin, end)
-        clicks, length = part.clicks.long() - 1, part.offsets.diff()
-        partners = length.repeat_interleave(length)  # of each click
-        first = torch.arange(clicks.numel()).repeat_interleave(partners)
-        begins = part.offsets[:-1].repeat_interleave(length)[first]
-        place = torch.arange(first.numel()) - (partners.cumsum(0) - partners)[first]
-        second = clicks[begins + place]
-        weight = weights[begin:end].repeat_interleave(length)[first]
-        first = clicks[first]
+        first = torch.arange(begin, end).repeat_interleave(partners[begin:end])
+        before = ends[begin:end] - partners[begin:end] - (int(ends[begin - 1]) if begin else 0)
+        second = clicks[begins[first] + torch.arange(first.numel()) - before[first - begin]]
+        weight, first = weights[first], clicks[first]
         different = first != second
         found = (first * items + second)[different]
         keys, sums = added(torch.cat([keys, found]), torch.cat([sums, weight[different]]))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest import mock
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagnn_fast.baselines import item_item
 from tests.baselines import plain
 from tests.baselines.cases import Case, cases, check, fitted
 
@@ -49,3 +52,14 @@ def test_item_knn(case: Case, neighbours: int, regularization: float, balance: f
     method = plain.rules(plain.item_knn(case.train, regularization, balance), popular, neighbours)
     options = {"neighbours": neighbours, "regularization": regularization, "balance": balance}
     check(fitted("item_knn", case, **options), case, method)
+
+
+@settings(deadline=None, max_examples=50)
+@given(cases(), st.integers(1, 40))
+def test_pairs_are_added_up_in_parts(case: Case, pairs: int) -> None:
+    """Long sessions too, of which a part ends in the middle."""
+    for name in ("association_rules", "item_knn"):
+        expected = fitted(name, case).state_dict()
+        with mock.patch.object(item_item, "_PAIRS", pairs):
+            actual = fitted(name, case).state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in actual.items())
