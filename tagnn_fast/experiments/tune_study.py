@@ -15,7 +15,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from tagnn_fast.experiments.tune_results import Trial
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
@@ -81,19 +83,42 @@ def open_study(folder: Path, space: SearchSpace, first: Sequence[Mapping[str, An
         space: to draw from.
         first: what is tried first.
         seed: of what is drawn.
+
+    Raises:
+        FileNotFoundError: where its file is missing.
+        OSError: where it is damaged, or cannot be written in the block.
+        ValueError: where it is a file of something else.
     """
+    path = folder / NAME
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected this file of the tuning")
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
     with _quiet(), _storage(folder) as storage:
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
-        yield Study(optuna.load_study(storage=storage, study_name=_STUDY, pruner=pruner), space, first, seed)
+        try:
+            study = optuna.load_study(storage=storage, study_name=_STUDY, pruner=pruner)
+        except KeyError:
+            raise ValueError(f"{path}: expected the trials of a tuning, got a file without") from None
+        yield Study(study, space, first, seed)
 
 
 @contextmanager
 def _storage(folder: Path) -> Iterator[optuna.storages.RDBStorage]:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / NAME).resolve()}")
+    path = (folder / NAME).resolve()
+    storage = None
     try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
         yield storage
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise OSError(f"{path}: {_reason(error)}") from None
     finally:
-        storage.engine.dispose()
+        if storage is not None:
+            storage.engine.dispose()
+
+
+def _reason(error: BaseException) -> str:
+    """What SQLite says, without the statement that it says it of."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    return str(getattr(cause, "orig", None) or cause).partition("\n")[0]
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -89,6 +92,48 @@ def test_what_a_killed_process_left(dataset: Dataset, tuned: Tuning, tmp_path: P
         (folder / name / "items.parquet").write_bytes(b"")
     assert trials_of(small_tuning(dataset, folder, trials=2, fix=LONG)) == trials_of(tuned)
     assert not list(folder.glob("running-*"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "message"),
+    [
+        (Path.unlink, FileNotFoundError, "study.db: expected this file of the tuning"),
+        (lambda path: path.write_bytes(b"poison" * 1000), OSError, "study.db: file is not a database"),
+        (
+            lambda path: path.write_bytes(b""),
+            ValueError,
+            "study.db: expected the trials of a tuning, got a file without",
+        ),
+    ],
+    ids=["missing", "damaged", "empty"],
+)
+def test_damaged(
+    damage: Callable[[Path], object],
+    kind: type[Exception],
+    message: str,
+    dataset: Dataset,
+    tuned: Tuning,
+    tmp_path: Path,
+) -> None:
+    folder = Path(shutil.copytree(tuned.folder, tmp_path / "a"))
+    damage(folder / "study.db")
+    with pytest.raises(kind) as error:
+        small_tuning(dataset, folder, trials=2, fix=LONG)
+    assert str(error.value) == f"{folder}/{message}"
+
+
+def test_a_full_disk(dataset: Dataset, tuned: Tuning, tmp_path: Path) -> None:
+    """The search goes on where there is space again."""
+    folder = tmp_path / "a"
+    small_tuning(dataset, folder, trials=1, fix=LONG)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limits[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError, match="study.db: "):
+            small_tuning(dataset, folder, trials=2, fix=LONG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert trials_of(small_tuning(dataset, folder, trials=2, fix=LONG)) == trials_of(tuned)
 
 
 def test_two_at_once(dataset: Dataset, tmp_path: Path) -> None:
