@@ -32,12 +32,18 @@ class Case:
     excluded: list[list[int]] | None  # of each query
 
 
+def lists_of(draw: st.DrawFn, values: st.SearchStrategy[int], shortest: int, longest: int) -> list[int]:
+    """Every length as often as any other."""
+    size = draw(st.integers(shortest, longest))
+    return draw(st.lists(values, min_size=size, max_size=size))
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     items = draw(st.integers(1, 7))
-    train = draw(st.lists(st.lists(st.integers(1, items), min_size=1, max_size=6), min_size=1, max_size=14))
+    train = [lists_of(draw, st.integers(1, items), 1, 6) for _ in range(draw(st.integers(1, 14)))]
     times = draw(st.none() | st.lists(st.integers(0, 5), min_size=len(train), max_size=len(train)).map(sorted))
-    queries = draw(st.lists(st.lists(st.integers(0, items), max_size=14), max_size=4))
+    queries = [lists_of(draw, st.integers(0, items), 0, 14) for _ in range(draw(st.integers(1, 4)))]
     rows = st.lists(st.integers(-1, items), max_size=4)
     return Case(
         items,
