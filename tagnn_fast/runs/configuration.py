@@ -52,7 +52,7 @@ class TrainingConfig:
     """
 
     architecture: str = "tagnn_pp"
-    protocol: ProtocolName = "held-out"
+    protocol: ProtocolName = "held-out-refit"
     epochs: int = 6
     batch_size: int = 256
     learning_rate: float = 1e-3

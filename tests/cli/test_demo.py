@@ -31,7 +31,7 @@ def test_demo(demo: Outcome, folder: Path) -> None:
     for part in (
         "synthetic-3000-1000-0: ",
         "epoch 1: training loss ",
-        "epoch 1, in percent",
+        "epoch 1, then trained on all sessions, in percent",
         "test sessions, in percent",
         "tagnn_pp",
         "sequential rules",

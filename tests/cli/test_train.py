@@ -58,7 +58,7 @@ def test_what_a_run_leaves(data: Path, trained: Path) -> None:
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [
-        ("clean", {"hidden_size": 100, "batch_size": 256, "semantics": "clean", "protocol": "held-out"}),
+        ("clean", {"hidden_size": 100, "batch_size": 256, "semantics": "clean", "protocol": "held-out-refit"}),
         (
             "published-diginetica",
             {"hidden_size": 100, "batch_size": 50, "semantics": "published", "protocol": "published"},

@@ -21,7 +21,7 @@ def test_published_learning_rates() -> None:
 
 def test_presets() -> None:
     model, training = resolve("clean", {}, 50, 9)
-    assert (model.semantics, model.padded_length, training.protocol) == ("clean", None, "held-out")
+    assert (model.semantics, model.padded_length, training.protocol) == ("clean", None, "held-out-refit")
     model, training = resolve("published-diginetica", {}, 43097, 69)
     assert (model.semantics, model.padded_length, model.hidden_size) == ("published", 69, 100)
     assert (training.batch_size, training.protocol, training.weight_decay) == (50, "published", 1e-5)
