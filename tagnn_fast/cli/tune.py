@@ -44,7 +44,7 @@ def tune(
     try:
         tuning = search(dataset, folder, model, **given, fix=parse_options(fix or [], "--fix"), start=start or [])
     except KeyboardInterrupt as stopped:
-        errors.print(f"{stopped or 'stopped'}\ngo on with the same command", soft_wrap=True)
+        errors.print(f"{str(stopped) or 'stopped'}\ngo on with the same command", soft_wrap=True)
         raise typer.Exit(130) from None
     show(tuning, console)
     if tuning.best is not None:

@@ -87,7 +87,7 @@ def tune(
         dataset = data.without_test()
     else:
         dataset = read_dataset(check_path(data, "data", "a data set or its folder"), test=False)
-    options = choose_options(dataset, model, fix or {}, start)
+    options = choose_options(dataset, model, {} if fix is None else fix, start)
     from tagnn_fast.experiments.tune_loop import Tuner
     from tagnn_fast.experiments.tune_study import create_study, open_study
 

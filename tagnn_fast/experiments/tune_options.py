@@ -74,7 +74,7 @@ def choose_options(
                 f"is {defaults.get(name)!r}"
             )
     usual = {name: defaults[name] for name in space}
-    if isinstance(start, (str, Path, Mapping)):
+    if isinstance(start, str) or not isinstance(start, Sequence):
         raise TypeError(f"start: expected a list of configurations or files, got {start!r}")
     return Options(model, dict(fix), space, [usual, *({**usual, **_start(one, model, fix, space)} for one in start)])
 
@@ -100,8 +100,12 @@ def _start(
     given: Mapping[str, Any] | str | Path, model: str, fix: Mapping[str, Any], space: SearchSpace
 ) -> dict[str, Any]:
     """What a configuration says of the space."""
+    if not isinstance(given, (Mapping, str, Path)):
+        raise TypeError(f"start: expected configurations or files, got {given!r}")
     read = with_config(given, {}) if isinstance(given, (str, Path)) else dict(given)
     own = read.pop("options", {})
+    if not isinstance(own, Mapping):
+        raise TypeError(f"start: expected options by name in 'options', got {own!r}")
     flat = {**read, **own}
     for name, value in flat.items():
         if name in space and value not in space[name]:

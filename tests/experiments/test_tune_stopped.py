@@ -142,11 +142,15 @@ def test_two_at_once(dataset: Dataset, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_ctrl_c_on_the_command_line(dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("raised", "said"), [(Interrupted("saved a checkpoint"), "saved a checkpoint"), (KeyboardInterrupt(), "stopped")]
+)
+def test_ctrl_c_on_the_command_line(
+    raised: BaseException, said: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def stopped(*arguments: object, **options: object) -> None:
-        raise Interrupted("stopped in epoch 1 after step 3; saved a checkpoint")
+        raise raised
 
     monkeypatch.setattr("tagnn_fast.cli.tune.search", stopped)
     outcome = commands.run("tune", dataset.folder, tmp_path / "a", "--model", "sr_gnn")
-    assert outcome.returncode == 130
-    assert outcome.stderr == "stopped in epoch 1 after step 3; saved a checkpoint\ngo on with the same command\n"
+    assert (outcome.returncode, outcome.stderr) == (130, f"{said}\ngo on with the same command\n")
