@@ -101,7 +101,10 @@ def test_scores_of_all_items(name: str) -> None:
     """They are those of the lists."""
     model, (items, offsets, *_) = large(name)
     scores, rows = model.ranked(items, offsets, 50, None, None, None)
-    assert torch.equal(model(items, offsets).gather(1, rows), scores)
+    every = model(items, offsets)
+    assert torch.equal(every.gather(1, rows), scores)
+    some = torch.tensor([7, 3, 3, 0])
+    assert torch.equal(model.scores((), items, offsets, some), every[:, some])
 
 
 @EVERY

@@ -134,9 +134,10 @@ assert model(torch.tensor([3, 9, 3, 5]), torch.tensor([0, 3, 4])).isfinite().all
 ctypes.CDLL(sys.argv[1], os.RTLD_LAZY)  # shims that PyTorch's CPU build lacks stay unresolved
 names = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("tagnn_fast::")]
 has = torch._C._dispatch_has_kernel_for_dispatch_key
-have = {key: {name for name in names if has(name, key)} for key in ("CPU", "CUDA")}
-on_the_cpu_alone = {"tagnn_fast::item_item_topk", "tagnn_fast::session_neighbours_topk"}
-assert have["CPU"] and have["CUDA"] == have["CPU"] - on_the_cpu_alone, have
+have = {key: {name for name in names if has(name, key)} for key in ("CPU", "CUDA", "CompositeExplicitAutograd")}
+refuse_others = {"tagnn_fast::item_item_topk", "tagnn_fast::session_neighbours_topk"}  # than the CPU, themselves
+assert have["CompositeExplicitAutograd"] == refuse_others, have
+assert have["CPU"] and have["CUDA"] == have["CPU"] == set(names) - refuse_others, have
 assert tagnn_fast._C.build_information()["cuda"]
 version = tagnn_fast.build_information()["ops"]
 content, other = open(sys.argv[1], "rb").read(), "9" * len(version)
