@@ -54,14 +54,15 @@ def train(
     protocol: Annotated[
         Optional[str],
         _field(
-            "held-out: choose the epoch on the last tenth of the sessions. held-out-refit: then train on all of them "
-            "with what was chosen. all: no validation, epochs fixed. "
+            "held-out-refit, clean's: choose the epoch on the last tenth of the sessions, then train on all of them "
+            "with what was chosen. held-out: choose it alone. all: no validation, epochs fixed. "
             "published, published-test: as the published code does, for comparison."
         ),
     ] = None,
-    epochs: Annotated[Optional[int], _field("Passes over the examples, at most.")] = None,
+    epochs: Annotated[Optional[int], _field("Passes over the examples, at most; clean: 30.")] = None,
     patience: Annotated[
-        Optional[int], _field("Epochs without a better validation MRR@20 after which training stops; 0: never.")
+        Optional[int],
+        _field("Epochs without a better validation MRR@20 after which training stops; clean: 3; 0: never."),
     ] = None,
     batch_size: Annotated[Optional[int], _field("Examples per step.")] = None,
     max_clicks_per_batch: Annotated[
