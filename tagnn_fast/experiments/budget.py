@@ -60,6 +60,11 @@ class Ledger:
         if self.total - self._written >= _WRITE_EVERY:
             self.write()
 
+    def forget(self, name: str) -> None:
+        """A trial that is no longer there begins anew."""
+        self.seconds.pop(name, None)
+        self._written = self.total
+
     def write(self) -> None:
         """Keep what has passed so far."""
         self.seconds = {name: round(seconds, 3) for name, seconds in self.seconds.items()}

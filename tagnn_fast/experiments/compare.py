@@ -56,9 +56,9 @@ def compare(
         folder: of the comparison. If there is one of the same data set and options, it goes on.
         models: names of baselines and architectures, each once; all that the package has, if not given.
         seeds: how often each method with randomness is trained: with seeds 0, 1, ...
-        budget: time for all trainings together, over all calls, such as ``"90s"``, ``"30m"`` or ``"2h"``: a training
-            that it ends is left out of the figures, and the report says so. It may differ from call to call: what was
-            left out goes on with more. No limit if not given.
+        budget: time for all trainings and their validation, over all calls, such as ``"90s"``, ``"30m"`` or ``"2h"``: a
+            training that it ends is left out of the figures, and the report says so. It may differ from call to call:
+            what was left out goes on with more. No limit if not given.
         protocol: which sessions are trained on and which choose the epoch, of all methods; the default of
             :func:`tagnn_fast.fit` if not given.
         configs: by method, options of :func:`tagnn_fast.fit` by name, or a JSON or TOML file of them.

@@ -243,10 +243,10 @@ def _costs(comparison: Comparison) -> Iterator[Block]:
         f"{metric}, %",
     )
     yield Paragraph(
-        "Training: seconds until the model is ready, validation included and what a stop made it do twice, without the "
-        "scoring of the test set. One session: the median time to answer one session alone. Many at once: the time for "
-        "each of 512 in one call. Both on the CPU, of the most recent training sessions, 20 recommendations. Numbers: "
-        f"how many were learnt, or are stored. Measured on {'; '.join(comparison.machine)}."
+        "Training: seconds of all epochs, or of counting, without what is scored between and after them. One session: "
+        "the median time to answer one session alone. Many at once: the time for each of 512 in one call. Both on the "
+        "CPU, of the most recent training sessions, 20 recommendations. Numbers: how many were learnt, or are stored. "
+        f"Measured on {'; '.join(comparison.machine)}."
     )
     rows = [
         [
@@ -270,8 +270,8 @@ def _how(comparison: Comparison) -> Iterator[Block]:
     yield Paragraph(
         f"Every method was fitted under the protocol {comparison.protocol} and scored the test set once, which chose "
         "nothing. A target that no training session has is a miss of every method; a prefix without a known click is "
-        "answered by popularity; equal scores stand in a fixed order. Training took "
-        f"{duration(comparison.seconds)} in all, under {limit}."
+        "answered by popularity; equal scores stand in a fixed order. Training and "
+        f"validation took {duration(comparison.seconds)} in all, under {limit}."
     )
     yield Rows(
         "Data set",

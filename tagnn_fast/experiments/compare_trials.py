@@ -66,7 +66,7 @@ class Ended:
         trial: which.
         ranked: ranks of the test targets, and their figures.
         validation: figures of the sessions held out, in percent; empty where none are.
-        training_seconds: what training took, validation included, without the test.
+        training_seconds: what its epochs took, or counting, without what was scored after them.
         single_ms: to answer one session, the median, in milliseconds.
         batched_ms: to answer each of many sessions at once, in milliseconds.
         numbers: how many were learnt or are stored.
@@ -119,19 +119,22 @@ def run_trial(trial: Trial, folder: Path, dataset: Dataset, ledger: Ledger, obse
         record.unlink(missing_ok=True)  # of a run that is no longer there
         left_out = _train(trial, path, dataset, ledger, observer)
         if left_out is not None:
+            observer.say(f"{trial.name}: left out, {left_out.reason}")
             return left_out
     run = open_run(path)
-    ranked = _ranks(run, dataset, trial, observer)
+    ranked = _ranks(run, dataset, observer)
     if not record.exists():
         observer.stage(f"{trial.name}: time of a recommendation")
-        seconds = ledger.seconds.get(trial.path, 0.0)
-        write_json(record, {"training_seconds": seconds, **_measure(run, dataset.train)})
+        write_json(record, _measure(run, dataset.train))
     validation = run.result.get("validation", {}) if run.result is not None else {}
-    return Ended(trial, ranked, validation, **load_json(record))
+    seconds = sum(epoch["training_seconds"] for epoch in run.history)
+    return Ended(trial, ranked, validation, seconds, **load_json(record))
 
 
 def _train(trial: Trial, path: Path, dataset: Dataset, ledger: Ledger, observer: Observer) -> LeftOut | None:
     """Train a trial to its end; or why it has none."""
+    if not (path / "config.json").exists():
+        ledger.forget(trial.path)
     if ledger.spent:
         return LeftOut(trial.method, trial.seed, _no_time_left(path))
     meter = Meter(observer, trial.name, trial.path, ledger)
@@ -156,7 +159,7 @@ def _no_time_left(path: Path) -> str:
     return f"the budget was spent before it had ended, after {len(open_run(path).history)} epochs"
 
 
-def _ranks(run: Run, dataset: Dataset, trial: Trial, observer: Observer) -> RankedTargets:
+def _ranks(run: Run, dataset: Dataset, observer: Observer) -> RankedTargets:
     """Of the look at the end of training; where that has left none, of another, which is logged."""
     examples = PrefixExamples(dataset.test)
     try:
@@ -164,7 +167,7 @@ def _ranks(run: Run, dataset: Dataset, trial: Trial, observer: Observer) -> Rank
     except FileNotFoundError:
         pass
     with replaced_file(run.test_ranks) as temporary:
-        observer.begin(f"{trial.name}: test", len(examples))
+        observer.begin("test", len(examples))
         ranked = rank_model(run.recommender(), examples, observer.advance)
         write_ranks(ranked, temporary)
         run.log_test_read("compare", dataset.name, ranked.figures)

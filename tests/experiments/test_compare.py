@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tagnn_fast.evaluation.ranks import rank_model
 from tagnn_fast.evaluation.significance import paired_tests
 from tagnn_fast.experiments.compare import METHODS, compare
 from tagnn_fast.experiments.compare_results import Comparison
+from tagnn_fast.files import exclusive
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.run import Run, open_run
 from tests.cli.commands import looks_at_test_set, read, refused, succeed
@@ -60,6 +62,8 @@ def test_figures_are_those_of_the_runs(comparison: Comparison, folder: Path) -> 
             assert mean / len(examples) == pytest.approx(method.figures["HR@20"].mean)
         assert method.numbers == sum(value.numel() for value in runs[0].recommender().model.state_dict().values())
         assert all(time.mean > 0 for time in method.times.values())
+        seconds = [sum(epoch["training_seconds"] for epoch in run.history) for run in runs]
+        assert method.times["training_seconds"].values == seconds
 
 
 def test_tests_are_of_means_over_seeds(comparison: Comparison, folder: Path) -> None:
@@ -102,6 +106,17 @@ def test_ranks_that_are_lost(comparison: Comparison, folder: Path) -> None:
     assert again == comparison
     assert [look["reader"] for look in run.test_reads()] == ["train", "compare"]
     assert run.test_reads()[0]["figures"] == run.test_reads()[1]["figures"]
+
+
+def test_a_run_that_is_removed(comparison: Comparison, folder: Path) -> None:
+    """Is made again, and its time is that of the new one."""
+    shutil.copytree(folder / "whole", folder / "removed")
+    shutil.rmtree(folder / "removed/runs/vs_knn/seed-0")
+    times = read(folder / "removed/seconds.json")
+    (folder / "removed/seconds.json").write_text(json.dumps({**times, "runs/vs_knn/seed-0": 1e6}))
+    found = compare(DATA, folder / "removed", **other())
+    assert found.seconds < 1e6
+    assert results(folder / "removed") == results(folder / "whole")
 
 
 def test_what_is_printed(comparison: Comparison) -> None:
@@ -176,6 +191,11 @@ def test_other_folders_and_data(tmp_path: Path) -> None:
     none = dataclasses.replace(DATA, test=Sessions.from_lists([[1], [2]]), raw_test=None)
     with pytest.raises(ValueError, match="expected test sessions of two clicks or more, got none"):
         compare(none, tmp_path / "new", **other())
+
+
+def test_two_processes(comparison: Comparison, folder: Path) -> None:
+    with exclusive(folder / "whole"), pytest.raises(BlockingIOError, match="expected a folder that no other process"):
+        compare(DATA, folder / "whole", **other())
 
 
 class Stops(Observer):
