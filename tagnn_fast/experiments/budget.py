@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Ledger:
 
     def __init__(self, path: Path, budget: float | None) -> None:
         self._path, self._budget = path, budget
-        self.seconds: dict[str, float] = load_json(path) if path.exists() else {}
+        self.seconds: dict[str, float] = _read(path) if path.exists() else {}
         self._written = self.total
 
     @property
@@ -70,6 +71,13 @@ class Ledger:
         self.seconds = {name: round(seconds, 3) for name, seconds in self.seconds.items()}
         write_json(self._path, self.seconds)
         self._written = self.total
+
+
+def _read(path: Path) -> dict[str, float]:
+    content = load_json(path)
+    if not isinstance(content, dict) or not all(isinstance(value, (int, float)) for value in content.values()):
+        raise ValueError(f"{path}: expected seconds by trial, got {reprlib.repr(content)}")
+    return content
 
 
 class Meter(Observer):

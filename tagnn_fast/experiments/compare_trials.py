@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import reprlib
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from tagnn_fast.training.stopping import Interrupted
 _K = 20  # recommendations that are timed
 _ALONE, _TOGETHER = 200, 512  # sessions that are timed one by one, and at once
 _WARM_UP = 5
+_MEASURED = {"single_ms", "batched_ms", "numbers", "bytes", "machine"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def run_trial(trial: Trial, folder: Path, dataset: Dataset, ledger: Ledger, obse
         write_json(record, _measure(run, dataset.train))
     validation = run.result.get("validation", {}) if run.result is not None else {}
     seconds = sum(epoch["training_seconds"] for epoch in run.history)
-    return Ended(trial, ranked, validation, seconds, **load_json(record))
+    return Ended(trial, ranked, validation, seconds, **_measured(record))
 
 
 def _train(trial: Trial, path: Path, dataset: Dataset, ledger: Ledger, observer: Observer) -> LeftOut | None:
@@ -172,6 +174,14 @@ def _ranks(run: Run, dataset: Dataset, observer: Observer) -> RankedTargets:
         write_ranks(ranked, temporary)
         run.log_test_read("compare", dataset.name, ranked.figures)
     return ranked
+
+
+def _measured(record: Path) -> dict[str, Any]:
+    """What :func:`_measure` gave."""
+    content = load_json(record)
+    if not isinstance(content, dict) or content.keys() != _MEASURED:
+        raise ValueError(f"{record}: expected {', '.join(sorted(_MEASURED))}, got {reprlib.repr(content)}")
+    return content
 
 
 def _measure(run: Run, sessions: Sessions) -> dict[str, Any]:

@@ -119,6 +119,20 @@ def test_a_run_that_is_removed(comparison: Comparison, folder: Path) -> None:
     assert results(folder / "removed") == results(folder / "whole")
 
 
+@pytest.mark.parametrize("name", ["compared.json", "seconds.json", "runs/sr_gnn/seed-1.json"])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"format": "x"}'])
+def test_damaged_files(name: str, content: str, comparison: Comparison, folder: Path) -> None:
+    """Are named in a line."""
+    path = folder / "whole" / name
+    before = path.read_text()
+    path.write_text(content)
+    try:
+        with pytest.raises(ValueError, match=f"{path.name}: expected"):
+            compare(DATA, folder / "whole", **other())
+    finally:
+        path.write_text(before)
+
+
 def test_what_is_printed(comparison: Comparison) -> None:
     printed = str(comparison)
     for part in (*MODELS, "HR@20", " ± ", "one session", "By MRR@20", "95% interval"):
