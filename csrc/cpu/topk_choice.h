@@ -6,24 +6,29 @@
 
 namespace tagnn_fast::cpu {
 
-// Rows that a session must not get.
+// Rows that a session must not get: often its few own ones, sometimes thousands that are out of stock.
 class ExcludedRows {
  public:
   ExcludedRows(int64_t sessions, const TopkChoice& choice) {
     if (!choice.excluded) return;
-    rows_ = data<int64_t>(*choice.excluded);
-    offsets_ = clamped_offsets(data<int64_t>(*choice.excluded_offsets), sessions, choice.excluded->size(0));
+    const int64_t *rows = data<int64_t>(*choice.excluded), size = choice.excluded->size(0);
+    offsets_ = clamped_offsets(data<int64_t>(*choice.excluded_offsets), sessions, size);
+    rows_.assign(rows, rows + size);
+    for (int64_t b = 0; b < sessions; ++b) {
+      if (is_long(b)) std::sort(rows_.begin() + offsets_[b], rows_.begin() + offsets_[b + 1]);
+    }
   }
 
   bool has(int64_t session, int64_t row) const {
     if (offsets_.empty()) return false;
-    const int64_t *begin = rows_ + offsets_[session], *end = rows_ + offsets_[session + 1];
-    return std::find(begin, end, row) != end;
+    const auto begin = rows_.begin() + offsets_[session], end = rows_.begin() + offsets_[session + 1];
+    return is_long(session) ? std::binary_search(begin, end, row) : std::find(begin, end, row) != end;
   }
 
  private:
-  const int64_t* rows_ = nullptr;
-  std::vector<int64_t> offsets_;
+  bool is_long(int64_t session) const { return offsets_[session + 1] - offsets_[session] > 16; }
+
+  std::vector<int64_t> rows_, offsets_;
 };
 
 // Rows of the table in rising order, each once; those outside it are left out.

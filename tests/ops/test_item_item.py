@@ -53,6 +53,8 @@ def test_candidates_and_exclusion(k: int) -> None:
     excluded, offsets = torch.tensor([39, 0, -1, 12, 12, 2**62, 3] * 8), 7 * torch.arange(9)
     check((*inputs, k, candidates, excluded, offsets))
     check((*inputs, k, None, excluded, offsets))
+    many = torch.randint(-5, 60, (400,), generator=torch.Generator().manual_seed(0))
+    check((*inputs, k, None, many, 50 * torch.arange(9)))
     check((*inputs, k, candidates[:0]))
 
 

@@ -81,6 +81,8 @@ def test_candidates_and_exclusion(k: int) -> None:
     excluded, offsets = torch.tensor([29, 0, -1, 12, 12, 2**62, 3] * 8), 7 * torch.arange(9)
     check((*inputs, k, *OPTIONS, candidates, excluded, offsets))
     check((*inputs, k, *OPTIONS, None, excluded, offsets))
+    many = torch.randint(-5, 60, (400,), generator=torch.Generator().manual_seed(0))
+    check((*inputs, k, *OPTIONS, None, many, 50 * torch.arange(9)))
     check((*inputs, k, *OPTIONS, candidates[:0]))
 
 

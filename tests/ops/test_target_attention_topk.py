@@ -81,6 +81,12 @@ def test_candidates_and_exclusion(implementation: str, k: int, device: str) -> N
         scores,
         left,
     )
+    many = excluded.repeat(1, 4).flip(1).flatten()  # as many as are looked up in order
+    check(
+        IMPLEMENTATIONS[implementation].target_attention_topk(*arguments, k, candidates, many, 4 * offsets),
+        scores,
+        left,
+    )
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
