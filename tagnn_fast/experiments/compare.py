@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tagnn_fast.baselines import BASELINES
-from tagnn_fast.checks import check_count
+from tagnn_fast.checks import check_count, check_path
 from tagnn_fast.data.dataset import Dataset, read_dataset, write_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.experiments.budget import Ledger, seconds_of
+from tagnn_fast.experiments.compare_markdown import markdown
+from tagnn_fast.experiments.compare_report import report
 from tagnn_fast.experiments.compare_results import Comparison, make_comparison
 from tagnn_fast.experiments.compare_trials import Trial, is_random, run_trial
 from tagnn_fast.extras import needed_by
@@ -73,7 +75,10 @@ def compare(
         ModuleNotFoundError: without the extra ``tagnn_fast[train]``, which is named.
         OSError: where something cannot be written.
     """
-    dataset = data if isinstance(data, Dataset) else read_dataset(data)
+    from tagnn_fast.experiments.compare_html import page  # here, so that what it needs is missed before any training
+
+    dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
+    folder = check_path(folder, "folder", "a path").absolute()
     if len(PrefixExamples(dataset.test)) == 0:
         raise ValueError(f"{dataset.name}: expected test sessions of two clicks or more, got none")
     limit = None if budget is None else seconds_of(budget)
@@ -81,14 +86,16 @@ def compare(
     trials = _trials(options)
     for trial in trials:
         plan(dataset, "clean", trial.options)
-    folder = Path(folder)
     with exclusive(folder), shown(observer) as told:
         dataset = _begin(folder, dataset, options)
         ledger = Ledger(folder / "seconds.json", limit)
         outcomes = [run_trial(trial, folder, dataset, ledger, told) for trial in trials]
         told.stage("tests and report")
         comparison = make_comparison(dataset, options["protocol"], outcomes, limit, ledger.total)
-        _write(comparison, folder)
+        blocks = list(report(comparison))
+        write_json(folder / "results.json", comparison.to_json())
+        write_text(folder / "report.md", markdown(blocks))
+        write_text(folder / "report.html", page(blocks))
     return comparison
 
 
@@ -100,8 +107,10 @@ def _options(
 ) -> dict[str, Any]:
     """What was asked for, checked, as JSON has it."""
     known = method_names()
-    if isinstance(models, str) or not all(isinstance(name, str) for name in models):
+    if isinstance(models, str) or not isinstance(models, Iterable) or not all(isinstance(one, str) for one in models):
         raise TypeError(f"models: expected names, got {models!r}")
+    if not isinstance(configs, Mapping):
+        raise TypeError(f"configs: expected options or files by method, got {configs!r}")
     names = list(models)
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"models: expected some of {', '.join(known)}, got {unknown[0]!r}")
@@ -168,14 +177,3 @@ def _begin(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> Datase
         return dataset
     own = folder / _DATA
     return read_dataset(own) if own.exists() else write_dataset(dataset, own)
-
-
-def _write(comparison: Comparison, folder: Path) -> None:
-    from tagnn_fast.experiments.compare_html import page
-    from tagnn_fast.experiments.compare_markdown import markdown
-    from tagnn_fast.experiments.compare_report import report
-
-    blocks = list(report(comparison))
-    write_json(folder / "results.json", comparison.to_json())
-    write_text(folder / "report.md", markdown(blocks))
-    write_text(folder / "report.html", page(blocks))

@@ -10,7 +10,7 @@ from typing import Any
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.nn.search_space import SearchSpace
-from tagnn_fast.runs.methods import find_method
+from tagnn_fast.runs.methods import find_method, method_names
 from tagnn_fast.training.fit import plan
 from tagnn_fast.training.options import OPTIONS, with_config
 
@@ -62,6 +62,8 @@ def choose_options(
         raise TypeError(f"fix: expected options by name, got {fix!r}")
     if ours := [name for name in _OURS if name in fix]:
         raise ValueError(f"fix: expected options of {model} and of its training, got {ours[0]!r}")
+    if model not in method_names():
+        raise ValueError(f"model: expected one of {', '.join(method_names())}, got {model!r}")
     declared = find_method(model).search_space
     space = {name: values for name, values in declared.items() if name not in fix}
     if not space:

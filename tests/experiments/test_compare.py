@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,11 @@ def test_another_data_set_in_its_folder(comparison: Comparison, folder: Path) ->
         ({"models": ["sr_gnn", "sr_gnn"]}, "models: expected one and more, each once"),
         ({"models": ["gru4rec"]}, "models: expected some of .*vs_knn.*, got 'gru4rec'"),
         ({"models": "sr_gnn"}, "models: expected names"),
+        ({"models": None}, "models: expected names, got None"),
         ({"seeds": 0}, "seeds: expected 1 or more"),
         ({"budget": "2 days"}, "budget: expected a time"),
         ({"protocol": "published"}, "protocol: expected one of held-out"),
+        ({"configs": "small.json"}, "configs: expected options or files by method, got 'small.json'"),
         ({"configs": {"tagnn": SMALL}}, "configs: expected some of the models"),
         ({"configs": {"sr_gnn": {"seed": 3}}}, "configs: expected no seed of sr_gnn's own, got 3"),
         ({"configs": {"sr_gnn": {"protocol": "published"}}}, "configs: expected no protocol of sr_gnn's own"),
@@ -194,6 +197,23 @@ def test_what_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) 
     """Before anything is written."""
     with pytest.raises((TypeError, ValueError), match=message):
         compare(DATA, tmp_path / "new", **other(**changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_of_other_types(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="^data: expected a data set or its folder, got 3$"):
+        compare(3, tmp_path / "new", **other())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^folder: expected a path, got None$"):
+        compare(DATA, None, **other())  # type: ignore[arg-type]
+
+
+def test_what_plots_need_is_missed_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines can be fitted without it."""
+    for module in ("compare_html", "compare_plots"):
+        monkeypatch.delitem(sys.modules, f"tagnn_fast.experiments.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^compare needs matplotlib: pip install 'tagnn_fast\[train\]'$"):
+        compare(DATA, tmp_path / "new", ["popularity"], observer=QUIET)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,7 +42,7 @@ def tuned(dataset: Dataset) -> Tuning:
         (["--budget", "x"], "budget: expected a time such as 90s, 30m or 2h, got 'x'"),
         (["--metric", "AUC"], "metric: expected one of HR@5, MRR@5, NDCG@5, HR@10, "),
         (["--seed", -1], "seed: expected 0 or more, got -1"),
-        (["--model", "gru"], "architecture: expected one of "),
+        (["--model", "gru"], "model: expected one of tagnn_pp, "),
         (["--fix", "hidden_size"], "--fix: expected NAME=VALUE, got 'hidden_size'"),
         (["--fix", "hidden_size=0"], "hidden_size: expected 1 or more, got 0"),
         (["--fix", "heads=1"], "heads: expected none with sr_gnn, which does not use it, got 1"),
