@@ -255,7 +255,7 @@ def check_number(value: object, name: str, low: float, high: float = float("inf"
     return number
 
 
-_PAIRS = 1 << 24  # that are added up at once
+PAIRS = 1 << 24  # that are added up at once
 
 
 def pairs_of_clicks(sessions: Sessions, items: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -279,7 +279,7 @@ def pairs_of_clicks(sessions: Sessions, items: int, weights: Tensor | None = Non
     bounds = [0]
     while bounds[-1] < clicks.numel():  # clicks with so many pairs
         done = int(ends[bounds[-1] - 1]) if bounds[-1] else 0
-        bounds.append(max(bounds[-1] + 1, int(torch.searchsorted(ends, done + _PAIRS, right=True))))
+        bounds.append(max(bounds[-1] + 1, int(torch.searchsorted(ends, done + PAIRS, right=True))))
     for begin, end in pairwise(bounds):
         first = torch.arange(begin, end).repeat_interleave(partners[begin:end])
         before = ends[begin:end] - partners[begin:end] - (int(ends[begin - 1]) if begin else 0)

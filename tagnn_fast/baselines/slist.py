@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tagnn_fast.baselines.item_item import ItemItem, added, check_number, from_the_end, pairs_of_clicks
+from tagnn_fast.baselines.item_item import PAIRS, ItemItem, added, check_number, from_the_end, pairs_of_clicks
 from tagnn_fast.baselines.recency import session_weights
 from tagnn_fast.checks import check_count
 from tagnn_fast.data.sessions import Sessions
@@ -138,15 +138,21 @@ class SLIST(ItemItem):
         is_followed = torch.zeros(clicks.shape[0], dtype=torch.bool)
         is_followed[:-1] = session[1:] == session[:-1]
         followed = clicks[is_followed], weights[session[is_followed]]
-        keys, values = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.float64)]
+        parts, held = [(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))], 0
         longest = int(sessions.offsets.diff().max())
         first = torch.arange(clicks.shape[0])[is_followed]
         for distance in range(1, longest):
+            weight = math.exp(-(distance - 1) / self.target_scale)
+            if weight == 0:  # in float64, and so is that of what is further away
+                break
             first = first[first + distance < clicks.shape[0]]
             first = first[session[first + distance] == session[first]]
-            keys.append(clicks[first] * self.num_items + clicks[first + distance])
-            values.append(weights[session[first]] * math.exp(-(distance - 1) / self.target_scale))
-        return followed, added(torch.cat(keys), torch.cat(values))
+            keys = clicks[first] * self.num_items + clicks[first + distance]
+            parts.append((keys, weights[session[first]] * weight))
+            held += keys.numel()
+            if held > PAIRS:  # added up, however long a session is
+                parts, held = [_added(parts)], 0
+        return followed, _added(parts)
 
     def _keep(self, inverse: Tensor, right: Tensor) -> None:
         """Make the best entries of inverse · right, whose transpose is given, the model."""
@@ -161,6 +167,11 @@ class SLIST(ItemItem):
             values.append(best[kept])
         self.row_offsets = _offsets(torch.cat(counts))
         self.columns, self.values = torch.cat(columns), torch.cat(values)
+
+
+def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    keys, values = zip(*parts, strict=True)
+    return added(torch.cat(keys), torch.cat(values))
 
 
 def _offsets(counts: Tensor) -> Tensor:

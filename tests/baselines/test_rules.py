@@ -60,6 +60,6 @@ def test_pairs_are_added_up_in_parts(case: Case, pairs: int) -> None:
     """Long sessions too, of which a part ends in the middle."""
     for name in ("association_rules", "item_knn"):
         expected = fitted(name, case).state_dict()
-        with mock.patch.object(item_item, "_PAIRS", pairs):
+        with mock.patch.object(item_item, "PAIRS", pairs):
             actual = fitted(name, case).state_dict()
         assert all(torch.equal(value, expected[key]) for key, value in actual.items())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from unittest import mock
 
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagnn_fast.baselines import slist
 from tests.baselines import plain
 from tests.baselines.cases import Case, cases, fitted
 from tests.support import batch
@@ -73,3 +75,11 @@ def test_best_entries_are_kept(case: Case, kept: int) -> None:
         begin, end = every.row_offsets[row : row + 2].tolist()
         own = slice(*best.row_offsets[row : row + 2].tolist())
         assert best.values[own].tolist() == sorted(every.values[begin:end].tolist(), reverse=True)[:kept]
+
+
+@settings(deadline=None, max_examples=30)
+@given(cases())
+def test_pairs_are_added_up_in_parts(case: Case) -> None:
+    with mock.patch.object(slist, "PAIRS", 1):
+        parts = fitted("slist", case)
+    torch.testing.assert_close(parts(*batch(case.queries)), fitted("slist", case)(*batch(case.queries)))
