@@ -48,21 +48,26 @@ def fastest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table in Markdown; the last column is an epoch against that of the fastest of RecBole's."""
+    """A table in Markdown; the last column is an epoch against that of the fastest of RecBole's.
+
+    Beside the median step stands the shortest, which other work on the machine delayed least.
+    """
     best = fastest(rows)
     lines = [
-        f"| model | item size | batch | an epoch | timed | memory | HR@20 / MRR@20 | epoch against {best['model']}'s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | item size | batch | an epoch | a step (shortest) | timed | memory | HR@20 / MRR@20 | "
+        f"epoch against {best['model']}'s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         name = f"RecBole {row['model']}" if row["model"] in SETTINGS else f"tagnn_fast {row['model']}"
         test = row.get("test")
         figures = f"{test['HR@20']:.2f} / {test['MRR@20']:.2f}" if test else "not trained"
         timed = "whole epochs" if test else f"{row['steps_timed']} steps, {row['fraction_timed']:.1%}"
+        step = "" if test else f"{row['step_seconds']['median']:.2f} s ({row['step_seconds']['least']:.2f})"
         ratio = row["epoch_seconds"] / best["epoch_seconds"]
         lines.append(
-            f"| {name} | {row['hidden_size']} | {row['batch_size']} | {row['epoch_seconds']:,.0f} s | {timed} | "
-            f"{row['peak_megabytes']:,} MB | {figures} | {ratio:.2f} |"
+            f"| {name} | {row['hidden_size']} | {row['batch_size']} | {row['epoch_seconds']:,.0f} s | {step} | "
+            f"{timed} | {row['peak_megabytes']:,} MB | {figures} | {ratio:.2f} |"
         )
     return lines
 
@@ -90,7 +95,8 @@ def main(
     chosen += [(model, size) for model in filter(None, ours.split(",")) for size in sorted({s for _, s in chosen})]
     rows: list[dict[str, Any]] = []
     figures: dict[str, Any] = {
-        "command": f"python -m benchmarks.peers.recbole {' '.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.peers.recbole {dataset.name} {output.name} --models {models} --ours {ours} "
+        f"--batch-size {batch_size} --fraction {fraction} --threads {threads} --epochs {epochs}",
         "pytorch": torch.__version__,
         "machine_before": machine(threads),
         "rows": rows,

@@ -88,7 +88,8 @@ def test_steps_are_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_table() -> None:
-    common = {"hidden_size": 64, "batch_size": 2048, "steps_timed": 7, "fraction_timed": 0.0199, "peak_megabytes": 1200}
+    timed = {"steps_timed": 7, "fraction_timed": 0.0199, "step_seconds": {"median": 1.236, "least": 1.1, "most": 2.0}}
+    common = {"hidden_size": 64, "batch_size": 2048, "peak_megabytes": 1200, **timed}
     rows = [
         {**common, "model": "SRGNN", "epoch_seconds": 1234.5},
         {**common, "model": "GRU4Rec", "epoch_seconds": 100.0, "test": {"HR@20": 70.456, "MRR@20": 30.0}},
@@ -97,9 +98,9 @@ def test_table() -> None:
     assert fastest(rows)["model"] == "GRU4Rec"
     assert table_lines(rows)[0].endswith("epoch against GRU4Rec's |")
     assert table_lines(rows)[2:] == [
-        "| RecBole SRGNN | 64 | 2048 | 1,234 s | 7 steps, 2.0% | 1,200 MB | not trained | 12.35 |",
-        "| RecBole GRU4Rec | 64 | 2048 | 100 s | whole epochs | 1,200 MB | 70.46 / 30.00 | 1.00 |",
-        "| tagnn_fast sr_gnn | 64 | 2048 | 25 s | 7 steps, 2.0% | 1,200 MB | not trained | 0.25 |",
+        "| RecBole SRGNN | 64 | 2048 | 1,234 s | 1.24 s (1.10) | 7 steps, 2.0% | 1,200 MB | not trained | 12.35 |",
+        "| RecBole GRU4Rec | 64 | 2048 | 100 s |  | whole epochs | 1,200 MB | 70.46 / 30.00 | 1.00 |",
+        "| tagnn_fast sr_gnn | 64 | 2048 | 25 s | 1.24 s (1.10) | 7 steps, 2.0% | 1,200 MB | not trained | 0.25 |",
     ]
 
 
