@@ -19,8 +19,8 @@ class Sessions:
         offsets: first click of each session and the end of the last, int64 (sessions + 1,).
         examples: how many of a session's last clicks are targets, int64 (sessions,): one less than its clicks where
             every proper prefix is an example, which is the rule.
-        times: of each session's last click, seconds since 1970 in UTC, int64 (sessions,); None where they are not
-            known.
+        times: of each session's last click, or the date that logs were prepared by (such as its day), seconds since
+            1970 in UTC, int64 (sessions,); None where they are not known.
 
     Raises:
         TypeError: on a wrong dtype.
