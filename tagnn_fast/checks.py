@@ -135,6 +135,14 @@ def check_real(value: object, name: str) -> float:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def check_number(value: object, name: str, low: float, high: float = float("inf")) -> float:
+    """A finite real number in low..high as a float; raises TypeError on another type, ValueError on another number."""
+    number = float(check_real(value, name))
+    if not low <= number <= high or number == float("inf"):
+        raise ValueError(f"{name}: expected a number in {low:g}..{high:g}, got {number:g}")
+    return number
+
+
 def check_path(value: object, name: str, expected: str) -> Path:
     """A path, or a string that is one; raises TypeError on anything else."""
     if not isinstance(value, (str, PathLike)):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast.baselines.baseline import Baseline
-from tagnn_fast.checks import check_count
+from tagnn_fast.checks import check_count, check_number
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.search_space import Real, SearchSpace, Whole
@@ -238,21 +238,6 @@ class ItemKNN(_LastClick):
         first, second = keys // self.num_items, keys % self.num_items
         norm = support[first] ** self.balance * support[second] ** (1 - self.balance)
         self.keep_best(keys, together / norm, self.neighbours)
-
-
-def check_number(value: object, name: str, low: float, high: float = float("inf")) -> float:
-    """The value as a float.
-
-    Raises:
-        TypeError: on what is no number.
-        ValueError: outside low..high.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    number = float(value)
-    if not low <= number <= high or number == float("inf"):
-        raise ValueError(f"{name}: expected a number in {low:g}..{high:g}, got {number:g}")
-    return number
 
 
 PAIRS = 1 << 24  # that are added up at once

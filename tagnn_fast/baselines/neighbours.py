@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from tagnn_fast.baselines.baseline import Baseline
-from tagnn_fast.baselines.item_item import check_number
 from tagnn_fast.baselines.recency import session_weights
-from tagnn_fast.checks import check_count
+from tagnn_fast.checks import check_count, check_number
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole

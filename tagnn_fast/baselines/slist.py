@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tagnn_fast.baselines.item_item import PAIRS, ItemItem, added, check_number, from_the_end, pairs_of_clicks
+from tagnn_fast.baselines.item_item import PAIRS, ItemItem, added, from_the_end, pairs_of_clicks
 from tagnn_fast.baselines.recency import session_weights
-from tagnn_fast.checks import check_count
+from tagnn_fast.checks import check_count, check_number
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.memory import available_memory
 from tagnn_fast.nn.config import ModelConfig
