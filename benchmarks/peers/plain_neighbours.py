@@ -235,7 +235,7 @@ def main(
 ) -> None:
     """Time them on a data set; the options' defaults are V-SkNN's published ones for Diginetica."""
     figures = compared(read_dataset(dataset), prefixes, neighbours, sample, by_place, by_steps, idf_weight)
-    print(json.dumps(figures, indent=1))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
