@@ -118,13 +118,15 @@ def check_targets(targets: Tensor, offsets: Tensor, table: Tensor) -> None:
     check_item_ids(targets, "targets", table.shape[0] - 1)
 
 
-def check_count(value: object, name: str, lowest: int = 1) -> int:
-    """An integer argument as Python's own; raises TypeError on another type (a bool too), ValueError below `lowest`."""
+def check_count(value: object, name: str, lowest: int = 1, highest: int | None = None) -> int:
+    """An integer argument as Python's own; raises TypeError on another type (a bool too), ValueError outside bounds."""
     number = as_integer(value)
     if number is None:
         raise TypeError(f"{name}: expected an int, got {value!r}")
     if number < lowest:
         raise ValueError(f"{name}: expected {lowest} or more, got {number}")
+    if highest is not None and number > highest:
+        raise ValueError(f"{name}: expected at most {highest}, got {number}")
     return number
 
 

@@ -16,6 +16,8 @@ from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
 from tagnn_fast.ops import session_neighbours_topk
 from tagnn_fast.ops.session_neighbours import DECAYS
 
+_MOST = 2**31 - 1  # sessions that an index can tell apart
+
 
 class SessionNeighbours(Baseline):
     """Items of the training sessions that are most like a session; the formula stands at the op.
@@ -44,7 +46,8 @@ class SessionNeighbours(Baseline):
 
     def __init__(self, config: ModelConfig, neighbours: int, sample: int) -> None:
         super().__init__(config)
-        self.neighbours, self.sample = check_count(neighbours, "neighbours"), check_count(sample, "sample")
+        self.neighbours = check_count(neighbours, "neighbours", highest=_MOST)
+        self.sample = check_count(sample, "sample", highest=_MOST)
         self.click_decay, self.click_scale = DECAYS.index("same"), 1.0
         self.match_decay, self.match_scale = DECAYS.index("same"), 1.0
         self.distance_scale, self.recency_scale, self.idf_weight = 0.0, 0.0, 0.0
@@ -84,10 +87,10 @@ class SessionNeighbours(Baseline):
         self.posting_offsets = _offsets(np.bincount(item[kept], minlength=self.num_items))
 
     def _inverse_frequency(self, sessions: int) -> Tensor:
-        """1 + idf_weight · log(sessions / clicks on the item), float64; 1 for an item without clicks."""
+        """1 + idf_weight · max(0, log(sessions / clicks on the item)), float64; 1 for an item without clicks."""
         counts = self.counts.tolist()
         return torch.tensor(
-            [1 + self.idf_weight * math.log(sessions / count) if count else 1.0 for count in counts],
+            [1 + self.idf_weight * max(0.0, math.log(sessions / count)) if count else 1.0 for count in counts],
             dtype=torch.float64,
         )
 
@@ -141,7 +144,7 @@ class VSKNN(SessionNeighbours):
         sample: the same.
         click_decay: "same", "div", "linear", "log" or "quadratic".
         match_decay: the same.
-        idf_weight: λ in 1 + λ · log(sessions / clicks on the item); 0 for none.
+        idf_weight: λ in 1 + λ · max(0, log(sessions / clicks on the item)); 0 for none.
     """
 
     search_space: ClassVar[SearchSpace] = {

@@ -80,6 +80,7 @@ class SLIST(ItemItem):
 
         Raises:
             MemoryError: where the dense matrix does not fit, before anything is computed.
+            FloatingPointError: where the equations cannot be solved in float32.
         """
         self._check_memory()
         weights = session_weights(sessions, self.recency_scale)
@@ -88,7 +89,7 @@ class SLIST(ItemItem):
         failed = torch.empty((), dtype=torch.int32)
         torch.linalg.cholesky_ex(factor, out=(factor, failed))
         if int(failed) > 0:
-            raise ValueError("regularization: expected more, so that the equations can be solved")
+            raise FloatingPointError("regularization: expected more, so that the equations can be solved")
         inverse = torch.cholesky_inverse(factor, out=factor)  # (items, items)
         rows, columns = keys // self.num_items, keys % self.num_items
         with warnings.catch_warnings():

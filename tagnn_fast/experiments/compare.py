@@ -152,10 +152,10 @@ def _begin(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> Datase
         FileExistsError: where the folder has something else.
         ValueError: where it has a comparison of another data set or other options, naming what differs.
     """
-    wanted = {"dataset": dataset.fingerprint(), **options}
+    wanted = {"dataset": dataset.fingerprint(), "times": dataset.train.times is not None, **options}
     path = folder / _OPTIONS
     if path.exists():
-        found = read_json(path, _FORMAT, _VERSION)
+        found = {"times": False, **read_json(path, _FORMAT, _VERSION)}
         differing = [
             f"{name} {found.get(name)!r} instead of {value!r}"
             for name, value in wanted.items()

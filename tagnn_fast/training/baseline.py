@@ -17,7 +17,7 @@ from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import BASELINE_FIELDS, PROTOCOLS, TrainingConfig, make_baseline
 from tagnn_fast.runs.run import Run
-from tagnn_fast.training.protocols import make_protocol
+from tagnn_fast.training.protocols import check_times, make_protocol
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, look_at_test_set
 
@@ -80,6 +80,7 @@ def fit_baseline(
         clear_up(run.folder)
         remove_leftovers(run.folder)
         run.check_dataset(dataset)
+        check_times(run, dataset)
         if run.result is not None:
             return run.result
         return _Fitting(run, dataset, observer or Observer(), stop).run_to_end()

@@ -29,7 +29,7 @@ from tagnn_fast.runs.checkpoints import (
 from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
-from tagnn_fast.training.protocols import Protocol, make_protocol
+from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
 from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate
 from tagnn_fast.training.steps import (
     ResidentSteps,
@@ -312,14 +312,6 @@ class _Training:
 
     def _write_history(self) -> None:
         write_json(self.run.folder / "history.json", self.progress.history + (self.progress.refit or []))
-
-
-def check_times(run: Run, dataset: Dataset) -> None:
-    """Raise ValueError where the held-out sessions would be cut off elsewhere than when the run was made."""
-    words = {True: "with the times of its sessions", False: "without the times of its sessions"}
-    timed, found = bool(run.dataset.get("times", False)), dataset.train.times is not None
-    if timed != found:
-        raise ValueError(f"dataset: expected one {words[timed]}, as the run was made, got it {words[found]}")
 
 
 def make_fabric(options: TrainingConfig) -> Fabric:

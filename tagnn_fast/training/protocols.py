@@ -8,6 +8,9 @@ from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.runs.configuration import PROTOCOLS
+from tagnn_fast.runs.run import Run
+
+_LEAST, _MOST = 0.03, 0.2  # of the sessions that are held out, where they are cut at a time
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
 
     - "held-out": trains on the first nine tenths of the training sessions, which are ordered by time, and chooses the
       epoch on the last tenth. Where times are known, sessions of one time are on one side: the cut is the change of
-      time that is nearest. If all sessions have one time, or none has, they are counted.
+      time that is nearest. Where none holds out between 3% and 20% of the sessions, as where all have one time, or
+      where times are not known, they are counted.
     - "held-out-refit": does that, then trains a new model on all training sessions, for as many epochs as were chosen
       at the learning rates that they had.
     - "all": trains on all training sessions for a number of epochs fixed beforehand.
@@ -97,7 +101,17 @@ def first_held_out(sessions: Sessions) -> int:
     if sessions.times is None or counted == len(sessions):
         return counted
     changes = (sessions.times.diff() != 0).nonzero().flatten() + 1
+    share = 1 - changes.double() / len(sessions)
+    changes = changes[(share >= _LEAST) & (share <= _MOST)]
     return int(changes[(changes - counted).abs().argmin()]) if changes.numel() else counted
+
+
+def check_times(run: Run, dataset: Dataset) -> None:
+    """Raise ValueError where sessions would be held out, or their age counted, otherwise than when the run was made."""
+    words = {True: "with the times of its sessions", False: "without the times of its sessions"}
+    timed, found = bool(run.dataset.get("times", False)), dataset.train.times is not None
+    if timed != found:
+        raise ValueError(f"dataset: expected one {words[timed]}, as the run was made, got it {words[found]}")
 
 
 def _some(examples: PrefixExamples, name: str) -> PrefixExamples:

@@ -89,7 +89,7 @@ def neighbours(
                 value = similarity[number]
                 if distance_scale > 0:
                     value *= math.exp(-abs(place - latest) / distance_scale)
-                scores[item] += value * (1 + idf_weight * math.log(len(train) / clicks[item])) * match
+                scores[item] += value * (1 + idf_weight * max(0.0, math.log(len(train) / clicks[item]))) * match
         return scores
 
     return score

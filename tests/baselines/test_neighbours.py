@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagnn_fast.baselines import VSKNN
+from tagnn_fast.data import Sessions
+from tagnn_fast.nn.config import ModelConfig
 from tests.baselines import plain
 from tests.baselines.cases import Case, cases, check, fitted
 
@@ -94,3 +98,16 @@ def test_vstan(
         distance_scale=distance_scale,
     )
     check(model, case, method)
+
+
+def test_an_item_with_more_clicks_than_there_are_sessions() -> None:
+    """Its inverse frequency is 0, not below: it is scored by its neighbours as any other."""
+    baseline = VSKNN(ModelConfig(4))
+    baseline.fit(Sessions.from_lists([[1, 1, 1, 2], [1, 1, 1, 2], [1, 1, 1, 3]]))
+    assert baseline.item_weights.tolist() == [1.0, 1 + 10 * math.log(3 / 2), 1 + 10 * math.log(3), 1.0]
+
+
+@pytest.mark.parametrize("option", ["neighbours", "sample"])
+def test_more_sessions_than_an_index_can_tell_apart(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{option}: expected at most 2147483647, got 100000000000000000000$"):
+        VSKNN(ModelConfig(4), **{option: 10**20})

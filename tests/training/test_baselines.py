@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import re
@@ -14,7 +15,7 @@ import torch
 
 import tagnn_fast
 from tagnn_fast.baselines import BASELINES
-from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.data import Dataset, Sessions, synthetic_dataset, write_dataset
 from tagnn_fast.nn.architectures import BASELINE_NAMES
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
@@ -186,6 +187,22 @@ def test_stopped_and_called_again(dataset: Dataset, tmp_path: Path) -> None:
         tagnn_fast.fit(dataset, run.folder, architecture="vs_knn", options={"sample": 9}, observer=QUIET)
     with run.lock(), pytest.raises(BlockingIOError, match="expected a run that no other process trains"):
         tagnn_fast.fit(dataset, run.folder, architecture="vs_knn", protocol="held-out", observer=QUIET)
+
+
+def test_other_times(dataset: Dataset, tmp_path: Path) -> None:
+    """The same sessions with and without times have one fingerprint, and other ages."""
+    train = dataset.train
+    times = torch.arange(len(train)) ** 2
+    timed = dataclasses.replace(dataset, train=Sessions(train.clicks, train.offsets, train.examples, times))
+    assert timed.fingerprint() == dataset.fingerprint()
+    tagnn_fast.fit(dataset, tmp_path / "run", architecture="stan", observer=QUIET)
+    (tmp_path / "run/result.json").unlink()
+    with pytest.raises(ValueError, match="expected one without the times of its sessions"):
+        tagnn_fast.fit(timed, tmp_path / "run", architecture="stan", observer=QUIET)
+    models = ["popularity", "stan"]
+    tagnn_fast.compare(dataset, tmp_path / "compared", models, observer=QUIET)
+    with pytest.raises(ValueError, match="got one with times False instead of True"):
+        tagnn_fast.compare(timed, tmp_path / "compared", models, observer=QUIET)
 
 
 def test_commands(dataset: Dataset, tmp_path: Path) -> None:

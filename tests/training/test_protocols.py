@@ -50,8 +50,9 @@ def test_refit_is_on_all_sessions() -> None:
         ([1] * 40, 36),
         ([30, 5, 5], 35),
         ([30, 7, 3], 37),
-        ([20, 20], 20),  # never torn, however many that holds out
-        ([1, 39], 1),
+        ([20, 20], 36),  # a cut that held out half would not be the protocol any more
+        ([1, 39], 36),
+        ([39, 1], 36),
         ([40], 36),  # one time is no time
         ([9], 9),
         ([4, 5], 9),  # a tenth is none
