@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from tagnn_fast import ModelConfig
 from tagnn_fast.runs.configuration import PROTOCOLS, TrainingConfig
+from tagnn_fast.runs.methods import method_names
 from tests.cli.commands import TINY, contents, looks_at_test_set, read, refused, run, succeed, temporary_files, words
 from tests.support import forget_digests
 
@@ -203,7 +204,7 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
     [
         ("--preset", "best", "preset: expected one of clean, published-diginetica, published-yoochoose, got 'best'"),
         ("--protocol", "none", f"protocol: expected one of {', '.join(PROTOCOLS)}, got 'none'"),
-        ("--architecture", "bert", "architecture: expected one of tagnn_pp, tagnn, sr_gnn, popularity, "),
+        ("--architecture", "bert", f"architecture: expected one of {', '.join(method_names())}, got 'bert'"),
         ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, got '16'"),
         ("--semantics", "new", "semantics: expected 'clean' or 'published', got 'new'"),
         ("--hidden-size", 0, "hidden_size: expected 1 or more, got 0"),
