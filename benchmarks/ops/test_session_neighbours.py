@@ -70,7 +70,8 @@ def native_call(name: str, sessions: Sessions) -> Callable[[], object]:
 
 def plain_call(name: str, sessions: Sessions) -> Callable[[], object]:
     method, queries, popular = plain(name), known_clicks(sessions), (fitted(name).popular + 1).tolist()
-    return lambda: [best(method.scores(query), popular, K) for query in queries]
+    rank = {item: place for place, item in enumerate(popular)}
+    return lambda: [best(method.scores(query), popular, rank, K) for query in queries]
 
 
 @pytest.mark.parametrize("sessions", [1, 512])
