@@ -1,5 +1,6 @@
 """Baselines that score by rows of an item-item matrix: popularity, rules and nearest items."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import ClassVar, Optional
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import check_count, check_number
-from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.sessions import Sessions, offsets_of
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.search_space import Real, SearchSpace, Whole
 from tagnn_fast.ops import item_item_topk
@@ -76,11 +77,9 @@ class ItemItem(Baseline):
         order = order[weights[order].argsort(descending=True, stable=True)]
         order = order[(keys[order] // self.num_items).argsort(stable=True)]
         row = keys[order] // self.num_items
-        first = torch.bincount(row, minlength=self.num_items).cumsum(0)
-        rank = torch.arange(row.numel()) - torch.cat([first.new_zeros(1), first])[row]
+        rank = torch.arange(row.numel()) - offsets_of(torch.bincount(row, minlength=self.num_items))[row]
         order, row = order[rank < most], row[rank < most]
-        ends = torch.bincount(row, minlength=self.num_items).cumsum(0)
-        self.row_offsets = torch.cat([ends.new_zeros(1), ends])
+        self.row_offsets = offsets_of(torch.bincount(row, minlength=self.num_items))
         self.columns = (keys[order] % self.num_items).int()
         self.values = weights[order]
 
@@ -170,17 +169,9 @@ class SequentialRules(_LastClick):
 
     def learn(self, sessions: Sessions) -> None:
         """See the base class."""
-        keys, weights = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
-        clicks = sessions.clicks.long() - 1
-        session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
-        for distance in range(1, self.distance + 1):
-            together = session[distance:] == session[:-distance]
-            if not bool(together.any()):
-                break
-            pairs = (clicks[:-distance] * self.num_items + clicks[distance:])[together]
-            weight = torch.full(pairs.shape, 1 / distance, dtype=torch.float64)
-            keys, weights = added(torch.cat([keys, pairs]), torch.cat([weights, weight]))
-        self.keep_best(keys, weights, self.rules)
+        weights = torch.ones(len(sessions), dtype=torch.float64)
+        rules = later_clicks(sessions, self.num_items, weights, lambda d: 1 / d if d <= self.distance else 0.0)
+        self.keep_best(*rules, self.rules)
 
 
 class AssociationRules(_LastClick):
@@ -228,19 +219,60 @@ class ItemKNN(_LastClick):
 
     def learn(self, sessions: Sessions) -> None:
         """See the base class."""
-        session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
-        once = torch.unique(session * self.num_items + sessions.clicks.long() - 1)
-        session, item = once // self.num_items, once % self.num_items
-        support = torch.bincount(item, minlength=self.num_items).double() + self.regularization
-        lengths = torch.bincount(session, minlength=len(sessions))
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        keys, together = pairs_of_clicks(Sessions.whole(item.int() + 1, offsets), self.num_items)
+        distinct = distinct_items(sessions, self.num_items)
+        support = torch.bincount(distinct.clicks - 1, minlength=self.num_items).double() + self.regularization
+        keys, together = pairs_of_clicks(distinct, self.num_items)
         first, second = keys // self.num_items, keys % self.num_items
         norm = support[first] ** self.balance * support[second] ** (1 - self.balance)
         self.keep_best(keys, together / norm, self.neighbours)
 
 
 PAIRS = 1 << 24  # that are added up at once
+
+
+def distinct_items(sessions: Sessions, items: int) -> Sessions:
+    """The sessions, of known items alone, with each of their items once, in the order of items."""
+    session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
+    once = torch.unique(session * items + sessions.clicks.long() - 1)
+    lengths = torch.bincount(once // items, minlength=len(sessions))
+    return Sessions.whole((once % items).int() + 1, offsets_of(lengths))
+
+
+def later_clicks(
+    sessions: Sessions, items: int, weights: Tensor, of_distance: Callable[[int], float]
+) -> tuple[Tensor, Tensor]:
+    """Pairs of a click and a later one of its session, added up.
+
+    Args:
+        sessions: of known items alone.
+        items: size of the catalogue.
+        weights: of each session's pairs, float64 (sessions,).
+        of_distance: what a pair counts by how many clicks lie between, 1 for neighbours; 0 ends it.
+
+    Returns:
+        As :func:`pairs_of_clicks`.
+    """
+    clicks = sessions.clicks.long() - 1
+    session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
+    parts, held = [(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))], 0
+    first = torch.arange(clicks.shape[0])
+    for distance in range(1, int(sessions.offsets.diff().max())):
+        weight = of_distance(distance)
+        if weight == 0:
+            break
+        first = first[first + distance < clicks.shape[0]]
+        first = first[session[first + distance] == session[first]]
+        keys = clicks[first] * items + clicks[first + distance]
+        parts.append((keys, weights[session[first]] * weight))
+        held += keys.numel()
+        if held > PAIRS:  # added up, however long a session is
+            parts, held = [_sums(parts)], 0
+    return _sums(parts)
+
+
+def _sums(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    keys, values = zip(*parts, strict=True)
+    return added(torch.cat(keys), torch.cat(values))
 
 
 def pairs_of_clicks(sessions: Sessions, items: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:

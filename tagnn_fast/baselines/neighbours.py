@@ -10,7 +10,7 @@ from torch import Tensor
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.baselines.recency import session_weights
 from tagnn_fast.checks import check_count, check_number
-from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.sessions import Sessions, offsets_of
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
 from tagnn_fast.ops import session_neighbours_topk
@@ -72,7 +72,7 @@ class SessionNeighbours(Baseline):
         keys = session * self.num_items + sessions.clicks.numpy().astype(np.int64) - 1
         keys, from_the_back = np.unique(keys[::-1], return_index=True)
         session, item = keys // self.num_items, keys % self.num_items
-        self.session_offsets = _offsets(np.bincount(session, minlength=len(sessions)))
+        self.session_offsets = offsets_of(torch.from_numpy(np.bincount(session, minlength=len(sessions))))
         self.session_items = torch.from_numpy(item.astype(np.int32))
         self.session_positions = torch.from_numpy(position[::-1][from_the_back].astype(np.int32))
         self.session_weights = session_weights(sessions, self.recency_scale)
@@ -84,7 +84,7 @@ class SessionNeighbours(Baseline):
         rank = np.arange(len(item)) - (postings.cumsum() - postings)[item]
         kept = rank < self.sample
         self.postings = torch.from_numpy(session[kept].astype(np.int32))
-        self.posting_offsets = _offsets(np.bincount(item[kept], minlength=self.num_items))
+        self.posting_offsets = offsets_of(torch.from_numpy(np.bincount(item[kept], minlength=self.num_items)))
 
     def _inverse_frequency(self, sessions: int) -> Tensor:
         """1 + idf_weight · max(0, log(sessions / clicks on the item)), float64; 1 for an item without clicks."""
@@ -295,7 +295,3 @@ def _decay(name: object, argument: str) -> int:
     if name not in known:
         raise ValueError(f"{argument}: expected one of {', '.join(known)}, got {name!r}")
     return known.index(str(name))
-
-
-def _offsets(counts: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.concatenate([[0], counts.cumsum()]).astype(np.int64))

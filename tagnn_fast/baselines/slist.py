@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tagnn_fast.baselines.item_item import PAIRS, ItemItem, added, from_the_end, pairs_of_clicks
+from tagnn_fast.baselines.item_item import ItemItem, added, distinct_items, from_the_end, later_clicks, pairs_of_clicks
 from tagnn_fast.baselines.recency import session_weights
 from tagnn_fast.checks import check_count, check_number
-from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.sessions import Sessions, offsets_of
 from tagnn_fast.memory import available_memory
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
@@ -109,51 +109,30 @@ class SLIST(ItemItem):
     def _normal_equations(self, sessions: Sessions, weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """G + r I, float32 (items, items), and R as keys, row · items + column, and values, float32."""
         share, items = self.similarity_share, self.num_items
-        session = torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff())
-        once = torch.unique(session * items + sessions.clicks.long() - 1)
-        of_session = once // items
-        lengths = torch.bincount(of_session, minlength=len(sessions)).double()
-        distinct = Sessions.whole((once % items).int() + 1, _offsets(lengths.long()))
+        distinct = distinct_items(sessions, items)
+        lengths = distinct.offsets.diff()
+        of_session = torch.arange(len(sessions)).repeat_interleave(lengths)
         inputs = share * weights / lengths.clamp(min=1)  # of each pair, of which the first is divided by the length
         targets = pairs_of_clicks(distinct, items, inputs)
         grams = pairs_of_clicks(distinct, items, inputs / lengths.clamp(min=1))
 
         gram = torch.zeros(items, items)
         gram.view(-1).index_add_(0, grams[0], grams[1].float())
-        of_itself = (once % items) * (items + 1)
+        of_itself = (distinct.clicks.long() - 1) * (items + 1)
         gram.view(-1).index_add_(0, of_itself, (inputs / lengths.clamp(min=1))[of_session].float())
-        followed, following = self._transitions(sessions, (1 - share) * weights)
-        gram.view(-1).index_add_(0, followed[0] * (items + 1), followed[1].float())
+        weights = (1 - share) * weights
+        # Clicks that others follow, and pairs of them until a weight underflows to 0, as all of greater distance do.
+        is_followed = torch.ones(sessions.clicks.shape[0], dtype=torch.bool)
+        is_followed[sessions.offsets[1:] - 1] = False
+        followed = sessions.clicks.long()[is_followed] - 1
+        of_followed = weights.repeat_interleave(sessions.offsets.diff())[is_followed]
+        gram.view(-1).index_add_(0, followed * (items + 1), of_followed.float())
+        following = later_clicks(sessions, items, weights, lambda d: math.exp(-(d - 1) / self.target_scale))
         gram.diagonal().add_(self.regularization)
         keys = torch.cat([targets[0], of_itself, following[0]])
         values = torch.cat([targets[1], inputs[of_session], following[1]])
         keys, values = added(keys, values)
         return gram, (keys, values.float())
-
-    def _transitions(self, sessions: Sessions, weights: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Of SLIT: the clicks that others follow and their weights; pairs of a click and a later one, and theirs."""
-        clicks, session = (
-            sessions.clicks.long() - 1,
-            torch.arange(len(sessions)).repeat_interleave(sessions.offsets.diff()),
-        )
-        is_followed = torch.zeros(clicks.shape[0], dtype=torch.bool)
-        is_followed[:-1] = session[1:] == session[:-1]
-        followed = clicks[is_followed], weights[session[is_followed]]
-        parts, held = [(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))], 0
-        longest = int(sessions.offsets.diff().max())
-        first = torch.arange(clicks.shape[0])[is_followed]
-        for distance in range(1, longest):
-            weight = math.exp(-(distance - 1) / self.target_scale)
-            if weight == 0:  # in float64, and so is that of what is further away
-                break
-            first = first[first + distance < clicks.shape[0]]
-            first = first[session[first + distance] == session[first]]
-            keys = clicks[first] * self.num_items + clicks[first + distance]
-            parts.append((keys, weights[session[first]] * weight))
-            held += keys.numel()
-            if held > PAIRS:  # added up, however long a session is
-                parts, held = [_added(parts)], 0
-        return followed, _added(parts)
 
     def _keep(self, inverse: Tensor, right: Tensor) -> None:
         """Make the best entries of inverse · right, whose transpose is given, the model."""
@@ -166,14 +145,5 @@ class SLIST(ItemItem):
             counts.append(kept.sum(1))
             columns.append(place[kept].int())
             values.append(best[kept])
-        self.row_offsets = _offsets(torch.cat(counts))
+        self.row_offsets = offsets_of(torch.cat(counts))
         self.columns, self.values = torch.cat(columns), torch.cat(values)
-
-
-def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    keys, values = zip(*parts, strict=True)
-    return added(torch.cat(keys), torch.cat(values))
-
-
-def _offsets(counts: Tensor) -> Tensor:
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

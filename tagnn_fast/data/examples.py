@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.sessions import Sessions, offsets_of
 
 
 class ExampleBatch(NamedTuple):
@@ -30,7 +30,7 @@ class PrefixExamples:
 
     def __init__(self, sessions: Sessions, subset: Tensor | None = None) -> None:
         self.sessions = sessions
-        self.first_example = torch.cat([sessions.examples.new_zeros(1), sessions.examples.cumsum(0)])
+        self.first_example = offsets_of(sessions.examples)
         self._total = int(self.first_example[-1])
         if subset is not None and subset.numel():
             low, high = (int(bound) for bound in subset.aminmax())

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def offsets_of(lengths: Tensor) -> Tensor:
+    """Where parts of these lengths begin, one behind the other, and the last ends: int64 (parts + 1,)."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
 @dataclass(frozen=True)
 class Sessions:
     """Sessions of item indices, oldest click first, in the order of time.

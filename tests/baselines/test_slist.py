@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagnn_fast.baselines import slist
+from tagnn_fast.baselines import item_item
 from tests.baselines import plain
 from tests.baselines.cases import Case, cases, fitted
 from tests.support import batch
@@ -80,6 +80,6 @@ def test_best_entries_are_kept(case: Case, kept: int) -> None:
 @settings(deadline=None, max_examples=30)
 @given(cases())
 def test_pairs_are_added_up_in_parts(case: Case) -> None:
-    with mock.patch.object(slist, "PAIRS", 1):
+    with mock.patch.object(item_item, "PAIRS", 1):
         parts = fitted("slist", case)
     torch.testing.assert_close(parts(*batch(case.queries)), fitted("slist", case)(*batch(case.queries)))
