@@ -145,6 +145,13 @@ def check_number(value: object, name: str, low: float, high: float = float("inf"
     return number
 
 
+def differing(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+    """For people: which of the wanted values were found to be others; empty if none."""
+    return ", ".join(
+        f"{name} {found.get(name)!r} instead of {value!r}" for name, value in wanted.items() if found.get(name) != value
+    )
+
+
 def check_path(value: object, name: str, expected: str) -> Path:
     """A path, or a string that is one; raises TypeError on anything else."""
     if not isinstance(value, (str, PathLike)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tagnn_fast.baselines import BASELINES
-from tagnn_fast.checks import check_count, check_path
+from tagnn_fast.checks import check_count, check_path, differing
 from tagnn_fast.data.dataset import Dataset, read_dataset, write_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.experiments.budget import Ledger, seconds_of
@@ -156,15 +156,10 @@ def _begin(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> Datase
     path = folder / _OPTIONS
     if path.exists():
         found = {"times": False, **read_json(path, _FORMAT, _VERSION)}
-        differing = [
-            f"{name} {found.get(name)!r} instead of {value!r}"
-            for name, value in wanted.items()
-            if found.get(name) != value
-        ]
-        if differing:
+        if others := differing(found, wanted):
             raise ValueError(
                 f"{folder}: expected a comparison of this data set and these options to go on with, got one with "
-                f"{', '.join(differing)}; another folder makes a new one"
+                f"{others}; another folder makes a new one"
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tagnn_fast.checks import check_count, check_path
+from tagnn_fast.checks import check_count, check_path, differing
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.experiments.budget import Ledger, seconds_of
 from tagnn_fast.experiments.tune_options import Options, choose_options
@@ -133,12 +133,9 @@ def _check_same(folder: Path, asked: Mapping[str, Any]) -> None:
     found = read_json(path, FORMAT, VERSION).get("asked")
     if not isinstance(found, dict) or found.keys() != asked.keys():
         raise ValueError(f"{path}: expected what was asked for, got {reprlib.repr(found)}")
-    differing = [
-        f"{name} {found[name]!r} instead of {value!r}" for name, value in asked.items() if found[name] != value
-    ]
-    if differing:
+    if others := differing(found, asked):
         raise ValueError(
-            f"{folder}: expected a tuning of the same to go on with, got one with {', '.join(differing)}; another "
+            f"{folder}: expected a tuning of the same to go on with, got one with {others}; another "
             "folder makes a new one"
         )
 

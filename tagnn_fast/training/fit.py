@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tagnn_fast.checks import check_path
+from tagnn_fast.checks import check_path, differing
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.extras import needed_by
@@ -229,12 +229,9 @@ def _same_run(
     model, training = plan(dataset, preset, options, before)
     wanted = {**asdict(model), **asdict(training), "start_from": before and str(before.folder.resolve())}
     found = {**asdict(run.model), **asdict(run.training), "start_from": run.dataset.get("start_from")}
-    differing = [
-        f"{name} {found[name]!r} instead of {value!r}" for name, value in wanted.items() if found[name] != value
-    ]
-    if differing:
+    if others := differing(found, wanted):
         raise ValueError(
-            f"{run.folder}: expected a run of this configuration to go on with, got one with {', '.join(differing)}; "
+            f"{run.folder}: expected a run of this configuration to go on with, got one with {others}; "
             "another folder makes a new one"
         )
     return run
