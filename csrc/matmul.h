@@ -28,7 +28,7 @@ class NoGradient {
 inline void product_into(Tensor& out, const Tensor& a, const Tensor& b) {
   std::array<StableIValue, 3> stack{
       torch::stable::detail::from(a), torch::stable::detail::from(b), torch::stable::detail::from(out)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
   out = torch::stable::detail::to<Tensor>(stack[0]);
 }
 

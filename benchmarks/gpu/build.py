@@ -32,15 +32,21 @@ def own_architecture() -> str:
     return f"{major}.{minor}{'a' if major >= 9 else ''}"
 
 
+def installed(name: str) -> bool:
+    """Whether there is a module of that name."""
+    return importlib.util.find_spec(name) is not None
+
+
 def op_tests(folder: Path, run: str | None) -> dict[str, Any]:
-    """The tests of ops, models, goldens and resident training, on the CPU and on the GPU."""
-    missing = [name for name in ("pytest", "hypothesis", "safetensors") if importlib.util.find_spec(name) is None]
+    """What tests of ops, models, goldens and resident training do on a GPU, on many processes where xdist is."""
+    missing = [name for name in ("pytest", "hypothesis", "safetensors") if not installed(name)]
     if missing:
         return {"table": {"skipped": f"expected {', '.join(missing)} to be installed"}}
     paths = ["tests/ops", "tests/test_goldens.py", "tests/nn"]
-    if importlib.util.find_spec("lightning_fabric") is not None:
+    if installed("lightning_fabric"):
         paths.append("tests/training/test_steps.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths, "-k", "not capabilit"]
+    at_once = ["-n", "8"] if installed("xdist") else []
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *at_once, *paths, "-k", "cuda or gpu"]
     result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     (folder / "tests.log").write_bytes(result.stdout)
     lines = result.stdout.decode().strip().splitlines()

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 
 #include <cstdint>
 #include <limits>
@@ -45,6 +46,21 @@ class OnDevice {
 inline void check_cuda(cudaError_t status, const char* what) {
   if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
 }
+
+// PyTorch's current stream on the current GPU. The shim is in libtorch_cuda.so, which PyTorch has loaded where there
+// is a GPU to launch on; linking to it would keep this library from loading beside a PyTorch without CUDA.
+inline cudaStream_t current_stream() {
+  using Shim = AOTITorchError (*)(int32_t, void**);
+  static const Shim shim = [] {
+    void* torch_cuda = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    void* found = dlsym(torch_cuda != nullptr ? torch_cuda : RTLD_DEFAULT, "aoti_torch_get_current_cuda_stream");
+    if (found == nullptr) throw std::runtime_error("PyTorch: expected one with CUDA to be loaded, found none");
+    return reinterpret_cast<Shim>(found);
+  }();
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(shim(torch::stable::accelerator::getCurrentDeviceIndex(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
 #endif
 
 // What the ops' headers, ../<op>.h, ask of a backend.
@@ -68,14 +84,10 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
   if (shared > kWithoutAsking) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared memory");
   }
-  void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_get_current_cuda_stream(torch::stable::accelerator::getCurrentDeviceIndex(), &stream));
+  const cudaStream_t stream = current_stream();
   const auto start = [&](Parameters... values) {
     void* pointers[] = {&values...};
-    return cudaLaunchKernel(
-        reinterpret_cast<const void*>(kernel), grid, dim3(threads), pointers, shared,
-        static_cast<cudaStream_t>(stream));
+    return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, dim3(threads), pointers, shared, stream);
   };
   check_cuda(start(Parameters(arguments)...), "launch");
 #endif

@@ -158,7 +158,7 @@ Tensor sorted_candidates(const Tensor& candidates) {
   std::array<StableIValue, 3> stack{
       torch::stable::detail::from(candidates), torch::stable::detail::from(int64_t{0}),
       torch::stable::detail::from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "", stack.data(), TORCH_ABI_VERSION));
   const Tensor order = torch::stable::detail::to<Tensor>(stack[1]);  // taken over, to be freed
   return torch::stable::detail::to<Tensor>(stack[0]);
 }

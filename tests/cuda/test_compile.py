@@ -123,7 +123,7 @@ def test_undefined_symbols_are_stable_shims(library: Path) -> None:
     names = [line.split()[-1] for line in listing.splitlines() if line.split()[0] == "U"]
     foreign = [name for name in names if "@" not in name and not name.startswith(("aoti_torch_", "torch_"))]
     assert foreign == []
-    assert "aoti_torch_get_current_cuda_stream" in names
+    assert names
 
 
 WITHOUT_GPU = """
@@ -131,7 +131,7 @@ import ctypes, os, sys
 import torch, tagnn_fast
 model = tagnn_fast.TAGNNPP(tagnn_fast.ModelConfig(num_items=10, hidden_size=8)).eval()
 assert model(torch.tensor([3, 9, 3, 5]), torch.tensor([0, 3, 4])).isfinite().all()
-ctypes.CDLL(sys.argv[1], os.RTLD_LAZY)  # shims that PyTorch's CPU build lacks stay unresolved
+ctypes.CDLL(sys.argv[1], os.RTLD_NOW)  # as PyTorch loads it: all names are found, or it fails
 names = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("tagnn_fast::")]
 has = torch._C._dispatch_has_kernel_for_dispatch_key
 have = {key: {name for name in names if has(name, key)} for key in ("CPU", "CUDA", "CompositeExplicitAutograd")}
@@ -143,9 +143,9 @@ version = tagnn_fast.build_information()["ops"]
 content, other = open(sys.argv[1], "rb").read(), "9" * len(version)
 for name, value in (("copy.so", version), ("other.so", other)):
     open(name, "wb").write(content.replace(version.encode(), value.encode()))
-ctypes.CDLL("./copy.so", os.RTLD_LAZY)
+ctypes.CDLL("./copy.so", os.RTLD_NOW)
 try:
-    ctypes.CDLL("./other.so", os.RTLD_LAZY)
+    ctypes.CDLL("./other.so", os.RTLD_NOW)
 except OSError as error:
     assert version in str(error) and other in str(error), error
 else:
