@@ -132,6 +132,21 @@ __host__ __device__ inline T larger(T a, T b) {
 }
 
 template <class T>
+__device__ inline void exchange(T& a, T& b) {
+  const T before = a;
+  a = b;
+  b = before;
+}
+
+#if !defined(TAGNN_FAST_EMULATED)
+__device__ inline float larger(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+#endif
+
+template <class T>
 __device__ inline T warp_sum(T value) {
   for (int bits = kWarpLanes / 2; bits > 0; bits /= 2) value += __shfl_xor_sync(kAllLanes, value, bits);
   return value;
@@ -153,6 +168,17 @@ __device__ inline T warp_dot(const T* x, const T* y, int64_t size) {
 
 __device__ inline float exponential(float x) { return expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
+// Within 2e-7 + 1e-7 |x| of it, relatively.
+__device__ inline float fast_exponential(float x) {
+  constexpr float kBitsPerNat = 1.44269504f;
+#if defined(TAGNN_FAST_EMULATED)
+  return exp2f(x * kBitsPerNat);
+#else
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * kBitsPerNat));
+  return result;
+#endif
+}
 __device__ inline double logarithm(double x) { return log(x); }
 __device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
 __device__ inline double hyperbolic_tangent(double x) { return tanh(x); }

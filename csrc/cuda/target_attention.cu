@@ -6,31 +6,31 @@
 namespace tagnn_fast::cuda {
 namespace {
 
-template <class Mode, class Item>
-__global__ void __launch_bounds__(kBlockThreads) write_scores(
-    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
+template <class Mode>
+__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce<Mode>) write_scores(
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, TargetItems<Mode> items,
     int64_t part_size, typename Mode::Value* scores) {
   using T = typename Mode::Value;
   const int chunk = blockIdx.x;
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  DeviceTileWork<Mode, Item> work(plan, rows, width, table);
-  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
+  DeviceTileWork<Mode, Walk::kItems> work(plan, rows, width, items);
+  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, items.count);
   for_scores(
       work, chunk, plan.group_chunks[chunk], begin, end,
       [&](int, int64_t session, int64_t first, const T(&values)[kLaneItems]) {
         for (int i = 0; i < kLaneItems; ++i) {
-          const int64_t item = first + lane() + i * kWarpLanes;
-          if (item < end) scores[session * table.count + item] = values[i];
+          const int64_t item = first + lane() * kLaneItems + i;
+          if (item < end) scores[session * items.count + item] = values[i];
         }
       });
 }
 
 // Of each session, over a part of the items: the largest score, and the sum of exp(score - largest).
 template <class Mode>
-__global__ void __launch_bounds__(kBlockThreads) sum_exponentials(
-    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
-    ItemTable<typename Mode::Value> table, int64_t part_size, int64_t sessions, const int64_t* targets,
-    typename Mode::Value* target_scores, typename Mode::Value* partial) {
+__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce<Mode>) sum_exponentials(
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, TargetItems<Mode> items,
+    int64_t part_size, int64_t sessions, const int64_t* targets, typename Mode::Value* target_scores,
+    typename Mode::Value* partial) {
   using T = typename Mode::Value;
   struct Sums {
     T largest[kTileRows], sum[kTileRows];
@@ -39,30 +39,30 @@ __global__ void __launch_bounds__(kBlockThreads) sum_exponentials(
   T *largest = sums.largest, *sum = sums.sum;
   const int chunk = blockIdx.x;
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  DeviceTileWork<Mode, T> work(plan, rows, width, table);
+  DeviceTileWork<Mode, Walk::kItems> work(plan, rows, width, items);
   for (int s = threadIdx.x; s < kTileRows; s += kBlockThreads) {
     largest[s] = kLowest<T>;
     sum[s] = 0;
   }
-  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
+  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, items.count);
   for_scores(
       work, chunk, plan.group_chunks[chunk], begin, end,
       [&](int s, int64_t session, int64_t first, const T(&scores)[kLaneItems]) {
         const int64_t target = targets[session];
         T most = largest[s];
         for (int i = 0; i < kLaneItems; ++i) {
-          const int64_t item = first + lane() + i * kWarpLanes;
+          const int64_t item = first + lane() * kLaneItems + i;
           if (item < end) most = larger(scores[i], most);
           if (item < end && item == target) target_scores[session] = scores[i];
         }
         most = warp_max(most);
         T terms = 0;
         for (int i = 0; i < kLaneItems; ++i) {
-          if (first + lane() + i * kWarpLanes < end) terms += exponential(scores[i] - most);
+          if (first + lane() * kLaneItems + i < end) terms += Mode::exponential(scores[i] - most);
         }
         terms = warp_sum(terms);
         if (lane() == 0) {
-          sum[s] = sum[s] * exponential(largest[s] - most) + terms;
+          sum[s] = sum[s] * Mode::exponential(largest[s] - most) + terms;
           largest[s] = most;
         }
         __syncwarp();
@@ -101,32 +101,35 @@ struct ScoreGradients {
   const T* normalizer;
   int64_t items;
 
+  template <class Mode>
   __device__ T at(int64_t session, int64_t item, T score) const {
     if (item >= items) return 0;
     if (given != nullptr) return given[session * items + item];
-    const T probability = exponential((score - normalizer[2 * session]) - normalizer[2 * session + 1]);
+    const T probability = Mode::exponential((score - normalizer[2 * session]) - normalizer[2 * session + 1]);
     return losses[session] * (item == targets[session] ? probability - T(1) : probability);
   }
 };
 
 // Gradients of a chunk's rows over a part of the items, for a block of their units.
 template <class Mode, int kWidth>
-__global__ void __launch_bounds__(kBlockThreads) sum_row_gradients(
-    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
-    ItemTable<typename Mode::Value> table, int64_t part_size, ScoreGradients<typename Mode::Value> gradients,
-    int64_t result_size, typename Mode::Value* result) {
+__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce<Mode>) sum_row_gradients(
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, TargetItems<Mode> items,
+    int64_t part_size, ScoreGradients<typename Mode::Value> gradients, int64_t result_size,
+    typename Mode::Value* result) {
   using T = typename Mode::Value;
   const int chunk = blockIdx.x, column = blockIdx.z;
   if (chunk >= *plan.chunks) return;
   const int group_first = plan.group_first[chunk], group = plan.group_chunks[group_first];
-  DeviceTileWork<Mode, T> work(plan, rows, width, table);
+  DeviceTileWork<Mode, Walk::kItems> work(plan, rows, width, items);
   TileSum<Mode, kWidth> sum;
-  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
+  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, items.count);
   for (int64_t first = begin; first < end; first += kTileItems) {
     if (group > 1) work.add_group(group_first, group, first, 0);
-    work.multiply_rows_by_items(chunk, first);
-    work.make_gradients(
-        group > 1, [&](int64_t session, int item, T score) { return gradients.at(session, first + item, score); });
+    const int64_t next = first + kTileItems;
+    work.multiply_rows_by_items(chunk, first, next < end ? next : -1);
+    work.make_gradients(group > 1, [&](int64_t session, int item, T score) {
+      return gradients.template at<Mode>(session, first + item, score);
+    });
     work.add_row_gradients(sum, first, column);
   }
   sum.for_each([&](int row, int unit, T value) {
@@ -137,35 +140,36 @@ __global__ void __launch_bounds__(kBlockThreads) sum_row_gradients(
 
 // Gradients of a tile of items, for a block of their units.
 template <class Mode, int kWidth>
-__global__ void __launch_bounds__(kBlockThreads) sum_item_gradients(
-    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width,
-    ItemTable<typename Mode::Value> table, ScoreGradients<typename Mode::Value> gradients,
-    typename Mode::Value* result) {
+__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce<Mode>) sum_item_gradients(
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, TargetItems<Mode> items,
+    ScoreGradients<typename Mode::Value> gradients, typename Mode::Value* result) {
   using T = typename Mode::Value;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kTileItems;
   const int column = blockIdx.z, chunks = *plan.chunks;
-  DeviceTileWork<Mode, T> work(plan, rows, width, table);
+  DeviceTileWork<Mode, Walk::kRows> work(plan, rows, width, items);
   TileSum<Mode, kWidth> sum;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const int group_first = plan.group_first[chunk], group = plan.group_chunks[group_first];
     if (group > 1 && chunk == group_first) work.add_group(chunk, group, first, 0);
-    work.multiply_rows_by_items(chunk, first);
-    work.make_gradients(
-        group > 1, [&](int64_t session, int item, T score) { return gradients.at(session, first + item, score); });
+    work.multiply_rows_by_items(chunk, first, chunk + 1 < chunks ? chunk + 1 : -1);
+    work.make_gradients(group > 1, [&](int64_t session, int item, T score) {
+      return gradients.template at<Mode>(session, first + item, score);
+    });
     work.add_item_gradients(sum, chunk, column);
   }
   sum.for_each([&](int item, int unit_of_block, T value) {
     const int unit = column * kWidth + unit_of_block;
-    if (first + item < table.count && unit < table.hidden) result[(first + item) * table.hidden + unit] = value;
+    if (first + item < items.count && unit < items.hidden) result[(first + item) * items.hidden + unit] = value;
   });
 }
 
-// Calls run(width) with the narrowest of the compiled widths of gradients that holds `width` units, or one block of it.
+// Calls run(width) with the compiled width.
 template <class Mode, class Run>
 void with_width(int width, const Run& run) {
+  const int compiled = compiled_width<Mode>(width);
   if constexpr (kStageUnits<Mode> == 32) run(std::integral_constant<int, 32>());
-  else if (width <= 64) run(std::integral_constant<int, 64>());
-  else if (width <= 112) run(std::integral_constant<int, 112>());
+  else if (compiled == 64) run(std::integral_constant<int, 64>());
+  else if (compiled == 112) run(std::integral_constant<int, 112>());
   else run(std::integral_constant<int, 128>());
 }
 
@@ -176,18 +180,19 @@ void backward(
   with_mode<T>(inputs.precision, [&](auto mode) {
     using Mode = decltype(mode);
     DeviceTargetRows<T, Mode> rows(inputs);
+    const DeviceTargetItems<T, Mode> items(inputs, rows.width());
     constexpr int64_t kMostParts = 8;  // of memory for the gradients of all rows
     const ItemParts parts(inputs.items, rows.most_chunks(), kMostParts);
     Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * rows.size()});
     with_width<Mode>(rows.width(), [&](auto constant) {
       constexpr int kWidth = decltype(constant)::value;
       const unsigned columns = blocks_for(rows.width(), kWidth);
-      launch_on_tiles<Mode, T>(
-          sum_row_gradients<Mode, kWidth>, chunk_grid(rows.most_chunks(), parts, columns), rows, item_table<T>(inputs),
+      launch_on_tiles<Mode>(
+          sum_row_gradients<Mode, kWidth>, chunk_grid(rows.most_chunks(), parts, columns), rows, items.items(),
           parts.size, gradients, rows.size(), mutable_data<T>(partial));
-      launch_on_tiles<Mode, T>(
-          sum_item_gradients<Mode, kWidth>, dim3(blocks_for(inputs.items, kTileItems), 1, columns), rows,
-          item_table<T>(inputs), gradients, mutable_data<T>(grads.table));
+      launch_on_tiles<Mode>(
+          sum_item_gradients<Mode, kWidth>, dim3(blocks_for(inputs.items, kTileItems), 1, columns), rows, items.items(),
+          gradients, mutable_data<T>(grads.table));
     });
     rows.scatter(
         data<T>(partial), parts.parts, mutable_data<T>(grads.session), mutable_data<T>(grads.keys),
@@ -201,14 +206,11 @@ struct CudaTargetAttention : CudaOp {
     with_mode<T>(inputs.precision, [&](auto mode) {
       using Mode = decltype(mode);
       DeviceTargetRows<T, Mode> rows(inputs);
+      const DeviceTargetItems<T, Mode> items(inputs, rows.width());
       const ItemParts parts(inputs.items, rows.most_chunks(), 65535);
-      const auto run = [&](auto item) {
-        using Item = decltype(item);
-        launch_on_tiles<Mode, Item>(
-            write_scores<Mode, Item>, chunk_grid(rows.most_chunks(), parts), rows, item_table<Item>(inputs), parts.size,
-            mutable_data<T>(scores));
-      };
-      inputs.bfloat16_table ? run(uint16_t()) : run(T());
+      launch_on_tiles<Mode>(
+          write_scores<Mode>, chunk_grid(rows.most_chunks(), parts), rows, items.items(), parts.size,
+          mutable_data<T>(scores));
     });
   }
 
@@ -225,10 +227,11 @@ struct CudaTargetAttention : CudaOp {
     with_mode<T>(inputs.precision, [&](auto mode) {
       using Mode = decltype(mode);
       DeviceTargetRows<T, Mode> rows(inputs);
+      const DeviceTargetItems<T, Mode> items(inputs, rows.width());
       const ItemParts parts(inputs.items, rows.most_chunks(), 256);
       Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * inputs.sessions * 2});
-      launch_on_tiles<Mode, T>(
-          sum_exponentials<Mode>, chunk_grid(rows.most_chunks(), parts), rows, item_table<T>(inputs), parts.size,
+      launch_on_tiles<Mode>(
+          sum_exponentials<Mode>, chunk_grid(rows.most_chunks(), parts), rows, items.items(), parts.size,
           inputs.sessions, data<int64_t>(targets), mutable_data<T>(target_scores), mutable_data<T>(partial));
       launch(
           combine_parts<T>, blocks_for(inputs.sessions, kBlockThreads), kBlockThreads, 0, data<T>(partial),

@@ -77,26 +77,27 @@ __device__ inline void insert(const BestLists<T>& lists, int64_t list, const Sco
   __syncwarp();
 }
 
-template <class Mode, class Item>
-__global__ void __launch_bounds__(kBlockThreads) collect_best(
-    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, ItemTable<Item> table,
+template <class Mode>
+__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce<Mode>) collect_best(
+    TargetPlan<typename Mode::Value> plan, const typename Mode::Stored* rows, int width, TargetItems<Mode> items,
     int64_t part_size, DeviceExcludedRows excluded, BestLists<typename Mode::Value> lists) {
   using T = typename Mode::Value;
   const int chunk = blockIdx.x;
   if (chunk >= *plan.chunks || plan.group_chunks[chunk] == 0) return;
-  DeviceTileWork<Mode, Item> work(plan, rows, width, table);
-  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, table.count);
+  DeviceTileWork<Mode, Walk::kItems> work(plan, rows, width, items);
+  const int64_t begin = blockIdx.y * part_size, end = smaller(begin + part_size, items.count);
   for_scores(
       work, chunk, plan.group_chunks[chunk], begin, end,
       [&](int, int64_t session, int64_t first, const T(&scores)[kLaneItems]) {
         const int64_t list = lists.number(blockIdx.y, session);
         for (int i = 0; i < kLaneItems; ++i) {
-          const int64_t row = first + lane() + i * kWarpLanes < end ? table.row(first + lane() + i * kWarpLanes) : -1;
+          const int64_t item = first + lane() * kLaneItems + i;
+          const ScoredRow<T> own{scores[i], item < end ? items.row(item) : -1};
           const bool full = lists.lengths[list] == lists.k;
-          const bool wanted = row >= 0 && !(full && scores[i] <= lists.scores[list * lists.k + lists.k - 1]);
+          const bool wanted = own.row >= 0 && !(full && !before(own, lists.at(list, lists.k - 1)));
           for (unsigned left = __ballot_sync(kAllLanes, wanted); left != 0; left &= left - 1) {
             const int from = __ffs(left) - 1;
-            const ScoredRow<T> added{__shfl_sync(kAllLanes, scores[i], from), __shfl_sync(kAllLanes, row, from)};
+            const ScoredRow<T> added{__shfl_sync(kAllLanes, own.score, from), __shfl_sync(kAllLanes, own.row, from)};
             if (!excluded.has(session, added.row)) insert(lists, list, added);
           }
         }
@@ -153,7 +154,7 @@ __global__ void merge_lists(BestLists<T> lists, int64_t parts, T* best_scores, i
   }
 }
 
-// In rising order; duplicates and rows outside the table are left out by ItemTable.
+// In rising order; duplicates and rows outside the table are left out by TargetItems.
 Tensor sorted_candidates(const Tensor& candidates) {
   std::array<StableIValue, 3> stack{
       torch::stable::detail::from(candidates), torch::stable::detail::from(int64_t{0}),
@@ -174,27 +175,20 @@ struct CudaTargetAttentionTopk : CudaOp {
     const int64_t k = choice.k, sessions = inputs.sessions;
     std::optional<Tensor> candidates;
     if (choice.candidates) candidates = sorted_candidates(*choice.candidates);
-    const int64_t count = candidates ? candidates->size(0) : inputs.items;
     with_mode<T>(inputs.precision, [&](auto mode) {
       using Mode = decltype(mode);
       DeviceTargetRows<T, Mode> rows(inputs);
-      const ItemParts parts(count, rows.most_chunks(), kMostParts);
+      const DeviceTargetItems<T, Mode> items(inputs, rows.width(), candidates);
+      const ItemParts parts(items.items().count, rows.most_chunks(), kMostParts);
       Tensor scores = torch::stable::new_empty(inputs.session, {parts.parts * sessions * k});
       Tensor list_rows = torch::stable::new_empty(inputs.slot_offsets, {parts.parts * sessions * k});
       Tensor lengths = torch::stable::new_zeros(inputs.session, {parts.parts * sessions}, ScalarType::Int);
       const BestLists<T> lists{
           mutable_data<T>(scores), mutable_data<int64_t>(list_rows), mutable_data<int32_t>(lengths), sessions, k};
-      const auto run = [&](auto item) {
-        using Item = decltype(item);
-        ItemTable<Item> table = item_table<Item>(inputs);
-        table.candidates = optional_data<int64_t>(candidates);
-        table.count = count;
-        launch_on_tiles<Mode, Item>(
-            collect_best<Mode, Item>, chunk_grid(rows.most_chunks(), parts), rows, table, parts.size,
-            excluded_rows(choice), lists);
-      };
       if (k == 0) return;
-      inputs.bfloat16_table ? run(uint16_t()) : run(T());
+      launch_on_tiles<Mode>(
+          collect_best<Mode>, chunk_grid(rows.most_chunks(), parts), rows, items.items(), parts.size,
+          excluded_rows(choice), lists);
       launch(
           merge_lists<T>, sessions, kBlockThreads, 0, lists, parts.parts, mutable_data<T>(best.scores),
           mutable_data<int64_t>(best.rows));

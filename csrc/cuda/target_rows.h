@@ -10,7 +10,7 @@
 #pragma once
 
 #include "../target_attention.h"
-#include "tile_products.h"
+#include "target_items.h"
 
 namespace tagnn_fast::cuda {
 
@@ -213,7 +213,8 @@ class DeviceTargetRows {
     check_value(chunks_ * kTileRows < int64_t{1} << 31, "keys", "fewer than 2^29 slots", inputs.slots);
     width_ = (inputs.hidden + 15) / 16 * 16;
     // Zeros, since products run over the rows of a chunk that no session has, too.
-    rows_ = torch::stable::new_zeros(inputs.session, {chunks_ * kTileRows * width_}, stored_type());
+    rows_ = torch::stable::new_zeros(
+        inputs.session, {chunks_ * kTileRows * width_}, stored_type(sizeof(typename Mode::Stored)));
     multiplicities_ = torch::stable::new_empty(inputs.session, {chunks_ * kTileRows});
     constexpr int64_t kSegmentInts = sizeof(Segment) / sizeof(int32_t);
     const int64_t integers = 1 + 3 * chunks_ + kSegmentInts * chunks_ * kTileRows + 4 * inputs.sessions;
@@ -252,10 +253,6 @@ class DeviceTargetRows {
   }
 
  private:
-  static ScalarType stored_type() {
-    using Stored = typename Mode::Stored;
-    return sizeof(Stored) == 2 ? ScalarType::BFloat16 : sizeof(Stored) == 4 ? ScalarType::Float : ScalarType::Double;
-  }
   unsigned session_blocks() const { return blocks_for(sources_.sessions, kBlockThreads / kWarpLanes); }
 
   TargetSources<T> sources_;

@@ -1,35 +1,38 @@
 // The walk over tiles of a chunk's rows and of items that scores, top-k, cross-entropy and gradients share.
 #pragma once
 
+#include "target_items.h"
 #include "target_rows.h"
 
 namespace tagnn_fast::cuda {
 
 constexpr int kTileItems = 64;
-constexpr int kLaneItems = kTileItems / kWarpLanes;  // a warp has a session's scores of a tile: item lane + 32 i
+constexpr int kLaneItems = kTileItems / kWarpLanes;  // a lane has neighbouring items of a tile
 constexpr int kProductStep = kTileItems + 4;         // rows of products lie in different banks
 
-// How many hidden units of a tile are in shared memory at once.
+// How many hidden units of a tile are in shared memory at most.
 template <class Mode>
 constexpr int kStageUnits = sizeof(typename Mode::Stored) == 8 ? 32 : 128;
 
-// Item vectors: rows of a table, or those that `candidates` names, in rising order. Invalid ones have no score.
-template <class Item>
-struct ItemTable {
-  const Item* vectors;
-  const int64_t* candidates;  // null for all rows
-  int64_t rows, count;        // of the table; and how many there are to score
-  int hidden;
+// How many blocks a multiprocessor is to hold at once, as far as registers go.
+#ifndef FWD
+#define FWD 3
+#define BWD 3
+#endif
+template <class Mode>
+constexpr int kScoreBlocks = sizeof(typename Mode::Stored) == 2   ? FWD
+                             : sizeof(typename Mode::Stored) == 4 ? 2
+                                                                  : 1;
+template <class Mode>
+constexpr int kGradientBlocks = sizeof(typename Mode::Stored) == 2   ? BWD
+                                : sizeof(typename Mode::Stored) == 4 ? 2
+                                                                     : 1;
 
-  // Row of item `index`, -1 for none: outside the table, or the same as the one before.
-  __device__ int64_t row(int64_t index) const {
-    if (index >= count) return -1;
-    if (candidates == nullptr) return index;
-    const int64_t row = candidates[index];
-    if (row < 0 || row >= rows || (index > 0 && candidates[index - 1] == row)) return -1;
-    return row;
-  }
-};
+// The narrowest of the compiled widths of gradients that holds `width` units, or one block of them.
+template <class Mode>
+__host__ __device__ constexpr int compiled_width(int width) {
+  return kStageUnits<Mode> == 32 ? 32 : width <= 64 ? 64 : width <= 112 ? 112 : 128;
+}
 
 // Softmax over a session's entries for one item: the largest logit, and sums of terms relative to it.
 template <class T>
@@ -37,51 +40,86 @@ struct DeviceEntrySums {
   T largest, total, weighted;
 };
 
-// Adds a segment's entries, whose products with the item are in a column.
+// Neighbouring values in shared memory, read and written at once.
 template <class T>
-__device__ inline DeviceEntrySums<T> add_entries(
-    const DeviceEntrySums<T>& before, const Segment& segment, const T* column, const T* multiplicity) {
+struct alignas(kLaneItems * sizeof(T)) OfLane {
+  T items[kLaneItems];
+};
+
+// Adds a segment's entries to the sums of this lane's items, whose products are in `columns`.
+template <class Mode, class T>
+__device__ inline void add_entries(
+    DeviceEntrySums<T> (&sums)[kLaneItems], const Segment& segment, const T* columns, const T* multiplicity) {
+  const auto products = [&](int row) { return *reinterpret_cast<const OfLane<T>*>(columns + row * kProductStep); };
   const int first = segment.first_row + (segment.has_reference ? 1 : 0);
-  DeviceEntrySums<T> sums{segment.has_reference ? T(0) : before.largest, 0, 0};
-  for (int e = 0; e < segment.pairs; ++e) sums.largest = larger(column[(first + 2 * e) * kProductStep], sums.largest);
-  if (segment.has_reference) {
-    sums.total = multiplicity[segment.first_row] * exponential(-sums.largest);
-    sums.weighted = sums.total * column[segment.first_row * kProductStep];
-  } else {
-    const T scale = exponential(before.largest - sums.largest);
-    sums.total = before.total * scale;
-    sums.weighted = before.weighted * scale;
-  }
+  T largest[kLaneItems];
+#pragma unroll
+  for (int i = 0; i < kLaneItems; ++i) largest[i] = segment.has_reference ? T(0) : sums[i].largest;
+#pragma unroll 2
   for (int e = 0; e < segment.pairs; ++e) {
-    const int key = first + 2 * e;
-    const T term = multiplicity[key] * exponential(column[key * kProductStep] - sums.largest);
-    sums.total += term;
-    sums.weighted += term * column[(key + 1) * kProductStep];
+    const OfLane<T> key = products(first + 2 * e);
+#pragma unroll
+    for (int i = 0; i < kLaneItems; ++i) largest[i] = larger(key.items[i], largest[i]);
   }
-  return sums;
+  if (segment.has_reference) {
+    const OfLane<T> value = products(segment.first_row);
+#pragma unroll
+    for (int i = 0; i < kLaneItems; ++i) {
+      const T total = multiplicity[segment.first_row] * Mode::exponential(-largest[i]);
+      sums[i] = {largest[i], total, total * value.items[i]};
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kLaneItems; ++i) {
+      const T scale = Mode::exponential(sums[i].largest - largest[i]);
+      sums[i] = {largest[i], sums[i].total * scale, sums[i].weighted * scale};
+    }
+  }
+#pragma unroll 2
+  for (int e = 0; e < segment.pairs; ++e) {
+    const T count = multiplicity[first + 2 * e];
+    const OfLane<T> key = products(first + 2 * e), value = products(first + 2 * e + 1);
+#pragma unroll
+    for (int i = 0; i < kLaneItems; ++i) {
+      const T term = count * Mode::exponential(key.items[i] - largest[i]);
+      sums[i].total += term;
+      sums[i].weighted += term * value.items[i];
+    }
+  }
 }
 
+// What walks over the tiles, while the other side of the products stays.
+enum class Walk { kItems, kRows };
+
 // A block's shared memory and what is in it. All functions are called by all threads of the block.
-template <class Mode, class Item>
+template <class Mode, Walk kWalk>
 class DeviceTileWork {
  public:
   using T = typename Mode::Value;
   using Stored = typename Mode::Stored;
-  static constexpr int kStage = kStageUnits<Mode>;
-  static constexpr int kUnitStep = kStage + Mode::kPadding;
+  static constexpr int kMostUnits = kStageUnits<Mode>;
   static constexpr int kGradientStep = kTileItems + Mode::kPadding;
   static constexpr bool kInPlace = sizeof(T) == sizeof(Stored);  // gradients of products take the products' place
+  // The tile after the present one is on its way while there is work on this one, where there is room for both.
+  static constexpr bool kAhead = sizeof(Stored) == 2;
 
-  static constexpr size_t kBytes =
-      sizeof(T) * (kTileRows * kProductStep + kTileRows + 3 * kTileItems) + sizeof(Segment) * kTileRows +
-      sizeof(Stored) * ((kTileRows + kTileItems) * kUnitStep + (kInPlace ? 0 : kTileRows * kGradientStep));
-  static_assert(kBytes <= 99 << 10, "a block of sm_86, sm_89 and sm_120 has 99 KiB");
+  // Of shared memory, for rows of so many units.
+  static constexpr size_t bytes(int width) {
+    const size_t units = compiled_width<Mode>(width) + Mode::kPadding;
+    return sizeof(T) * (kTileRows * kProductStep + 2 * kTileRows + 3 * kTileItems) + 2 * sizeof(Segment) * kTileRows +
+           sizeof(Stored) * ((kAhead ? 3 : 2) * kTileItems * units + (kInPlace ? 0 : kTileRows * kGradientStep));
+  }
+  static_assert(kTileRows == kTileItems, "tiles of rows and of items take turns in shared memory");
 
   Segment* segments;
   int segment_count;
 
-  __device__ DeviceTileWork(const TargetPlan<T>& plan, const Stored* rows, int width, const ItemTable<Item>& table)
-      : plan_(plan), all_rows_(rows), width_(width), table_(table) {
+  __device__ DeviceTileWork(const TargetPlan<T>& plan, const Stored* rows, int width, const TargetItems<Mode>& items)
+      : plan_(plan),
+        all_rows_(rows),
+        width_(width),
+        step_(compiled_width<Mode>(width) + Mode::kPadding),
+        all_items_(items) {
     auto* memory = dynamic_shared<unsigned char>();
     const auto take = [&](size_t bytes) {
       memory += bytes;
@@ -89,25 +127,35 @@ class DeviceTileWork {
     };
     products_ = reinterpret_cast<T*>(take(sizeof(T) * kTileRows * kProductStep));
     multiplicity_ = reinterpret_cast<T*>(take(sizeof(T) * kTileRows));
+    next_multiplicity_ = reinterpret_cast<T*>(take(sizeof(T) * kTileRows));
     state_ = reinterpret_cast<DeviceEntrySums<T>*>(take(sizeof(T) * 3 * kTileItems));
     segments = reinterpret_cast<Segment*>(take(sizeof(Segment) * kTileRows));
-    rows_ = reinterpret_cast<Stored*>(take(sizeof(Stored) * kTileRows * kUnitStep));
-    items_ = reinterpret_cast<Stored*>(take(sizeof(Stored) * kTileItems * kUnitStep));
+    next_segments_ = reinterpret_cast<Segment*>(take(sizeof(Segment) * kTileRows));
+    const size_t tile = sizeof(Stored) * kTileRows * step_;
+    rows_ = reinterpret_cast<Stored*>(take(tile));
+    items_ = reinterpret_cast<Stored*>(take(tile));
+    next_ = kAhead ? reinterpret_cast<Stored*>(take(tile)) : nullptr;
     gradients_ = kInPlace ? reinterpret_cast<Stored*>(products_)
                           : reinterpret_cast<Stored*>(take(sizeof(Stored) * kTileRows * kGradientStep));
   }
 
-  // Products of a chunk's rows with the items from `first` on.
-  __device__ void multiply_rows_by_items(int chunk, int64_t first) {
+  // Products of a chunk's rows with the items from `first` on. `next` is what comes after the side that walks: a first
+  // item or a chunk, -1 for nothing.
+  __device__ void multiply_rows_by_items(int chunk, int64_t first, int64_t next = -1) {
     TileSum<Mode, kTileItems> sum;
-    for (int stage = 0; stage * kStage < width_; ++stage) {
-      __syncthreads();  // nobody reads what is about to be replaced
-      load_rows(chunk, stage);
-      load_items(first, stage);
+    take_next(chunk, first);
+    for (int stage = 0; stage * kMostUnits < width_; ++stage) {
+      if (!has_rows(chunk, stage) || !has_items(first, stage)) {
+        __syncthreads();  // nobody reads what is about to be replaced
+        load_rows(chunk, stage);
+        load_items(first, stage);
+      }
+      wait_for_copies();
       __syncthreads();
+      if (kAhead && next >= 0 && width_ <= kMostUnits) copy_next(next);
       multiply(
-          sum, Operand<Stored>{rows_, kUnitStep, 1}, Operand<Stored>{items_, kUnitStep, 1},
-          smaller(kStage, width_ - stage * kStage));
+          sum, Operand<Stored, false>{rows_, step_}, Operand<Stored, false>{items_, step_},
+          smaller(kMostUnits, width_ - stage * kMostUnits));
     }
     sum.for_each([&](int row, int item, T value) { products_[row * kProductStep + item] = value; });
     __syncthreads();
@@ -118,14 +166,18 @@ class DeviceTileWork {
     for (int piece = 0; piece < chunks - left_out; ++piece) {
       multiply_rows_by_items(chunk + piece, first);
       if (warp() > 0) continue;
-      for (int item = lane(); item < kTileItems; item += kWarpLanes) state_[item] = sums(0, item);
+      DeviceEntrySums<T> all[kLaneItems];
+      sums(0, all);
+#pragma unroll
+      for (int i = 0; i < kLaneItems; ++i) state_[lane() * kLaneItems + i] = all[i];
     }
     __syncthreads();
   }
 
-  // After multiply_rows_by_items, for a segment and an item of its tile: the softmax over all entries so far.
-  __device__ DeviceEntrySums<T> sums(int segment, int item) const {
-    return add_entries(state_[item], segments[segment], products_ + item, multiplicity_);
+  // After multiply_rows_by_items, for a segment and this lane's items of the tile: the softmax over all entries so far.
+  __device__ void sums(int segment, DeviceEntrySums<T> (&result)[kLaneItems]) const {
+    if (!segments[segment].has_reference) read_state(result);
+    add_entries<Mode>(result, segments[segment], products_ + lane() * kLaneItems, multiplicity_);
   }
 
   // Replaces products by their gradients. grad_score(session, item of the tile, score) is the gradient of a score;
@@ -133,10 +185,10 @@ class DeviceTileWork {
   template <class GradScore>
   __device__ void make_gradients(bool in_group, const GradScore& grad_score) {
     for (int s = warp(); s < segment_count; s += warps()) {
-      for (int item = lane(); item < kTileItems; item += kWarpLanes) {
-        const DeviceEntrySums<T> all = in_group ? state_[item] : sums(s, item);
-        write_gradients(segments[s], item, all, grad_score);
-      }
+      DeviceEntrySums<T> all[kLaneItems];
+      if (in_group) read_state(all);
+      else sums(s, all);
+      write_gradients(segments[s], all, grad_score);
     }
     const Segment& last = segments[segment_count - 1];
     const int used = last.first_row + (last.has_reference ? 1 : 0) + 2 * last.pairs;
@@ -149,112 +201,194 @@ class DeviceTileWork {
   // After make_gradients: adds the gradients of the chunk's rows, for units from column * kWidth on.
   template <int kWidth>
   __device__ void add_row_gradients(TileSum<Mode, kWidth>& sum, int64_t first, int column) {
-    if (kStage < width_) {
-      load_items(first, column * kWidth / kStage);
+    if (kMostUnits < width_) {
+      load_items(first, column * kWidth / kMostUnits);
+      wait_for_copies();
       __syncthreads();
     }
     multiply(
-        sum, Operand<Stored>{gradients_, kGradientStep, 1},
-        Operand<Stored>{items_ + column * kWidth % kStage, 1, kUnitStep}, kTileItems);
+        sum, Operand<Stored, false>{gradients_, kGradientStep},
+        Operand<Stored, true>{items_ + column * kWidth % kMostUnits, step_}, kTileItems);
   }
 
   // After make_gradients: adds the gradients of the tile's items.
   template <int kWidth>
   __device__ void add_item_gradients(TileSum<Mode, kWidth>& sum, int chunk, int column) {
-    if (kStage < width_) {
-      load_rows(chunk, column * kWidth / kStage);
+    if (kMostUnits < width_) {
+      load_rows(chunk, column * kWidth / kMostUnits);
+      wait_for_copies();
       __syncthreads();
     }
     multiply(
-        sum, Operand<Stored>{gradients_, 1, kGradientStep},
-        Operand<Stored>{rows_ + column * kWidth % kStage, 1, kUnitStep}, kTileRows);
+        sum, Operand<Stored, true>{gradients_, kGradientStep},
+        Operand<Stored, true>{rows_ + column * kWidth % kMostUnits, step_}, kTileRows);
   }
 
  private:
+  __device__ void read_state(DeviceEntrySums<T> (&result)[kLaneItems]) const {
+#pragma unroll
+    for (int i = 0; i < kLaneItems; ++i) result[i] = state_[lane() * kLaneItems + i];
+  }
+
   template <class GradScore>
   __device__ void write_gradients(
-      const Segment& segment, int item, const DeviceEntrySums<T>& all, const GradScore& grad_score) {
-    const T inverse = T(1) / all.total, mean = all.weighted * inverse;
-    const T grad = grad_score(segment.session, item, mean);
+      const Segment& segment, const DeviceEntrySums<T> (&all)[kLaneItems], const GradScore& grad_score) {
+    T inverse[kLaneItems], mean[kLaneItems], grad[kLaneItems];
+#pragma unroll
+    for (int i = 0; i < kLaneItems; ++i) {
+      inverse[i] = T(1) / all[i].total;
+      mean[i] = all[i].weighted * inverse[i];
+      grad[i] = grad_score(segment.session, lane() * kLaneItems + i, mean[i]);
+    }
     int row = segment.first_row;
+    OfLane<Stored> of_key, of_value;
     if (segment.has_reference) {
-      const T share = multiplicity_[row] * exponential(-all.largest) * inverse;
-      gradient(row++, item) = Mode::store(share * grad);
+#pragma unroll
+      for (int i = 0; i < kLaneItems; ++i) {
+        const T share = multiplicity_[row] * Mode::exponential(-all[i].largest) * inverse[i];
+        of_value.items[i] = Mode::store(share * grad[i]);
+      }
+      of_lane(&gradient(row++, 0)) = of_value;
     }
+#pragma unroll 2
     for (int e = 0; e < segment.pairs; ++e, row += 2) {
-      const T* pair = products_ + row * kProductStep + item;
-      const T share = multiplicity_[row] * exponential(pair[0] - all.largest) * inverse;
-      const T of_value = share * grad, of_key = of_value * (pair[kProductStep] - mean);
-      gradient(row, item) = Mode::store(of_key);
-      gradient(row + 1, item) = Mode::store(of_value);
+      const T count = multiplicity_[row];
+      const OfLane<T> key = of_lane(products_ + row * kProductStep);
+      const OfLane<T> value = of_lane(products_ + (row + 1) * kProductStep);
+#pragma unroll
+      for (int i = 0; i < kLaneItems; ++i) {
+        const T share = count * Mode::exponential(key.items[i] - all[i].largest) * inverse[i];
+        of_value.items[i] = Mode::store(share * grad[i]);
+        of_key.items[i] = Mode::store(share * grad[i] * (value.items[i] - mean[i]));
+      }
+      of_lane(&gradient(row, 0)) = of_key;
+      of_lane(&gradient(row + 1, 0)) = of_value;
     }
+  }
+
+  // This lane's items of a row.
+  template <class Value>
+  __device__ static OfLane<Value>& of_lane(Value* row) {
+    return *reinterpret_cast<OfLane<Value>*>(row + lane() * kLaneItems);
   }
 
   __device__ Stored& gradient(int row, int item) { return gradients_[row * kGradientStep + item]; }
 
+  __device__ bool has_rows(int chunk, int stage) const { return chunk == chunk_ && stage == row_stage_; }
+  __device__ bool has_items(int64_t first, int stage) const { return first == first_item_ && stage == item_stage_; }
+
+  // Makes what was copied ahead the present tile, if it is what is wanted now.
+  __device__ void take_next(int chunk, int64_t first) {
+    if (!kAhead || next_number_ < 0) return;
+    if (kWalk == Walk::kRows && next_number_ == chunk) {
+      exchange(rows_, next_);
+      exchange(segments, next_segments_);
+      exchange(multiplicity_, next_multiplicity_);
+      segment_count = next_segment_count_;
+      chunk_ = chunk;
+      row_stage_ = 0;
+      next_number_ = -1;
+    } else if (kWalk == Walk::kItems && next_number_ == first) {
+      exchange(items_, next_);
+      first_item_ = first;
+      item_stage_ = 0;
+      next_number_ = -1;
+    }
+  }
+
+  __device__ void copy_next(int64_t number) {
+    if (kWalk == Walk::kRows) {
+      next_segment_count_ = plan_.segments[number];
+      copy_segments(number, next_segments_, next_multiplicity_);
+      copy_rows(next_, number, 0);
+    } else {
+      copy_items(next_, number, 0);
+    }
+    next_number_ = number;
+  }
+
   __device__ void load_rows(int chunk, int stage) {
-    if (chunk == chunk_ && stage == row_stage_) return;
+    if (has_rows(chunk, stage)) return;
     if (chunk != chunk_) {
       segment_count = plan_.segments[chunk];
-      for (int i = threadIdx.x; i < kTileRows; i += kBlockThreads) {
-        const int64_t number = int64_t{chunk} * kTileRows + i;
-        if (i < segment_count) segments[i] = plan_.segment[number];
-        multiplicity_[i] = plan_.multiplicity[number];
-      }
+      copy_segments(chunk, segments, multiplicity_);
     }
-    const int begin = stage * kStage, units = smaller(kStage, width_ - begin);
-    for (int row = warp(); row < kTileRows; row += warps()) {
-      const Stored* from = all_rows_ + (int64_t{chunk} * kTileRows + row) * width_ + begin;
-      for (int unit = lane(); unit < kStage; unit += kWarpLanes) {
-        rows_[row * kUnitStep + unit] = unit < units ? from[unit] : Stored(0);
-      }
-    }
+    copy_rows(rows_, chunk, stage);
     chunk_ = chunk;
     row_stage_ = stage;
   }
 
   __device__ void load_items(int64_t first, int stage) {
-    if (first == first_item_ && stage == item_stage_) return;
-    const int begin = stage * kStage, units = smaller(kStage, table_.hidden - begin);
-    for (int item = warp(); item < kTileItems; item += warps()) {
-      const int64_t row = table_.row(first + item);
-      const Item* from = table_.vectors + larger(row, int64_t{0}) * table_.hidden + begin;
-      for (int unit = lane(); unit < kStage; unit += kWarpLanes) {
-        const bool inside = row >= 0 && unit < units;
-        items_[item * kUnitStep + unit] = inside ? Mode::store(to_value(from[unit])) : Stored(0);
-      }
-    }
+    if (has_items(first, stage)) return;
+    copy_items(items_, first, stage);
     first_item_ = first;
     item_stage_ = stage;
   }
 
+  // Of a chunk, those that it has not too.
+  __device__ void copy_segments(int64_t chunk, Segment* to, T* multiplicity) {
+    static_assert(sizeof(Segment) == 16, "a segment is copied in one piece");
+    constexpr int kPer = 16 / sizeof(T);
+    const int64_t begin = chunk * kTileRows;
+    for (int i = threadIdx.x; i < kTileRows; i += kBlockThreads) copy_later(to + i, plan_.segment + begin + i, true);
+    for (int i = threadIdx.x * kPer; i < kTileRows; i += kBlockThreads * kPer) {
+      copy_later(multiplicity + i, plan_.multiplicity + begin + i, true);
+    }
+  }
+
+  __device__ void copy_rows(Stored* to, int64_t chunk, int stage) {
+    copy_tile(to, all_rows_ + chunk * kTileRows * width_, width_, width_, kTileRows, stage);
+  }
+
+  __device__ void copy_items(Stored* to, int64_t first, int stage) {
+    const TargetItems<Mode>& items = all_items_;
+    const int64_t inside = smaller(items.count - first, int64_t{kTileItems});
+    copy_tile(to, items.vectors + first * items.step, items.step, items.units, static_cast<int>(inside), stage);
+  }
+
+  // A stage of kTileRows vectors, of which the first `inside` are there, with `units` units each.
+  __device__ void copy_tile(Stored* to, const Stored* from, int from_step, int units, int inside, int stage) {
+    constexpr int kPer = 16 / sizeof(Stored), kThreads = 16;  // of a vector
+    const int begin = stage * kMostUnits, end = smaller(begin + kMostUnits, width_);
+#pragma unroll
+    for (int pass = 0; pass < kTileRows / (kBlockThreads / kThreads); ++pass) {
+      const int row = threadIdx.x / kThreads + pass * (kBlockThreads / kThreads);
+      for (int unit = begin + threadIdx.x % kThreads * kPer; unit < end; unit += kThreads * kPer) {
+        const bool is_there = row < inside && unit < units;
+        const Stored* source = is_there ? from + static_cast<int64_t>(row) * from_step + unit : from;
+        copy_later(to + row * step_ + unit - begin, source, is_there);
+      }
+    }
+  }
+
   const TargetPlan<T>& plan_;
   const Stored* all_rows_;
-  int width_;
-  const ItemTable<Item>& table_;
-  T *products_, *multiplicity_;
+  int width_, step_;
+  const TargetItems<Mode>& all_items_;
+  T *products_, *multiplicity_, *next_multiplicity_;
   DeviceEntrySums<T>* state_;
-  Stored *rows_, *items_, *gradients_;
-  int chunk_ = -1, row_stage_ = -1, item_stage_ = -1;
-  int64_t first_item_ = -1;
+  Segment* next_segments_;
+  Stored *rows_, *items_, *next_, *gradients_;
+  int chunk_ = -1, row_stage_ = -1, item_stage_ = -1, next_segment_count_ = 0;
+  int64_t first_item_ = -1, next_number_ = -1;
 };
 
 // Calls visit(segment, session, first item, scores of this lane) for every session of the group that begins with this
 // block's chunk and every tile of its part of the items, by all lanes of a warp.
-template <class Mode, class Item, class Visit>
+template <class Mode, class Visit>
 __device__ inline void for_scores(
-    DeviceTileWork<Mode, Item>& work, int chunk, int group, int64_t begin, int64_t end, const Visit& visit) {
+    DeviceTileWork<Mode, Walk::kItems>& work, int chunk, int group, int64_t begin, int64_t end, const Visit& visit) {
   using T = typename Mode::Value;
   for (int64_t first = begin; first < end; first += kTileItems) {
     if (group > 1) work.add_group(chunk, group, first, 1);
-    work.multiply_rows_by_items(chunk + group - 1, first);
+    const int64_t next = first + kTileItems;
+    work.multiply_rows_by_items(chunk + group - 1, first, next < end ? next : -1);
     for (int s = warp(); s < work.segment_count; s += warps()) {
+      DeviceEntrySums<T> sums[kLaneItems];
+      work.sums(s, sums);
       T scores[kLaneItems];
 #pragma unroll
-      for (int i = 0; i < kLaneItems; ++i) {
-        const DeviceEntrySums<T> sums = work.sums(s, lane() + i * kWarpLanes);
-        scores[i] = sums.weighted / sums.total;
-      }
+      for (int i = 0; i < kLaneItems; ++i) scores[i] = sums[i].weighted / sums[i].total;
       visit(s, work.segments[s].session, first, scores);
     }
   }
@@ -264,7 +398,9 @@ __device__ inline void for_scores(
 struct ItemParts {
   int64_t parts, size;
   ItemParts(int64_t items, int64_t blocks, int64_t most) {
-    constexpr int64_t kBlocksWanted = 2048;  // several for each multiprocessor of the largest GPUs
+    // Several for each multiprocessor of the largest GPUs, though only a third of the chunks that there is room for may
+    // be there.
+    constexpr int64_t kBlocksWanted = 3 * 2048;
     const int64_t tiles = (items + kTileItems - 1) / kTileItems;
     const int64_t wanted = kBlocksWanted / larger(blocks, int64_t{1}) + 1;
     const int64_t at_most = larger(int64_t{1}, smaller(smaller(wanted, most), tiles));
@@ -288,18 +424,15 @@ inline dim3 chunk_grid(int64_t chunks, const ItemParts& parts, unsigned columns 
 }
 
 // Runs a kernel for every chunk of rows and part of the items, or block of units.
-template <class Mode, class Item, class Kernel, class... Arguments>
+template <class Mode, class Kernel, class... Arguments>
 void launch_on_tiles(
-    Kernel kernel, dim3 grid, DeviceTargetRows<typename Mode::Value, Mode>& rows, const ItemTable<Item>& table,
+    Kernel kernel, dim3 grid, DeviceTargetRows<typename Mode::Value, Mode>& rows, const TargetItems<Mode>& items,
     Arguments... arguments) {
+  using Work = DeviceTileWork<Mode, Walk::kItems>;
+  static_assert(Work::bytes(128) <= 99 << 10, "a block of sm_86, sm_89 and sm_120 has 99 KiB");
   launch(
-      kernel, grid, kBlockThreads, DeviceTileWork<Mode, Item>::kBytes, rows.plan(), rows.rows(), rows.width(), table,
+      kernel, grid, kBlockThreads, Work::bytes(rows.width()), rows.plan(), rows.rows(), rows.width(), items,
       arguments...);
-}
-
-template <class Item>
-ItemTable<Item> item_table(const TargetAttentionInputs& inputs) {
-  return {data<Item>(inputs.table), nullptr, inputs.items, inputs.items, static_cast<int>(inputs.hidden)};
 }
 
 }  // namespace tagnn_fast::cuda

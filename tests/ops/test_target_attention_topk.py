@@ -13,6 +13,8 @@ from tagnn_fast.ops import EncodedSessions, SessionGraph, encoded_sessions, enco
 from tests.support import CAPABILITIES, DEVICES, assert_near, capability, random_tensors, sample_graph
 
 IMPLEMENTATIONS = {"native": ops, "plain": reference}
+# The definition's own scores differ from call to call on a GPU, where PyTorch adds atomically.
+EVERYWHERE = [(name, device) for name in IMPLEMENTATIONS for device in DEVICES if (name, device) != ("plain", "cuda")]
 
 
 def sample_arguments(
@@ -43,10 +45,9 @@ def check(actual: tuple[Tensor, Tensor], scores: Tensor, expected: list[list[int
     assert bool((best[~found] == -torch.inf).all())
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("implementation", "device"), EVERYWHERE)
 @pytest.mark.parametrize("k", [1, 6, 20, 500, 1000])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("device", DEVICES)
 def test_all_items(implementation: str, k: int, dtype: torch.dtype, device: str) -> None:
     """With many equal scores."""
     graph = sample_graph("ragged", 9, device)
@@ -60,9 +61,8 @@ def test_all_items(implementation: str, k: int, dtype: torch.dtype, device: str)
     )
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("implementation", "device"), EVERYWHERE)
 @pytest.mark.parametrize("k", [3, 40])
-@pytest.mark.parametrize("device", DEVICES)
 def test_candidates_and_exclusion(implementation: str, k: int, device: str) -> None:
     graph = sample_graph("ragged", None, device)
     arguments = sample_arguments(graph, 300)
