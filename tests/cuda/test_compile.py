@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = "8.0+PTX 9.0a"
 FAT_BINARY = (0xBA55ED50).to_bytes(4, "little")
-MOST_SPILLED = 256  # bytes; what target attention's gradients keep in local memory would go unnoticed otherwise
+MOST_SPILLED = 320  # bytes; what target attention's gradients keep in local memory would go unnoticed otherwise
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def test_every_kernel_is_compiled_for_every_target(kernels: list[Kernel], librar
     assert set(by_architecture) == {"sm_80", "sm_90a"}
     assert by_architecture["sm_80"] == by_architecture["sm_90a"]
     sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    declared = {
-        name for path in sources for name in re.findall(r"__global__ void(?: __\w+\(\w+\))? (\w+)\(", path.read_text())
-    }
+    pattern = r"__global__ void(?: __launch_bounds__\([^)]*\))? (\w+)\("
+    declared = {name for path in sources for name in re.findall(pattern, path.read_text())}
+    assert "sum_exponentials" in declared
     assert declared <= {name.split("<")[0] for name in by_architecture["sm_80"]}
     assert fat_binary_kinds(library.read_bytes()) == {"code", "PTX"}
 
