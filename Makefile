@@ -44,7 +44,7 @@ lint: .venv/installed
 
 sanitize: .venv/installed
 	rm -rf $(SANITIZED)
-	TAGNN_FAST_SANITIZE=1 $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(SANITIZED) .
+	TAGNN_FAST_SANITIZE=1 TAGNN_FAST_EMULATE_AMX=1 $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(SANITIZED) .
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	PYTHONPATH=$(SANITIZED) TAGNN_FAST_EXPECT_SANITIZED=1 $(BIN)/pytest tests/ops -x

@@ -108,13 +108,17 @@ def cuda_architectures() -> list[str]:
     return flags
 
 
-def capabilities() -> dict[str, list[str]]:
-    """Compiler flags of each instruction set that the kernels are compiled for."""
+def capabilities(kernel: Path) -> dict[str, list[str]]:
+    """Compiler flags of each instruction set that a kernel file is compiled for."""
+    bfloat16 = kernel.stem.endswith("_bfloat16_kernel")
     if platform.machine() not in ("x86_64", "AMD64"):
-        return {"baseline": []}
+        return {} if bfloat16 else {"baseline": []}
     avx2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c"]
-    avx512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
-    return {"baseline": [], "avx2": avx2, "avx512": [*avx2, *avx512, "-mprefer-vector-width=512"]}
+    avx512 = [*avx2, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")), "-mprefer-vector-width=512"]
+    if not bfloat16:
+        return {"baseline": [], "avx2": avx2, "avx512": avx512}
+    avx512_bf16 = [*avx512, "-mavx512bf16"]
+    return {"avx512_bf16": avx512_bf16, "amx": [*avx512_bf16, "-DTAGNN_FAST_TILES"]}
 
 
 def ops_version(emulate: bool) -> str:
@@ -195,6 +199,8 @@ class BuildNative(build_ext):
         sanitize = flag("TAGNN_FAST_SANITIZE") is True
         # The CUDA kernels on the CPU, in place of the CPU's own: for tests on machines without a GPU.
         emulate = flag("TAGNN_FAST_EMULATE_CUDA") is True
+        # The tile registers of AMX in plain C++: likewise, on machines without them.
+        tiles = ["-DTAGNN_FAST_EMULATED_TILES"] if flag("TAGNN_FAST_EMULATE_AMX") else []
         common = ["-std=c++17", "-fPIC", "-g1", "-Wall", "-Wextra", "-fvisibility=hidden"]
         # Error messages name files of the project, not of this machine.
         common.append(f"-ffile-prefix-map={shell_path(ROOT)}=.")
@@ -251,14 +257,14 @@ class BuildNative(build_ext):
         emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-I {shell_path(ROOT / 'csrc' / 'cuda' / 'emulation')}"]
         objects += [compile_object(source, f"{source.stem}.emulated.o", emulated) for source in cuda_sources if emulate]
         for source in sorted([ROOT / "csrc" / "ops.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]):
-            if source.stem.removesuffix("_topk").removesuffix("_kernel") in replaced:
+            if source.stem.removesuffix("_topk").removesuffix("_kernel").removesuffix("_bfloat16") in replaced:
                 continue
             if not source.stem.endswith("_kernel"):
-                objects.append(compile_object(source, f"{source.stem}.o", stable))
+                objects.append(compile_object(source, f"{source.stem}.o", [*stable, *tiles]))
                 continue
-            for capability, flags in capabilities().items():
+            for capability, flags in capabilities(source).items():
                 # Loops throw nothing; what exceptions need would be shared between instruction sets.
-                kernel = [f"-DTAGNN_FAST_CAPABILITY={capability}", "-fno-exceptions", *flags]
+                kernel = [f"-DTAGNN_FAST_CAPABILITY={capability}", "-fno-exceptions", *flags, *tiles]
                 objects.append(compile_object(source, f"{source.stem}.{capability}.o", kernel))
         # Where pip puts PyTorch beside this package: enough for dlopen without Python. Once its ops are registered, a
         # library is never unloaded.

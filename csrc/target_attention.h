@@ -15,7 +15,8 @@ enum class ItemTableDtypes { kOfSessions, kBFloat16Too };
 // What all ops of target attention begin with.
 struct TargetAttentionInputs {
   Tensor session, keys, values, clicks, padding, slot_offsets, table;
-  int64_t precision;  // of products on a GPU: 0, as exact as the inputs; 1, tf32; 2, bfloat16
+  // Of products of float32: 0, exact; 1, tf32 on a GPU and the sum of two bfloat16 numbers on a CPU; 2, bfloat16.
+  int64_t precision;
   ScalarType dtype = ScalarType::Undefined;
   int64_t sessions = 0, slots = 0, hidden = 0, items = 0;
   bool bfloat16_table = false;

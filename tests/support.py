@@ -31,7 +31,8 @@ def shared(name: str) -> Path:
     return SHARED / name
 
 
-CAPABILITIES = [name for name in ("baseline", "avx2", "avx512") if _C.has_cpu_capability(name)]
+INSTRUCTION_SETS = ["baseline", "avx2", "avx512", "avx512_bf16", "amx"]
+CAPABILITIES = [name for name in INSTRUCTION_SETS if _C.has_cpu_capability(name)]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 
@@ -74,6 +75,17 @@ def random_tensors(
     generator = torch.Generator().manual_seed(1)
     values = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     return [value.to(device, dtype).requires_grad_(requires_grad) for value in values]
+
+
+@contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    """As torch.set_float32_matmul_precision says, and put back afterwards."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

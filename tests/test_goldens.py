@@ -10,7 +10,7 @@ from torch import Tensor
 from tagnn_fast import from_published
 from tagnn_fast.nn.published import published_names
 from tagnn_fast.nn.session_model import SessionModel
-from tests.support import DEVICES, ROOT, assert_near, shared
+from tests.support import CAPABILITIES, DEVICES, ROOT, assert_near, capability, matmul_precision, shared
 
 FOLDER = ROOT / "tests" / "goldens"
 GOLDENS = [
@@ -128,25 +128,37 @@ def test_training(golden: Golden) -> None:
     assert_near(torch.stack(losses), golden.values["training/losses"], 1e-10)
 
 
-@pytest.mark.parametrize("name", [*GOLDENS, SINGLE_PRECISION])
-def test_float32_arithmetic(name: str, device: str) -> None:
+def assert_near_in_float32(golden: Golden, bound: float) -> None:
     """All of it again, computed in float32.
 
     Gradients of the readout's query cancel down to rounding (a softmax is blind to a shift of all logits), so
     gradients are compared on the scale of the model's largest.
     """
-    golden = Golden(name, torch.float32, device)
     model = golden.model()
-    assert_near(model(*golden.clicks), golden.values["scores"], 1e-5)
+    assert_near(model(*golden.clicks), golden.values["scores"], bound)
     loss = model.loss(*golden.clicks, golden.targets)
-    assert_near(loss, golden.values["loss"], 1e-5)
+    assert_near(loss, golden.values["loss"], bound)
     loss.backward()
     expected = golden.gradients()
     scale = max(gradient.abs().max().item() for gradient in expected.values())
     for name, parameter in model.named_parameters():
         if name in expected:
             assert parameter.grad is not None
-            assert (parameter.grad.squeeze() - expected[name]).abs().max().item() <= 1e-5 * scale
+            assert (parameter.grad.squeeze() - expected[name]).abs().max().item() <= bound * scale
+
+
+@pytest.mark.parametrize("name", [*GOLDENS, SINGLE_PRECISION])
+def test_float32_arithmetic(name: str, device: str) -> None:
+    assert_near_in_float32(Golden(name, torch.float32, device), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:tagnn_fast. target attention stays in float32")
+@pytest.mark.parametrize("instruction_set", CAPABILITIES)
+@pytest.mark.parametrize(("precision", "bound"), [("high", 1e-4), ("medium", 1e-2)])
+@pytest.mark.parametrize("name", [*GOLDENS, SINGLE_PRECISION])
+def test_matrix_precision(name: str, precision: str, bound: float, instruction_set: str) -> None:
+    with capability(instruction_set), matmul_precision(precision):
+        assert_near_in_float32(Golden(name, torch.float32), bound)
 
 
 def test_a_session_scores_the_same_alone(golden: Golden, device: str) -> None:

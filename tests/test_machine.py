@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import CAPABILITIES, DEVICES
+from tests.support import CAPABILITIES, DEVICES, INSTRUCTION_SETS
 
 
 def test_gpu() -> None:
@@ -12,7 +12,7 @@ def test_gpu() -> None:
         pytest.skip("no GPU that PyTorch can use: nothing is tested on one")
 
 
-@pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
 def test_instruction_set(name: str) -> None:
     if name not in CAPABILITIES:
         pytest.skip(f"a machine without {name}: its kernels are not tested")

@@ -5,6 +5,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 extern "C" {
 // A GNU unique symbol: all copies of this library in a process have one choice. -1 before the first question.
 __attribute__((visibility("default"))) inline std::atomic<int> tagnn_fast_capability_in_use{-1};
@@ -13,8 +19,26 @@ __attribute__((visibility("default"))) inline std::atomic<int> tagnn_fast_capabi
 namespace tagnn_fast::cpu {
 namespace {
 
-constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
-constexpr int kCount = 3;
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
+constexpr int kCount = 5;
+
+// AMX tiles and their bfloat16 products, and the kernel's leave to use their registers, which it gives a process once.
+bool has_tiles() {
+#if defined(TAGNN_FAST_EMULATED_TILES)
+  return true;
+#elif defined(__x86_64__) && defined(__linux__)
+  static const bool has = [] {
+    constexpr unsigned kTileBf16 = 1u << 22, kTiles = 1u << 24;
+    constexpr long kAskForPermission = 0x1023, kTileData = 18;
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    return (d & kTileBf16) && (d & kTiles) && syscall(SYS_arch_prctl, kAskForPermission, kTileData) == 0;
+  }();
+  return has;
+#else
+  return false;
+#endif
+}
 
 bool machine_has(int capability) {
   if (capability == 0) return true;
@@ -23,8 +47,12 @@ bool machine_has(int capability) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
                     __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
   if (capability == 1) return avx2;
-  return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (capability == 2) return avx512;
+  const bool avx512_bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  return avx512_bf16 && (capability == 3 || has_tiles());
 #else
   return false;
 #endif
@@ -49,8 +77,8 @@ int initial() {
   // A library constructor cannot raise: say so and go on with what works.
   std::fprintf(
       stderr,
-      "tagnn_fast: TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2 or avx512 as this machine has it, got %s; "
-      "using %s\n",
+      "tagnn_fast: TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2, avx512, avx512_bf16 or amx as this machine has "
+      "it, got %s; using %s\n",
       wanted, kNames[best]);
   return best;
 }

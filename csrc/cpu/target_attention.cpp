@@ -1,4 +1,4 @@
-// Scores and cross-entropy over the whole catalogue, in the arithmetic of the inputs whatever precision is asked for.
+// Scores and cross-entropy over the whole catalogue.
 // Threads share the items out; row gradients are kept per thread and summed in order, so that results are repeatable.
 
 #include <cmath>
@@ -14,7 +14,7 @@ template <class T, class Prepare>
 void backward(const TargetAttentionInputs& inputs, TargetAttentionGradients& grads, const Prepare& prepare) {
   const TargetRows<T> rows(inputs, true);
   const int64_t parts = item_parts(rows, inputs.items, inputs.hidden), width = rows.padded_hidden();
-  const int64_t size = rows.rows() * width;
+  const int64_t size = (rows.rows() + kRowsTogether) * width;
   const AlignedBuffer<T> grad_rows(parts * size);
   std::fill_n(grad_rows.data(), parts * size, T(0));
   for_item_parts(parts, inputs.items, [&](int64_t part, int64_t begin, int64_t end) {
@@ -22,7 +22,7 @@ void backward(const TargetAttentionInputs& inputs, TargetAttentionGradients& gra
     T* grad_part = grad_rows.data() + part * size;
     for (int64_t item = begin; item < end; item += kTileItems) {
       work.take(item, end);
-      std::fill_n(work.tile.grad_transposed, kTileItems * inputs.hidden, T(0));
+      std::fill_n(work.tile.grad_transposed, kTileItems * width, T(0));
       for (int64_t block = 0; block < rows.blocks(); ++block) {
         const int64_t first = rows.first_session(block);
         const CrossEntropyPart<T> loss = prepare(first, rows.first_session(block + 1), work.tile);
@@ -36,7 +36,7 @@ void backward(const TargetAttentionInputs& inputs, TargetAttentionGradients& gra
   for (int64_t part = 1; part < parts; ++part) {
     const T* __restrict__ from = grad_rows.data() + part * size;
     T* __restrict__ to = grad_rows.data();
-    for (int64_t i = 0; i < size; ++i) to[i] += from[i];
+    for (int64_t i = 0; i < rows.rows() * width; ++i) to[i] += from[i];
   }
   rows.scatter(
       grad_rows.data(), mutable_data<T>(grads.session), mutable_data<T>(grads.keys), mutable_data<T>(grads.values));

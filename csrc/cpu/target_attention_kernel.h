@@ -18,6 +18,7 @@ namespace tagnn_fast::cpu {
 
 constexpr int64_t kTileItems = 96;
 constexpr int64_t kFewRows = 14;
+constexpr int64_t kRowsTogether = 16;  // what products and row gradients have room for at the end of a block
 
 // Consecutive sessions whose rows are processed together.
 template <class T>
@@ -27,6 +28,9 @@ struct TargetBlock {
   const T* multiplicities;   // of all entries
   const T* panels;           // rows in panels of panel_rows, unit after unit; keys scaled to base 2
   const T* row_major;        // (rows, hidden), keys unscaled; for backward
+  // In place of both for loops with planes of bfloat16 numbers (see bfloat16_operands.h):
+  const uint16_t* lines;       // of units: rows, keys scaled to base 2
+  const uint16_t* unit_lines;  // of rows: units, keys unscaled; for backward
 };
 
 // What one thread works with on one tile.
@@ -37,8 +41,13 @@ struct TargetTile {
   T* transposed;       // panels of the tile's item vectors, unit after unit
   T* padded;           // (kTileItems, padded hidden); for backward
   T* grad_transposed;  // like transposed; for backward
-  T* products;         // room for (rows, kTileItems)
+  T* products;         // room for (rows, kTileItems), rows rounded up to kRowsTogether
   T* scores;           // (sessions of the block, kTileItems)
+  // In place of the first two for loops with planes of bfloat16 numbers (see bfloat16_operands.h):
+  uint16_t* pairs;       // of units: the tile's items
+  uint16_t* item_pairs;  // of items: units; for backward
+  uint16_t* grad_lines;  // of items: gradients of products; for backward
+  uint16_t* grad_pairs;  // of rows: the same
 };
 
 // What turns scores into their gradients, from a block's first session on.
@@ -73,6 +82,13 @@ struct TargetAttentionLoops {
   // Writes the gradients of the tile's item vectors.
   void (*unpack)(const TargetTile<T>& tile, T* const* grads);
   int64_t panel_rows, lanes;
+  // How many bfloat16 numbers stand for one; 0 where products are in the arithmetic of the inputs, and there are no
+  // functions for few rows where not.
+  int64_t planes = 0;
+  // Fills lines of rows (rows, hidden), and unit_lines where there are any.
+  void (*pack_rows)(
+      const T* scaled, const T* unscaled, int64_t rows, int64_t hidden, uint16_t* lines,
+      uint16_t* unit_lines) = nullptr;
 };
 
 struct TargetAttentionKernels {
@@ -81,5 +97,15 @@ struct TargetAttentionKernels {
 };
 
 TAGNN_FAST_DECLARE_KERNELS(TargetAttentionKernels, target_attention);
+
+// Loops that round the operands of products to bfloat16.
+struct TargetAttentionBFloat16Kernels {
+  TargetAttentionLoops<float> one;  // one number for each float32
+  TargetAttentionLoops<float> two;  // the sum of two, and three products
+};
+
+#if defined(__x86_64__)
+extern const TargetAttentionBFloat16Kernels target_attention_bfloat16_avx512_bf16, target_attention_bfloat16_amx;
+#endif
 
 }  // namespace tagnn_fast::cpu

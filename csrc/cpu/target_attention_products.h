@@ -1,6 +1,7 @@
 // The three products of target attention, by one register-blocked loop over differently strided operands.
 #pragma once
 
+#include "target_attention_items.h"
 #include "target_attention_kernel.h"
 #include "vectors.h"
 
@@ -58,12 +59,6 @@ template <class T>
 int64_t padded_hidden(int64_t hidden) {
   return (hidden + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
 }
-
-// Items' values in a cache line.
-template <class Item>
-constexpr int kLine = 64 / sizeof(Item);
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // products (rows, kTileItems) = rows · item vectors.
 template <class T>

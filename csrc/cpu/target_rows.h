@@ -9,6 +9,7 @@
 
 #include "../constants.h"
 #include "../target_attention.h"
+#include "bfloat16_operands.h"
 #include "sessions.h"
 #include "target_attention_kernel.h"
 
@@ -32,18 +33,38 @@ class AlignedBuffer {
   std::unique_ptr<T, Free> memory_;
 };
 
+// The loops for products of that precision. Those of few rows are bound by reading items: nothing is to be gained
+// there.
+template <class T>
+const TargetAttentionLoops<T>& loops_of_precision(int64_t precision, int64_t rows) {
+#if defined(__x86_64__)
+  if constexpr (std::is_same_v<T, float>) {
+    if (precision > 0 && rows > kFewRows && cpu_capability() >= CpuCapability::kAvx512Bf16) {
+      const auto& kernels = cpu_capability() == CpuCapability::kAmx ? target_attention_bfloat16_amx
+                                                                    : target_attention_bfloat16_avx512_bf16;
+      const auto& loops = precision == 1 ? kernels.two : kernels.one;
+      if (loops.planes > 0) return loops;
+    }
+  }
+#endif
+  return loops_for<T>(TAGNN_FAST_KERNELS(target_attention));
+}
+
 // The sessions as rows; see target_attention_kernel.h.
 template <class T>
 class TargetRows {
  public:
   TargetRows(const TargetAttentionInputs& inputs, bool for_backward)
-      : inputs_(inputs), loops_(loops_for<T>(TAGNN_FAST_KERNELS(target_attention))) {
-    find_entries();
-    cut_blocks();
-    panels_.resize(rows() * inputs.hidden);
-    if (for_backward) row_major_.resize(panels_.size());
+      : inputs_(inputs),
+        for_backward_(for_backward),
+        first_row_(find_entries()),
+        loops_(loops_of_precision<T>(inputs.precision, rows())),
+        lines_(cut_blocks() * loops_.planes * filled_up(inputs.hidden, kLineSteps)),
+        unit_lines_(for_backward ? filled_rows(blocks()) * loops_.planes * filled_up(inputs.hidden, 16) : 0) {
+    if (loops_.planes == 0) panels_.resize(rows() * inputs.hidden);
+    if (loops_.planes == 0 && for_backward) row_major_.resize(panels_.size());
     for_balanced_chunks(
-        num_chunks(rows() * inputs.hidden), cuts_.size() - 1, [&](int64_t block) { return first_row_[cuts_[block]]; },
+        num_chunks(rows() * inputs.hidden), blocks(), [&](int64_t block) { return first_row_[cuts_[block]]; },
         [&](int64_t, int64_t begin, int64_t end) {
           for (int64_t block = begin; block < end; ++block) fill_block(block);
         });
@@ -66,8 +87,10 @@ class TargetRows {
         first_row(first_session(index + 1)) - row,
         block_rows_.data() + first + index,
         multiplicities_.data() + first_entry(first),
-        panels_.data() + start,
-        row_major_.empty() ? nullptr : row_major_.data() + start};
+        panels_.empty() ? nullptr : panels_.data() + start,
+        row_major_.empty() ? nullptr : row_major_.data() + start,
+        lines(index),
+        unit_lines(index)};
   }
 
   // Takes the gradients of the rows, (rows, padded hidden), to those of the inputs they were made of.
@@ -98,11 +121,11 @@ class TargetRows {
   int64_t first_entry(int64_t session) const { return (first_row(session) + session) / 2; }  // E + 1 of 2E + 1 rows
   int64_t entries(int64_t session) const { return first_entry(session + 1) - first_entry(session); }
 
-  void find_entries() {
+  std::vector<int64_t> find_entries() {
     const auto offsets = clamped_offsets(data<int64_t>(inputs_.slot_offsets), inputs_.sessions, inputs_.slots);
     const int64_t *clicks = data<int64_t>(inputs_.clicks), *padding = data<int64_t>(inputs_.padding);
-    first_row_.reserve(inputs_.sessions + 1);
-    first_row_.push_back(0);
+    std::vector<int64_t> first_row{0};
+    first_row.reserve(inputs_.sessions + 1);
     for (int64_t b = 0; b < inputs_.sessions; ++b) {
       const size_t before = slots_.size();
       if (padding[b] > 0) add_entry(kNoSlot, padding[b]);
@@ -110,8 +133,9 @@ class TargetRows {
         if (clicks[slot] > 0) add_entry(slot, clicks[slot]);
       }
       if (slots_.size() == before) add_entry(kNoSlot, 1);
-      first_row_.push_back(first_row_.back() + 2 * (slots_.size() - before) - 1);
+      first_row.push_back(first_row.back() + 2 * (slots_.size() - before) - 1);
     }
+    return first_row;
   }
 
   void add_entry(int64_t slot, int64_t multiplicity) {
@@ -119,7 +143,8 @@ class TargetRows {
     multiplicities_.push_back(multiplicity);
   }
 
-  void cut_blocks() {
+  // Rows of blocks that are filled up with zeros.
+  int64_t cut_blocks() {
     cuts_.push_back(0);
     for (int64_t b = 1; b <= inputs_.sessions; ++b) {
       const int64_t rows = first_row(b) - first_row(cuts_.back());
@@ -129,18 +154,37 @@ class TargetRows {
       most_sessions_ = std::max(most_sessions_, b - cuts_.back());
       cuts_.push_back(b);
     }
+    return filled_rows(blocks());
+  }
+
+  // Where a block's rows begin, with room for all before it to be filled up.
+  int64_t filled_rows(int64_t block) const {
+    return filled_up(first_row(first_session(block)) + block * kLineSteps, kLineSteps);
+  }
+
+  uint16_t* lines(int64_t block) const {
+    return lines_.data() + filled_rows(block) * loops_.planes * filled_up(inputs_.hidden, kLineSteps);
+  }
+  uint16_t* unit_lines(int64_t block) const {
+    if (!for_backward_) return nullptr;
+    return unit_lines_.data() + filled_rows(block) * loops_.planes * filled_up(inputs_.hidden, 16);
   }
 
   void fill_block(int64_t index) {
     const int64_t hidden = inputs_.hidden, first = first_session(index), end = first_session(index + 1);
     const int64_t rows = first_row(end) - first_row(first);
     T* panels = panels_.data() + first_row(first) * hidden;
+    std::vector<T> scaled, unscaled;  // of the block, for loops that pack rows themselves
+    if (loops_.planes > 0) scaled.resize(rows * hidden);
+    if (loops_.planes > 0 && for_backward_) unscaled.resize(rows * hidden);
     int64_t row = 0;
     const auto add = [&](const T* x, const T* y, T sign, T scale) {
-      const int64_t panel = row / loops_.panel_rows * loops_.panel_rows;
-      const int64_t width = std::min(loops_.panel_rows, rows - panel);
-      T* to = panels + panel * hidden + (row - panel);
-      T* plain = row_major_.empty() ? nullptr : row_major_.data() + (first_row(first) + row) * hidden;
+      const int64_t panel_rows = loops_.planes > 0 ? 1 : loops_.panel_rows;
+      const int64_t panel = row / panel_rows * panel_rows, width = std::min(panel_rows, rows - panel);
+      T* to = scaled.empty() ? panels + panel * hidden + (row - panel) : scaled.data() + row * hidden;
+      T* plain = nullptr;
+      if (!row_major_.empty()) plain = row_major_.data() + (first_row(first) + row) * hidden;
+      if (!unscaled.empty()) plain = unscaled.data() + row * hidden;
       for (int64_t c = 0; c < hidden; ++c) {
         const T value = (x == nullptr ? T(0) : x[c]) + (y == nullptr ? T(0) : sign * y[c]);
         to[c * width] = scale * value;
@@ -159,17 +203,23 @@ class TargetRows {
         add(vector(inputs_.keys, slots[e]), vector(inputs_.keys, slots[0]), -1, kLog2E);
       }
     }
+    if (loops_.planes == 0) return;
+    loops_.pack_rows(
+        scaled.data(), unscaled.empty() ? nullptr : unscaled.data(), rows, hidden, lines(index), unit_lines(index));
   }
 
+  // In the order that they are found in.
   const TargetAttentionInputs& inputs_;
+  const bool for_backward_;
+  std::vector<int64_t> slots_;            // of each entry; the reference comes first
+  std::vector<T> multiplicities_;         // of each entry
+  const std::vector<int64_t> first_row_;  // of each session, and the end
   const TargetAttentionLoops<T>& loops_;
-  std::vector<int64_t> first_row_;   // of each session, and the end
-  std::vector<int64_t> slots_;       // of each entry; the reference comes first
-  std::vector<T> multiplicities_;    // of each entry
   std::vector<int64_t> cuts_;        // first session of each block, and the end
   std::vector<int64_t> block_rows_;  // first rows of a block's sessions, counted from the block's, and the end
-  std::vector<T> panels_, row_major_;
   int64_t most_rows_ = 0, most_sessions_ = 0;
+  std::vector<T> panels_, row_major_;  // or, of loops with bfloat16 planes, which fill up a block with zeros:
+  const AlignedBuffer<uint16_t> lines_, unit_lines_;
 };
 
 // One thread's memory for a tile, and where its item vectors lie.
@@ -179,10 +229,15 @@ class TargetTileWork {
   TargetTileWork(const TargetAttentionInputs& inputs, const TargetRows<T>& rows, bool for_backward)
       : inputs_(inputs),
         rows_(rows),
-        transposed_(kTileItems * inputs.hidden),
-        padded_(for_backward ? kTileItems * rows.padded_hidden() : 0),
-        grad_transposed_(for_backward ? kTileItems * inputs.hidden : 0),
-        products_(rows.most_rows() * kTileItems),
+        planes_(rows.loops().planes),
+        transposed_(planes_ > 0 ? 0 : kTileItems * inputs.hidden),
+        padded_(planes_ == 0 && for_backward ? kTileItems * rows.padded_hidden() : 0),
+        grad_transposed_(for_backward ? kTileItems * rows.padded_hidden() : 0),
+        products_(filled_up(rows.most_rows(), kRowsTogether) * kTileItems),
+        pairs_(planes_ * plane_size(inputs.hidden, kTileItems)),
+        item_pairs_(for_backward ? planes_ * plane_size(kTileItems, inputs.hidden) : 0),
+        grad_lines_(for_backward ? planes_ * plane_size(kTileItems, rows.most_rows()) : 0),
+        grad_pairs_(for_backward ? planes_ * plane_size(rows.most_rows(), kTileItems) : 0),
         scores_(rows.most_sessions() * kTileItems),
         zeros_(inputs.hidden),
         few_(!for_backward && rows.rows() <= kFewRows && inputs.hidden * int64_t{sizeof(T)} >= 16),
@@ -196,7 +251,11 @@ class TargetTileWork {
         for_backward ? padded_.data() : nullptr,
         grad_transposed_.data(),
         products_.data(),
-        scores_.data()};
+        scores_.data(),
+        pairs_.data(),
+        for_backward ? item_pairs_.data() : nullptr,
+        grad_lines_.data(),
+        grad_pairs_.data()};
   }
 
   // Goes to items `first` on, or to those that `candidates` holds there.
@@ -251,7 +310,10 @@ class TargetTileWork {
 
   const TargetAttentionInputs& inputs_;
   const TargetRows<T>& rows_;
-  AlignedBuffer<T> transposed_, padded_, grad_transposed_, products_, scores_;
+  const int64_t planes_;
+  AlignedBuffer<T> transposed_, padded_, grad_transposed_, products_;
+  AlignedBuffer<uint16_t> pairs_, item_pairs_, grad_lines_, grad_pairs_;
+  AlignedBuffer<T> scores_;
   std::vector<T> zeros_;
   bool few_;  // rows: then items are not packed
   AlignedBuffer<T> coefficients_;

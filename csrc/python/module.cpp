@@ -25,7 +25,8 @@ py::dict build_information() {
 
 void set_cpu_capability(const std::string& name) {
   if (tagnn_fast_set_cpu_capability(name.c_str()) == 0) return;
-  throw py::value_error("name: expected baseline, avx2 or avx512 as this machine has it, got '" + name + "'");
+  throw py::value_error(
+      "name: expected baseline, avx2, avx512, avx512_bf16 or amx as this machine has it, got '" + name + "'");
 }
 
 bool has_cpu_capability(const std::string& name) { return tagnn_fast_has_cpu_capability(name.c_str()) != 0; }
@@ -40,7 +41,7 @@ PYBIND11_MODULE(_C, module) {
       "cuda, sanitized.");
   module.def(
       "cpu_capability", [] { return std::string(tagnn_fast_cpu_capability()); },
-      "Instruction set that the CPU kernels use: 'baseline', 'avx2' or 'avx512'.");
+      "Instruction set that the CPU kernels use: 'baseline', 'avx2', 'avx512', 'avx512_bf16' or 'amx'.");
   module.def(
       "set_cpu_capability", &set_cpu_capability, py::arg("name"),
       "Choose the CPU kernels' instruction set for the whole process; ValueError where this machine lacks it.");

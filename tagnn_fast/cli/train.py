@@ -76,7 +76,7 @@ def train(
     decay_every: Annotated[Optional[int], _field("Epochs at each later one, likewise.")] = None,
     decay_factor: Annotated[Optional[float], _field("What each is of the one before.")] = None,
     seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
-    precision: Annotated[Optional[str], _field("32-true, 64-true or bf16-mixed.")] = None,
+    precision: Annotated[Optional[str], _field("32-true, high, medium, bf16-mixed or 64-true.")] = None,
     accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...")] = None,
 ) -> None:
     """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.

@@ -28,7 +28,7 @@ def register_gradient(op: str, setup_context: SetupContext, backward: Backward) 
         return backward(ctx, *grads)
 
     torch.library.register_autograd(name, backward_once, setup_context=setup_context)
-    # Mixed precision: the kernels compute in float32 whatever the matrix products around them do.
+    # Mixed precision: the kernels take float32, and round operands of their own products at most.
     for device in ("cpu", "cuda"):
         torch.library.register_autocast(name, device, torch.float32)
     overload = getattr(torch.ops.tagnn_fast, op).default

@@ -1,6 +1,8 @@
 """Loads the native ops into PyTorch, once, when the package is imported."""
 
 import ctypes
+import warnings
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -28,6 +30,8 @@ def _load(path: Path) -> None:
 
 
 _load(PATH)
+_cpu_capability = ctypes.CDLL(str(PATH)).tagnn_fast_cpu_capability
+_cpu_capability.restype = ctypes.c_char_p
 
 CUDA_PATH = PATH.with_name("libtagnn_fast_cuda.so")
 _HAS_CUDA = CUDA_PATH.exists() and torch.cuda.is_available()
@@ -45,13 +49,38 @@ def has_kernel(tensor: Tensor) -> bool:
     return tensor.device.type in ("cpu", "meta") or (_HAS_CUDA and tensor.device.type == "cuda")
 
 
+# By the instruction sets that have them: products of float32 as the sum of two bfloat16 numbers, and as one.
+_CAPABILITIES = {1: ("amx",), 2: ("avx512_bf16", "amx")}
+
+
 @torch.jit.unused
 @torch.compiler.assume_constant_result
-def precision() -> int:
-    """What GPU kernels may round operands of their products to: 0, nothing; 1, tf32; 2, bfloat16.
+def precision(device: str) -> int:
+    """What kernels may round float32 operands of their products to.
 
-    It is what ``torch.set_float32_matmul_precision`` says, "highest", "high" or "medium"; autocast allows bfloat16.
+    0, nothing; 1, tf32 on a GPU and the sum of two bfloat16 numbers on a CPU; 2, bfloat16. It is what
+    ``torch.set_float32_matmul_precision`` says, "highest", "high" or "medium"; autocast to bfloat16 allows 2. Where the
+    CPU has no instructions that make a precision faster, it is 0, as in PyTorch, and a warning says so once.
     """
-    if torch.is_autocast_enabled("cuda"):
-        return 2
+    if device != "cpu":
+        return 2 if torch.is_autocast_enabled(device) else _chosen_precision()
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    wanted = 2 if autocast else _chosen_precision()
+    if wanted > 0 and (capability := _cpu_capability().decode()) not in _CAPABILITIES[wanted]:
+        _warn_of_float32(wanted, capability)
+        return 0
+    return wanted
+
+
+def _chosen_precision() -> int:
     return ("highest", "high", "medium").index(torch.get_float32_matmul_precision())
+
+
+@cache
+def _warn_of_float32(wanted: int, capability: str) -> None:
+    operands = {1: "sums of two bfloat16 numbers", 2: "bfloat16 numbers"}[wanted]
+    warnings.warn(
+        f"tagnn_fast: target attention stays in float32: products of {operands} are faster with "
+        f"{' or '.join(_CAPABILITIES[wanted])} alone, and this CPU's instruction set in use is {capability}",
+        stacklevel=2,
+    )

@@ -1,6 +1,13 @@
 """Scores of every item with attention that depends on the item (TAGNN, section 3.4).
 
 The formula stands at :class:`EncodedSessions`. Nothing of size sessions x items is ever held but the scores themselves.
+
+``torch.set_float32_matmul_precision`` and bfloat16 autocast choose the arithmetic of the products of float32 tensors,
+on a GPU and on the CPU; sums, softmax and losses stay float32. On the CPU "high" takes each number as the sum of two
+bfloat16 numbers and loses 2^-16 of it, "medium" as one and loses 2^-8. Their products take denormals for zeros, and
+round sums in an order that depends on the processor: results are repeatable to the bit on processors of one kind. In
+"high" a product with an infinity may be NaN. A single session of up to 7 nodes is scored in float32: nothing would be
+faster.
 """
 
 from __future__ import annotations
@@ -33,7 +40,7 @@ def target_attention_scores(encoded: EncodedSessions, table: Tensor) -> Tensor:
     if not torch.jit.is_scripting():
         if not library.has_kernel(encoded.session):
             return reference.target_attention_scores(encoded, table)
-        precision = library.precision()
+        precision = library.precision(encoded.session.device.type)
         if not torch.compiler.is_compiling():
             return _eager_scores(*encoded, table, precision)  # type: ignore[no-any-return]
     return torch.ops.tagnn_fast.target_attention_scores(*encoded, table, precision)  # type: ignore[no-any-return]
@@ -71,7 +78,7 @@ def target_attention_topk(
     if not torch.jit.is_scripting():
         if not library.has_kernel(session):
             return reference.target_attention_topk(encoded, table, k, candidates, excluded, excluded_offsets)
-        precision = library.precision()
+        precision = library.precision(session.device.type)
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
         *encoded, table, k, candidates, excluded, excluded_offsets, precision
     )
@@ -96,7 +103,7 @@ def target_attention_cross_entropy(encoded: EncodedSessions, table: Tensor, targ
     if not torch.jit.is_scripting():
         if not library.has_kernel(encoded.session):
             return reference.target_attention_cross_entropy(encoded, table, targets)
-        precision = library.precision()
+        precision = library.precision(encoded.session.device.type)
         if not torch.compiler.is_compiling():
             return _eager_cross_entropy(*encoded, table, targets, precision)[0]  # type: ignore[no-any-return]
     losses, _ = torch.ops.tagnn_fast.target_attention_cross_entropy(*encoded, table, targets, precision)

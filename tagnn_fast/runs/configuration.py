@@ -18,7 +18,7 @@ from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.runs.methods import check_options, find_method, method_names
 
 ProtocolName = Literal["held-out", "held-out-refit", "all", "published", "published-test"]
-Precision = Literal["32-true", "64-true", "bf16-mixed"]
+Precision = Literal["32-true", "64-true", "bf16-mixed", "high", "medium"]
 PROTOCOLS, PRECISIONS = get_args(ProtocolName), get_args(Precision)
 VALIDATED = ("held-out", "held-out-refit")  # whose validation examples may say how long to train, and at which rate
 # All that the configuration of a baseline has, which is not trained by gradients; its own options are in `options`.
@@ -47,7 +47,9 @@ class TrainingConfig:
         decay_every: epochs at each later one; None: likewise.
         decay_factor: what each is of the one before.
         seed: of the parameters, the order of the examples, the dropout.
-        precision: "32-true", "64-true" or "bf16-mixed".
+        precision: of the training's steps. "32-true", "64-true" and "bf16-mixed" are Lightning's; "high" and "medium"
+            are float32 with the matrix products that ``torch.set_float32_matmul_precision`` has under these names.
+            "32-true" leaves that setting as it is: "highest", unless the process has set another.
         accelerator: where to train, as Lightning Fabric names it: "auto", "cpu", "cuda", ...
     """
 

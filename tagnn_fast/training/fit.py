@@ -95,7 +95,8 @@ def fit(
         decay_every: of the training.
         decay_factor: of the training.
         seed: of the training.
-        precision: of the training.
+        precision: of the training: "32-true", "64-true", "bf16-mixed", or float32 with matrix products in PyTorch's
+            "high" or "medium" precision.
         accelerator: of the training.
         observer: told how it goes, and may stop it; a progress bar if not given. ``Observer()`` shows nothing.
 

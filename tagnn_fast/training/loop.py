@@ -315,12 +315,13 @@ class _Training:
 
 
 def make_fabric(options: TrainingConfig) -> Fabric:
-    """One device, with its precision.
+    """One device, with its precision; matrix_precision is left to do the rest of "high" and "medium".
 
     Raises:
         ValueError: on an accelerator that is unknown or not here.
     """
+    precision: Any = "32-true" if options.precision in ("high", "medium") else options.precision
     try:
-        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
+        return Fabric(accelerator=options.accelerator, devices=1, precision=precision)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"accelerator: expected one that is here, got {options.accelerator!r}: {error}") from None

@@ -211,9 +211,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 @contextmanager
 def matrix_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """With "bf16-mixed" on a GPU, the kernels' own matrix products take bfloat16, too; put back afterwards."""
+    """Float32 products as `precision` names them, "high" or "medium"; put back afterwards.
+
+    With "bf16-mixed" on a GPU, the kernels' own products take bfloat16, too; on the CPU, autocast says so.
+    """
     before = torch.get_float32_matmul_precision()
-    if precision == "bf16-mixed" and device.type == "cuda":
+    if precision in ("high", "medium"):
+        torch.set_float32_matmul_precision(precision)
+    elif precision == "bf16-mixed" and device.type == "cuda":
         torch.set_float32_matmul_precision("medium")
     try:
         yield

@@ -205,7 +205,7 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
         ("--preset", "best", "preset: expected one of clean, published-diginetica, published-yoochoose, got 'best'"),
         ("--protocol", "none", f"protocol: expected one of {', '.join(PROTOCOLS)}, got 'none'"),
         ("--architecture", "bert", f"architecture: expected one of {', '.join(method_names())}, got 'bert'"),
-        ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, got '16'"),
+        ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, high, medium, got '16'"),
         ("--semantics", "new", "semantics: expected 'clean' or 'published', got 'new'"),
         ("--hidden-size", 0, "hidden_size: expected 1 or more, got 0"),
         ("--heads", 3, "heads: expected a divisor of hidden_size 8, got 3"),

@@ -70,9 +70,8 @@ def test_set_cpu_capability() -> None:
         tagnn_fast.set_cpu_capability(name)
         assert tagnn_fast.cpu_capability() == name
     tagnn_fast.set_cpu_capability(before)
-    with pytest.raises(
-        ValueError, match="^name: expected baseline, avx2 or avx512 as this machine has it, got 'sse9'$"
-    ):
+    expected = "^name: expected baseline, avx2, avx512, avx512_bf16 or amx as this machine has it, got 'sse9'$"
+    with pytest.raises(ValueError, match=expected):
         tagnn_fast.set_cpu_capability("sse9")
     assert tagnn_fast.cpu_capability() == before
 
@@ -86,7 +85,7 @@ def test_environment_chooses_the_capability(name: str) -> None:
 def test_environment_with_an_unknown_capability() -> None:
     result = run_python("import tagnn_fast; print(tagnn_fast.cpu_capability())", TAGNN_FAST_CPU_CAPABILITY="sse9")
     assert result.stdout.strip() == CAPABILITIES[-1]
-    assert "TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2 or avx512" in result.stderr
+    assert "TAGNN_FAST_CPU_CAPABILITY: expected baseline, avx2, avx512, avx512_bf16 or amx" in result.stderr
 
 
 def test_build_information() -> None:

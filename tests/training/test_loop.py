@@ -157,7 +157,7 @@ def test_finished_run_stays(tmp_path: Path) -> None:
     assert len(run.test_reads()) == 1
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "high", "medium"])
 def test_precisions(precision: str, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", precision=precision)
     result = train(run, DATASET)

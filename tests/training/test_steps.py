@@ -193,6 +193,10 @@ def test_matrix_precision() -> None:
         ("bf16-mixed", "cuda", "medium"),
         ("bf16-mixed", "cpu", before),
         ("32-true", "cuda", before),
+        ("32-true", "cpu", before),
+        ("high", "cpu", "high"),
+        ("medium", "cpu", "medium"),
+        ("medium", "cuda", "medium"),
     ):
         with matrix_precision(precision, torch.device(device)):
             assert torch.get_float32_matmul_precision() == expected
