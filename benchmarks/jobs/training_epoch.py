@@ -1,9 +1,11 @@
 """One epoch of training, and where its time goes.
 
     python -m benchmarks.jobs.training_epoch DATASET [--preset published-diginetica] [--batch-size 512] [--steps N]
+        [--precision medium]
 
-runs the steps of `tagnn-fast train --protocol all --epochs 1` over all training examples (or the first N batches). The
-backward pass is run in two parts, so that target attention can be told from the rest of the model.
+runs the steps of `tagnn-fast train --protocol all --epochs 1` over all training examples (or the first N batches), in
+float32, or with products in PyTorch's "high" or "medium" precision. The backward pass is run in two parts, so that
+target attention can be told from the rest of the model.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ def main(
     preset: Annotated[str, typer.Option()] = "published-diginetica",
     batch_size: Annotated[int, typer.Option()] = 512,
     steps: Annotated[Optional[int], typer.Option(help="Stop after this many.")] = None,
+    precision: Annotated[str, typer.Option(help="Of products: highest, high or medium.")] = "highest",
 ) -> None:
     """Train one epoch and print seconds by part."""
     keep_freed_memory()
+    torch.set_float32_matmul_precision(precision)
     data = read_dataset(dataset)
     examples = PrefixExamples(data.train)
     overrides = {"protocol": "all", "batch_size": batch_size, "epochs": 1}
@@ -83,6 +87,7 @@ def main(
         "dataset": data.name,
         "preset": preset,
         "batch size": batch_size,
+        "precision": precision,
         "examples": done,
         "seconds": round(total, 2),
         "examples per second": round(done / total, 1),

@@ -3,9 +3,9 @@
     python -m benchmarks.ops.target_attention REPORT_FOLDER [--run RUN]
 
 writes a table (table.md), the figures (figures.json) and a plot (per_session.png). RUN is a trained run on Diginetica;
-without one, trained weights are left out. Figures are per session, each variant at the largest batch that fits. The
-share is that of the bound that limits a kernel: its arithmetic at the rate of a 2048 x 2048 float32
-product, or reading the item table once with all threads.
+without one, trained weights are left out. Figures are per session, each variant at the largest batch that fits. "high"
+and "medium" are precisions of products. The share is that of the bound that limits a kernel: its arithmetic at the rate
+of a 2048 x 2048 product in that precision, or reading the item table once with all threads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from tagnn_fast.runs.run import open_run
 
 HIDDEN = 100
 TASKS = ["training step", "scores", "top 20"]
-VARIANTS = ["native", "native, published semantics", "plain", "plain, all kept", "compiled", "published"]
+PRECISIONS = {"native, high": "high", "native, medium": "medium"}  # others are of float32
+VARIANTS = ["native", *PRECISIONS, "native, published semantics", "plain", "plain, all kept", "compiled", "published"]
 # Bytes that a session takes, as multiples of items; from what a batch of 50 takes.
 BYTES_PER_ITEM = {"plain, all kept": 180, "compiled": 180, "published": 2200}
 MEMORY = 12e9
@@ -147,6 +148,7 @@ def resident_megabytes() -> float:
 def measure(case: Case) -> dict[str, float]:
     """Seconds per session, extra peak memory, and the arithmetic of a case."""
     inputs = Inputs(case)
+    torch.set_float32_matmul_precision(PRECISIONS.get(case.variant, "highest"))
     call = make_call(case, inputs)
     call()  # threads start, code is loaded
     before = resident_megabytes()
@@ -180,7 +182,7 @@ def cases(run: Path | None) -> list[Case]:
                         most = max(1, int(MEMORY / (BYTES_PER_ITEM[variant] * items)))
                     chosen.append(Case(variant, task, min(sessions, most), items))
         if run is not None:
-            for variant in ("native", "native, published semantics", "plain", "published"):
+            for variant in ("native", *PRECISIONS, "native, published semantics", "plain", "published"):
                 most = int(MEMORY / (BYTES_PER_ITEM.get(variant, 1) * ITEMS))
                 chosen.append(Case(variant, task, min(512, most), ITEMS, str(run)))
     return list(dict.fromkeys(chosen))

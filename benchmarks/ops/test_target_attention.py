@@ -11,17 +11,19 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.inputs import ITEMS
-from benchmarks.ops.target_attention import Case, Inputs, make_call
+from benchmarks.ops.target_attention import PRECISIONS, Case, Inputs, make_call
+from tests.support import matmul_precision
 
 SESSIONS = 32
 
 
-@pytest.mark.parametrize("variant", ["native", "native, published semantics", "plain", "published"])
+@pytest.mark.parametrize("variant", ["native", *PRECISIONS, "native, published semantics", "plain", "published"])
 @pytest.mark.parametrize("task", ["training step", "scores", "top 20"])
 def test_batch(benchmark: BenchmarkFixture, task: str, variant: str) -> None:
     benchmark.group = f"target attention, {task}, {SESSIONS} sessions"
     case = Case(variant, task, SESSIONS, ITEMS)
-    benchmark.pedantic(make_call(case, Inputs(case)), rounds=5, warmup_rounds=1)
+    with matmul_precision(PRECISIONS.get(variant, "highest")):
+        benchmark.pedantic(make_call(case, Inputs(case)), rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("variant", ["native", "plain", "reading the table"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from tagnn_fast.ops import SessionGraph, reference
-from tests.support import SESSIONS, assert_near, batch, random_tensors, sample_graph
+from tests.support import SESSIONS, assert_near, batch, matmul_precision, random_tensors, sample_graph
 
 Function = Callable[..., Tensor | tuple[Tensor, ...]]
 
@@ -52,22 +51,10 @@ def assert_repeatable(function: Function, inputs: Sequence[Tensor]) -> None:
 def assert_autocast_is_right(function: Function, inputs: Sequence[Tensor]) -> None:
     """Under bfloat16 autocast, float32 inputs give what they give without, bfloat16 ones what their values give.
 
-    On a GPU, what they give where products may take bfloat16, which autocast allows.
+    What they give where products may take bfloat16, that is, which autocast allows.
     """
-    on_gpu = inputs[0].device.type == "cuda"
-    with matmul_precision("medium") if on_gpu else nullcontext():
+    with matmul_precision("medium"):
         _assert_autocast_is_right(function, inputs)
-
-
-@contextmanager
-def matmul_precision(name: str) -> Iterator[None]:
-    """What PyTorch's float32 products may be rounded to: "highest", "high" or "medium"."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(name)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _assert_autocast_is_right(function: Function, inputs: Sequence[Tensor]) -> None:
