@@ -53,7 +53,8 @@ sanitize: .venv/installed
 emulate: .venv/installed
 	rm -rf $(EMULATED)
 	TAGNN_FAST_EMULATE_CUDA=1 $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(EMULATED) .
-	PYTHONPATH=$(EMULATED) $(BIN)/pytest tests/ops --ignore=tests/ops/test_native.py -k "not memory and not gradcheck"
+	PYTHONPATH=$(EMULATED) $(BIN)/pytest tests/ops --ignore=tests/ops/test_native.py \
+	  --ignore=tests/ops/test_encode_sessions.py -k "not memory and not gradcheck"
 
 cuda-compile: .venv/installed
 	$(BIN)/pytest tests/cuda -o tmp_path_retention_policy=none

@@ -253,7 +253,8 @@ class BuildNative(build_ext):
 
         objects = [compile_registration(0)]
         cuda_sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-        replaced = {source.stem for source in cuda_sources} if emulate else set()
+        # What is made of ops that are replaced goes with them.
+        replaced = {*(source.stem for source in cuda_sources), "encode_sessions"} if emulate else set()
         emulated = [*stable, "-x c++ -Wno-unknown-pragmas", f"-I {shell_path(ROOT / 'csrc' / 'cuda' / 'emulation')}"]
         objects += [compile_object(source, f"{source.stem}.emulated.o", emulated) for source in cuda_sources if emulate]
         for source in sorted([ROOT / "csrc" / "ops.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]):

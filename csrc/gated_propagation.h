@@ -19,24 +19,32 @@ struct NeighbourTensors {
   }
 };
 
-struct GatedPropagationInputs : NodeRows {
-  Tensor nodes;
-  GraphSlots graph;
-  NeighbourTensors lists;
+struct GatedPropagationParameters {
   Tensor state_weight, state_bias, message_bias, weight_ih, bias_ih;  // weights may be strided
   int64_t steps;
 
-  void check(Backend backend) {
-    check_rows(backend, nodes, "nodes");
+  void check_parameters(Backend backend, ScalarType dtype, int64_t hidden) {
     check_tensor(backend, state_weight, "state_weight", dtype, {5 * hidden, hidden});
     check_tensor(backend, state_bias, "state_bias", dtype, {5 * hidden});
     check_tensor(backend, message_bias, "message_bias", dtype, {2 * hidden});
     check_tensor(backend, weight_ih, "weight_ih", dtype, {3 * hidden, 2 * hidden});
     check_tensor(backend, bias_ih, "bias_ih", dtype, {3 * hidden});
     check_value(steps >= 1, "steps", "1 or more", steps);
+    make_contiguous({&state_bias, &message_bias, &bias_ih});
+  }
+};
+
+struct GatedPropagationInputs : NodeRows, GatedPropagationParameters {
+  Tensor nodes;
+  GraphSlots graph;
+  NeighbourTensors lists;
+
+  void check(Backend backend) {
+    check_rows(backend, nodes, "nodes");
+    check_parameters(backend, dtype, hidden);
     lists.check(backend, slots);
     graph.check(backend, slots);
-    make_contiguous({&nodes, &state_bias, &message_bias, &bias_ih});
+    make_contiguous({&nodes});
   }
 };
 
@@ -93,15 +101,10 @@ auto gated_propagation(
   const NoGradient no_gradient;
   GatedPropagationInputs inputs{
       {},
+      {state_weight, state_bias, message_bias, weight_ih, bias_ih, steps},
       nodes,
       {slot_offsets, num_nodes},
-      {neighbour_start, neighbour_count, neighbours},
-      state_weight,
-      state_bias,
-      message_bias,
-      weight_ih,
-      bias_ih,
-      steps};
+      {neighbour_start, neighbour_count, neighbours}};
   inputs.check(Op::kBackend);
   GatedPropagationOutputs outputs(Op::kBackend, inputs);
   with_scalar(inputs.dtype, [&](auto scalar) { Op::template forward<decltype(scalar)>(inputs, outputs); });

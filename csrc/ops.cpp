@@ -72,6 +72,13 @@ void tagnn_fast::define_ops(StableLibrary& library) {
 
   // On the CPU alone.
   library.def(
+      "encode_sessions(Tensor items, Tensor offsets, int? padded_length, Tensor item_vectors, "
+      "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih, int steps, "
+      "Tensor? qkv_weight, Tensor? qkv_bias, Tensor? out_weight, Tensor? out_bias, Tensor? norm_weight, "
+      "Tensor? norm_bias, int heads, Tensor query_weight, Tensor query_bias, Tensor key_weight, Tensor key_bias, "
+      "Tensor logit_weight, bool normalize, Tensor? hybrid_weight, Tensor? hybrid_bias, Tensor target_weight) -> ("
+      "Tensor session, Tensor keys, Tensor values, Tensor click_counts, Tensor padding, Tensor slot_offsets)");
+  library.def(
       "item_item_topk(Tensor items, Tensor offsets, Tensor click_weights, Tensor row_offsets, Tensor columns, "
       "Tensor values, Tensor popular, Tensor popularity_rank, int k, Tensor? candidates=None, Tensor? excluded=None, "
       "Tensor? excluded_offsets=None) -> (Tensor scores, Tensor rows)");

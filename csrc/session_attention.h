@@ -29,15 +29,11 @@ inline void check_norm(
   make_contiguous({&*parameter});
 }
 
-struct SessionAttentionInputs : NodeRows {
-  Tensor nodes;
-  GraphSlots graph;
+struct SessionAttentionParameters {
   Tensor qkv_weight, qkv_bias, out_weight, out_bias;  // weights may be strided
   std::optional<Tensor> norm_weight, norm_bias;
-  SessionAttentionOptions options;
 
-  void check(Backend backend) {
-    check_rows(backend, nodes, "nodes");
+  void check_parameters(Backend backend, ScalarType dtype, int64_t hidden) {
     check_tensor(backend, qkv_weight, "qkv_weight", dtype, {3 * hidden, hidden});
     check_tensor(backend, qkv_bias, "qkv_bias", dtype, {3 * hidden});
     check_tensor(backend, out_weight, "out_weight", dtype, {hidden, hidden});
@@ -47,9 +43,21 @@ struct SessionAttentionInputs : NodeRows {
     if (norm_weight.has_value() != norm_bias.has_value()) {
       throw std::runtime_error("norm_bias: expected with norm_weight, and none without; got one of them");
     }
+    make_contiguous({&qkv_bias, &out_bias});
+  }
+};
+
+struct SessionAttentionInputs : NodeRows, SessionAttentionParameters {
+  Tensor nodes;
+  GraphSlots graph;
+  SessionAttentionOptions options;
+
+  void check(Backend backend) {
+    check_rows(backend, nodes, "nodes");
+    check_parameters(backend, dtype, hidden);
     graph.check(backend, slots);
     options.check(backend, hidden);
-    make_contiguous({&nodes, &qkv_bias, &out_bias});
+    make_contiguous({&nodes});
   }
 };
 
@@ -104,8 +112,11 @@ auto session_attention(
   const typename Op::Guard guard(nodes);
   const NoGradient no_gradient;
   SessionAttentionInputs inputs{
-      {},          nodes,     {slot_offsets, num_nodes},     qkv_weight, qkv_bias, out_weight, out_bias,
-      norm_weight, norm_bias, {heads, causal, dropout, seed}};
+      {},
+      {qkv_weight, qkv_bias, out_weight, out_bias, norm_weight, norm_bias},
+      nodes,
+      {slot_offsets, num_nodes},
+      {heads, causal, dropout, seed}};
   inputs.check(Op::kBackend);
   SessionAttentionOutputs outputs(Op::kBackend, inputs);
   with_scalar(inputs.dtype, [&](auto scalar) { Op::template forward<decltype(scalar)>(inputs, outputs); });

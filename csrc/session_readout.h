@@ -22,23 +22,31 @@ struct ReadoutGraph {
   }
 };
 
-struct SessionReadoutInputs : NodeRows {
-  Tensor nodes;
-  ReadoutGraph graph;
+struct SessionReadoutParameters {
   Tensor query_weight, query_bias, key_weight, key_bias, logit_weight;  // the first and third may be strided
   bool normalize;
-  int64_t sessions = 0;
 
-  void check(Backend backend) {
-    check_rows(backend, nodes, "nodes");
+  void check_parameters(Backend backend, ScalarType dtype, int64_t hidden) {
     check_tensor(backend, query_weight, "query_weight", dtype, {hidden, hidden});
     check_tensor(backend, query_bias, "query_bias", dtype, {hidden});
     check_tensor(backend, key_weight, "key_weight", dtype, {hidden, hidden});
     check_tensor(backend, key_bias, "key_bias", dtype, {hidden});
     check_tensor(backend, logit_weight, "logit_weight", dtype, {hidden});
+    make_contiguous({&query_bias, &key_bias, &logit_weight});
+  }
+};
+
+struct SessionReadoutInputs : NodeRows, SessionReadoutParameters {
+  Tensor nodes;
+  ReadoutGraph graph;
+  int64_t sessions = 0;
+
+  void check(Backend backend) {
+    check_rows(backend, nodes, "nodes");
+    check_parameters(backend, dtype, hidden);
     graph.check(backend, slots);
     sessions = graph.slots.sessions;
-    make_contiguous({&nodes, &query_bias, &key_bias, &logit_weight});
+    make_contiguous({&nodes});
   }
 };
 
@@ -95,9 +103,11 @@ auto session_readout(
     const Tensor& key_weight, const Tensor& key_bias, const Tensor& logit_weight, bool normalize) {
   const typename Op::Guard guard(nodes);
   const NoGradient no_gradient;
-  SessionReadoutInputs inputs{{},           nodes,        {clicks, {slot_offsets, num_nodes}, last_node, padding},
-                              query_weight, query_bias,   key_weight,
-                              key_bias,     logit_weight, normalize};
+  SessionReadoutInputs inputs{
+      {},
+      {query_weight, query_bias, key_weight, key_bias, logit_weight, normalize},
+      nodes,
+      {clicks, {slot_offsets, num_nodes}, last_node, padding}};
   inputs.check(Op::kBackend);
   SessionReadoutOutputs outputs(Op::kBackend, inputs);
   with_scalar(inputs.dtype, [&](auto scalar) { Op::template forward<decltype(scalar)>(inputs, outputs); });

@@ -4,7 +4,8 @@
 
 #include "../gated_propagation.h"
 
-#include "gated_propagation_kernel.h"
+#include "dense.h"
+#include "encoder.h"
 #include "packing.h"
 
 namespace tagnn_fast::cpu {
@@ -30,10 +31,12 @@ struct PropagationSessions {
         {first + slots, size + slots, list + entries, entries},
         hidden};
   }
-
-  // Work in multiply-adds: `per_value` for each value of a state.
-  int64_t chunks(int64_t per_value) const { return num_chunks(ranges.nodes() * batch.hidden * per_value); }
 };
+
+// Work in multiply-adds: `per_value` for each value of a state.
+int64_t chunks_of(const SlotRanges& ranges, const PropagationBatch& batch, int64_t per_value) {
+  return num_chunks(ranges.nodes() * batch.hidden * per_value);
+}
 
 using torch::stable::select;
 
@@ -59,34 +62,11 @@ void accumulate(Tensor& sum, const Tensor& term) {
 struct CpuGatedPropagation : CpuOp {
   template <class T>
   static void forward(const GatedPropagationInputs& inputs, GatedPropagationOutputs& outputs) {
-    const int64_t steps = inputs.steps, slots = inputs.slots, hidden = inputs.hidden;
-    const PropagationSessions graph(inputs.graph, inputs.lists, hidden);
-    const int64_t rows = graph.ranges.nodes();
-    zero_unowned(mutable_data<T>(outputs.out), graph.ranges, hidden);
-    for (int64_t step = 0; step < steps; ++step) {
-      const bool last = step == steps - 1;
-      Tensor step_tensors[] = {
-          select(outputs.states, 0, step), select(outputs.messages, 0, step), select(outputs.products, 0, step),
-          select(outputs.gates, 0, step)};
-      for (Tensor& tensor : step_tensors) zero_unused_rows<T>(tensor, rows);
-      if (step == 0) pack_nodes<T>(graph.ranges, inputs.nodes, step_tensors[0]);
-      const Tensor state = first_rows(step_tensors[0], rows);
-      Tensor message = first_rows(step_tensors[1], rows), sent = first_rows(step_tensors[2], rows);
-      Tensor gate = first_rows(step_tensors[3], rows);
-      T* next = last ? mutable_data<T>(outputs.out) : mutable_data<T>(outputs.states) + (step + 1) * slots * hidden;
-      product_into(sent, state, transposed(inputs.state_weight));  // (rows, 5 hidden)
-      for_session_chunks(graph.ranges, graph.chunks(4), [&](int64_t, int64_t begin, int64_t end) {
-        loops<T>().average(
-            graph.batch, data<T>(sent), data<T>(inputs.state_bias), data<T>(inputs.message_bias), begin, end,
-            mutable_data<T>(message));
-      });
-      product_into(gate, message, transposed(inputs.weight_ih));  // (rows, 3 hidden)
-      for_session_chunks(graph.ranges, graph.chunks(16), [&](int64_t, int64_t begin, int64_t end) {
-        loops<T>().update(
-            graph.batch, data<T>(inputs.state_bias), data<T>(inputs.bias_ih), data<T>(state), begin, end, last,
-            mutable_data<T>(sent), mutable_data<T>(gate), next);
-      });
-    }
+    const PropagationSessions graph(inputs.graph, inputs.lists, inputs.hidden);
+    const PropagationMemory<T> memory{
+        mutable_data<T>(outputs.states), mutable_data<T>(outputs.messages), mutable_data<T>(outputs.products),
+        mutable_data<T>(outputs.gates)};
+    propagate(graph.ranges, graph.batch, inputs, data<T>(inputs.nodes), memory, mutable_data<T>(outputs.out));
   }
 
   template <class T>
@@ -97,7 +77,8 @@ struct CpuGatedPropagation : CpuOp {
     Tensor grad_inputs = torch::stable::new_empty(inputs.grad, {rows, 3 * hidden});
     Tensor grad_products = torch::stable::new_empty(inputs.grad, {rows, 5 * hidden});
     Tensor grad_state = torch::stable::new_empty(inputs.grad, {rows, hidden});
-    const int64_t chunks = graph.chunks(8), sums_width = 10 * hidden;  // state_bias, message_bias, bias_ih
+    const int64_t chunks = chunks_of(graph.ranges, graph.batch, 8),
+                  sums_width = 10 * hidden;  // state_bias, message_bias, bias_ih
     std::vector<T> sums(chunks * sums_width);
     for (int64_t step = steps - 1; step >= 0; --step) {
       const bool last = step == steps - 1;
@@ -132,6 +113,43 @@ struct CpuGatedPropagation : CpuOp {
 };
 
 }  // namespace
+
+template <class T>
+void propagate(
+    const SlotRanges& ranges, const PropagationBatch& batch, const GatedPropagationParameters& parameters,
+    const T* nodes, const PropagationMemory<T>& memory, T* out) {
+  const int64_t slots = ranges.slots, hidden = batch.hidden, rows = ranges.nodes();
+  const T *state_bias = data<T>(parameters.state_bias), *bias_ih = data<T>(parameters.bias_ih);
+  const T* message_bias = data<T>(parameters.message_bias);
+  zero_unowned(out, ranges, hidden);
+  for (int64_t step = 0; step < parameters.steps; ++step) {
+    const bool last = step == parameters.steps - 1;
+    T *state = memory.states + step * slots * hidden, *message = memory.messages + step * slots * 2 * hidden;
+    T *sent = memory.products + step * slots * 5 * hidden, *gate = memory.gates + step * slots * 3 * hidden;
+    T* next = last ? out : state + slots * hidden;
+    zero_unused_rows(ranges, hidden, state);
+    zero_unused_rows(ranges, 2 * hidden, message);
+    zero_unused_rows(ranges, 5 * hidden, sent);
+    zero_unused_rows(ranges, 3 * hidden, gate);
+    if (step == 0) pack_nodes(ranges, hidden, nodes, state);
+    multiply_rows(state, rows, parameters.state_weight, sent);  // (rows, 5 hidden)
+    for_session_chunks(ranges, chunks_of(ranges, batch, 4), [&](int64_t, int64_t begin, int64_t end) {
+      loops<T>().average(batch, sent, state_bias, message_bias, begin, end, message);
+    });
+    multiply_rows(message, rows, parameters.weight_ih, gate);  // (rows, 3 hidden)
+    for_session_chunks(ranges, chunks_of(ranges, batch, 16), [&](int64_t, int64_t begin, int64_t end) {
+      loops<T>().update(batch, state_bias, bias_ih, state, begin, end, last, sent, gate, next);
+    });
+  }
+}
+
+template void propagate(
+    const SlotRanges&, const PropagationBatch&, const GatedPropagationParameters&, const float*,
+    const PropagationMemory<float>&, float*);
+template void propagate(
+    const SlotRanges&, const PropagationBatch&, const GatedPropagationParameters&, const double*,
+    const PropagationMemory<double>&, double*);
+
 }  // namespace tagnn_fast::cpu
 
 TAGNN_FAST_REGISTER(CPU, library) {

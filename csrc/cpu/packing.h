@@ -5,18 +5,14 @@
 
 namespace tagnn_fast::cpu {
 
-// Tensors with room for every slot are outputs, so what is not in use is zeroed.
+// What has room for every slot may be an output, so what is not in use is zeroed.
 template <class T>
-void zero_unused_rows(Tensor& all, int64_t rows) {
-  const int64_t slots = all.size(0), width = all.size(1);
-  std::fill(mutable_data<T>(all) + rows * width, mutable_data<T>(all) + slots * width, T(0));
+void zero_unused_rows(const SlotRanges& ranges, int64_t width, T* all) {
+  std::fill(all + ranges.nodes() * width, all + ranges.slots * width, T(0));
 }
 
 template <class T>
-void pack_nodes(const SlotRanges& ranges, const Tensor& nodes, Tensor& rows) {
-  const int64_t width = nodes.size(1);
-  const T* from = data<T>(nodes);
-  T* to = mutable_data<T>(rows);
+void pack_nodes(const SlotRanges& ranges, int64_t width, const T* from, T* to) {
   for_session_chunks(ranges, num_chunks(ranges.nodes() * width), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const SessionSlots session = ranges.sessions[b];

@@ -3,6 +3,8 @@
 
 #include "../session_attention.h"
 
+#include "dense.h"
+#include "encoder.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
 
@@ -37,26 +39,11 @@ void for_attention_chunks(const SlotRanges& ranges, int64_t hidden, int64_t valu
 struct CpuSessionAttention : CpuOp {
   template <class T>
   static void forward(const SessionAttentionInputs& inputs, SessionAttentionOutputs& outputs) {
-    const SlotRanges ranges = slot_ranges(inputs.graph);
-    const int64_t hidden = inputs.hidden, nodes = ranges.nodes();
-    const SessionAttentionBatch batch = batch_of(ranges, hidden, inputs.options);
-    for (Tensor* tensor : {&outputs.rows, &outputs.qkv, &outputs.attended}) zero_unused_rows<T>(*tensor, nodes);
-    pack_nodes<T>(ranges, inputs.nodes, outputs.rows);
-    Tensor qkv = first_rows(outputs.qkv, nodes);
-    product_into(qkv, first_rows(outputs.rows, nodes), transposed(inputs.qkv_weight));
-    for_attention_chunks<T>(ranges, hidden, 1, [&](int64_t begin, int64_t end, T* scratch) {
-      loops<T>().forward(
-          batch, data<T>(inputs.qkv_bias), begin, end, scratch, mutable_data<T>(qkv),
-          mutable_data<T>(outputs.attended));
-    });
-    const Tensor projected = product(first_rows(outputs.attended, nodes), transposed(inputs.out_weight));
-    zero_unowned(mutable_data<T>(outputs.out), ranges, hidden);
-    for_session_chunks(ranges, num_chunks(nodes * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
-      loops<T>().finish(
-          batch, data<T>(projected), data<T>(inputs.out_bias), data<T>(outputs.rows),
-          optional_data<T>(inputs.norm_weight), optional_data<T>(inputs.norm_bias), begin, end,
-          mutable_data<T>(outputs.out));
-    });
+    const AttentionMemory<T> memory{
+        mutable_data<T>(outputs.rows), mutable_data<T>(outputs.qkv), mutable_data<T>(outputs.attended)};
+    attend(
+        slot_ranges(inputs.graph), inputs.hidden, inputs, inputs.options, data<T>(inputs.nodes), memory,
+        mutable_data<T>(outputs.out));
   }
 
   template <class T>
@@ -67,7 +54,7 @@ struct CpuSessionAttention : CpuOp {
     grads.rows = torch::stable::new_empty(inputs.grad, {nodes, hidden});
     grads.qkv = torch::stable::new_empty(inputs.grad, {nodes, 3 * hidden});
     Tensor grad_norm_weights = torch::stable::new_zeros(inputs.grad, {chunks, hidden});  // a row per chunk
-    pack_nodes<T>(ranges, inputs.grad, grads.rows);
+    pack_nodes(ranges, hidden, data<T>(inputs.grad), mutable_data<T>(grads.rows));
     const Tensor grad_attended = product(grads.rows, inputs.out_weight);  // (rows, hidden)
     for_attention_chunks<T>(ranges, hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {
       loops<T>().backward(
@@ -86,6 +73,38 @@ struct CpuSessionAttention : CpuOp {
 };
 
 }  // namespace
+
+template <class T>
+void attend(
+    const SlotRanges& ranges, int64_t hidden, const SessionAttentionParameters& parameters,
+    const SessionAttentionOptions& options, const T* nodes, const AttentionMemory<T>& memory, T* out) {
+  const int64_t rows = ranges.nodes();
+  const SessionAttentionBatch batch = batch_of(ranges, hidden, options);
+  zero_unused_rows(ranges, hidden, memory.rows);
+  zero_unused_rows(ranges, 3 * hidden, memory.qkv);
+  zero_unused_rows(ranges, hidden, memory.attended);
+  pack_nodes(ranges, hidden, nodes, memory.rows);
+  multiply_rows(memory.rows, rows, parameters.qkv_weight, memory.qkv);  // (rows, 3 hidden)
+  for_attention_chunks<T>(ranges, hidden, 1, [&](int64_t begin, int64_t end, T* scratch) {
+    loops<T>().forward(batch, data<T>(parameters.qkv_bias), begin, end, scratch, memory.qkv, memory.attended);
+  });
+  const std::unique_ptr<T[]> projected(new T[rows * hidden]);
+  multiply_rows(memory.attended, rows, parameters.out_weight, projected.get());  // (rows, hidden)
+  zero_unowned(out, ranges, hidden);
+  for_session_chunks(ranges, num_chunks(rows * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
+    loops<T>().finish(
+        batch, projected.get(), data<T>(parameters.out_bias), memory.rows, optional_data<T>(parameters.norm_weight),
+        optional_data<T>(parameters.norm_bias), begin, end, out);
+  });
+}
+
+template void attend(
+    const SlotRanges&, int64_t, const SessionAttentionParameters&, const SessionAttentionOptions&, const float*,
+    const AttentionMemory<float>&, float*);
+template void attend(
+    const SlotRanges&, int64_t, const SessionAttentionParameters&, const SessionAttentionOptions&, const double*,
+    const AttentionMemory<double>&, double*);
+
 }  // namespace tagnn_fast::cpu
 
 TAGNN_FAST_REGISTER(CPU, library) {

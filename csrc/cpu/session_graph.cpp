@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "sessions.h"
+#include "encoder.h"
 
 namespace tagnn_fast::cpu {
 namespace {
@@ -224,34 +224,36 @@ class GraphBuilder {
 };
 
 struct CpuSessionGraph : CpuOp {
-  static void compute(const SessionGraphInputs& inputs, const SessionGraphArrays& out) {
-    const int64_t clicks = inputs.clicks, sessions = inputs.sessions;
-    const std::optional<int64_t> padded_length = inputs.padded_length;
-    const auto clean = clamped_offsets(data<int64_t>(inputs.offsets), sessions, clicks);
-    int64_t* first_slot = out.slot_offsets;
-    for (int64_t b = 0; b <= sessions; ++b) first_slot[b] = clean[b] + (padded_length ? b : 0);
-
-    const int64_t* items = data<int64_t>(inputs.items);
-    constexpr int64_t kWorkPerClick = 32;
-    const auto cumulative = [&](int64_t b) { return clean[b] + b; };
-    for_balanced_chunks(
-        num_chunks((clicks + sessions) * kWorkPerClick), sessions, cumulative,
-        [&](int64_t, int64_t begin, int64_t end) {
-          GraphBuilder builder(items, padded_length, out);
-          for (int64_t b = begin; b < end; ++b) {
-            builder.build(b, clean[b], clean[b + 1]);
-          }
-        });
-
-    GraphBuilder unowned(items, padded_length, out);
-    unowned.clear_clicks(0, clean.front());
-    unowned.clear_clicks(clean.back(), clicks);
-    unowned.clear_slots(0, first_slot[0]);
-    unowned.clear_slots(first_slot[sessions], inputs.slots - first_slot[sessions]);
-  }
+  static void compute(const SessionGraphInputs& inputs, const SessionGraphArrays& out) { build_graphs(inputs, out); }
 };
 
 }  // namespace
+
+void build_graphs(const SessionGraphInputs& inputs, const SessionGraphArrays& out) {
+  const int64_t clicks = inputs.clicks, sessions = inputs.sessions;
+  const std::optional<int64_t> padded_length = inputs.padded_length;
+  const auto clean = clamped_offsets(data<int64_t>(inputs.offsets), sessions, clicks);
+  int64_t* first_slot = out.slot_offsets;
+  for (int64_t b = 0; b <= sessions; ++b) first_slot[b] = clean[b] + (padded_length ? b : 0);
+
+  const int64_t* items = data<int64_t>(inputs.items);
+  constexpr int64_t kWorkPerClick = 32;
+  const auto cumulative = [&](int64_t b) { return clean[b] + b; };
+  for_balanced_chunks(
+      num_chunks((clicks + sessions) * kWorkPerClick), sessions, cumulative, [&](int64_t, int64_t begin, int64_t end) {
+        GraphBuilder builder(items, padded_length, out);
+        for (int64_t b = begin; b < end; ++b) {
+          builder.build(b, clean[b], clean[b + 1]);
+        }
+      });
+
+  GraphBuilder unowned(items, padded_length, out);
+  unowned.clear_clicks(0, clean.front());
+  unowned.clear_clicks(clean.back(), clicks);
+  unowned.clear_slots(0, first_slot[0]);
+  unowned.clear_slots(first_slot[sessions], inputs.slots - first_slot[sessions]);
+}
+
 }  // namespace tagnn_fast::cpu
 
 TAGNN_FAST_REGISTER(CPU, library) {

@@ -34,18 +34,21 @@ inline std::vector<int64_t> clamped_offsets(const int64_t* offsets, int64_t sess
   return clean;
 }
 
-inline SlotRanges slot_ranges(const GraphSlots& graph) {
-  const auto offsets = clamped_offsets(data<int64_t>(graph.slot_offsets), graph.sessions, graph.slots);
-  const int64_t* nodes = data<int64_t>(graph.num_nodes);
-  SlotRanges ranges{std::vector<SessionSlots>(graph.sessions), graph.slots};
+inline SlotRanges slot_ranges(const int64_t* slot_offsets, const int64_t* num_nodes, int64_t sessions, int64_t slots) {
+  const auto offsets = clamped_offsets(slot_offsets, sessions, slots);
+  SlotRanges ranges{std::vector<SessionSlots>(sessions), slots};
   int64_t row = 0;
-  for (int64_t b = 0; b < graph.sessions; ++b) {
+  for (int64_t b = 0; b < sessions; ++b) {
     const int64_t begin = offsets[b], end = offsets[b + 1];
-    const SessionSlots session{begin, begin + std::clamp<int64_t>(nodes[b], 0, end - begin), end, row};
+    const SessionSlots session{begin, begin + std::clamp<int64_t>(num_nodes[b], 0, end - begin), end, row};
     ranges.sessions[b] = session;
     row += session.nodes();
   }
   return ranges;
+}
+
+inline SlotRanges slot_ranges(const GraphSlots& graph) {
+  return slot_ranges(data<int64_t>(graph.slot_offsets), data<int64_t>(graph.num_nodes), graph.sessions, graph.slots);
 }
 
 // How many equal parts to cut `work` (in multiply-adds or so) into: one per thread if a part is worth waking a thread.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast import ops
-from tagnn_fast.ops.graph import SessionGraph
+from tagnn_fast.ops.graph import PropagationParameters, SessionGraph
 
 
 class GatedPropagation(nn.Module):
@@ -28,6 +28,12 @@ class GatedPropagation(nn.Module):
         self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))  # (3 hidden,)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+
+    def op_parameters(self) -> PropagationParameters:
+        """For :func:`tagnn_fast.ops.encode_sessions`."""
+        return PropagationParameters(
+            self.state_weight, self.state_bias, self.message_bias, self.weight_ih, self.bias_ih, self.rounds
+        )
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
         """New node states, float (slots, hidden), from the old; zeros in empty slots."""

@@ -79,9 +79,17 @@ class SessionModel(nn.Module):
 
     def graph(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> ops.SessionGraph:
         """The sessions' graphs, in the model's semantics."""
+        return ops.session_graph(items, offsets, self.padded_length_of_call(padded_length))
+
+    def padded_length_of_call(self, padded_length: Optional[int]) -> Optional[int]:
+        """What :func:`tagnn_fast.ops.session_graph` takes, given what a call does."""
         if self.padded_length is None:
-            return ops.session_graph(items, offsets, None)
-        return ops.session_graph(items, offsets, self.padded_length if padded_length is None else padded_length)
+            return None
+        return self.padded_length if padded_length is None else padded_length
+
+    def encodes_at_once(self, items: Tensor) -> bool:
+        """Whether :func:`tagnn_fast.ops.encode_sessions` will do: on the CPU, without dropout and gradients."""
+        return items.is_cpu and not self.training and not torch.is_grad_enabled()
 
     def forward(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> Tensor:
         """Scores of all items, float (sessions, num_items); column j is item j + 1.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast import ops
-from tagnn_fast.ops.graph import SessionGraph
+from tagnn_fast.ops.graph import AttentionParameters, SessionGraph
 
 
 class SessionTransformer(nn.Module):
@@ -27,6 +27,18 @@ class SessionTransformer(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)  # queries, keys, values, one below the other
         self.projection = nn.Linear(hidden_size, hidden_size)
+
+    def op_parameters(self) -> AttentionParameters:
+        """For :func:`tagnn_fast.ops.encode_sessions`."""
+        return AttentionParameters(
+            self.qkv.weight,
+            self.qkv.bias,
+            self.projection.weight,
+            self.projection.bias,
+            self.norm.weight,
+            self.norm.bias,
+            self.heads,
+        )
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
         """New node states, float (slots, hidden); zeros in empty slots."""

@@ -4,6 +4,7 @@ from typing import ClassVar, Optional
 
 from torch import Tensor, nn
 
+from tagnn_fast import ops
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
@@ -36,6 +37,17 @@ class TAGNNPP(SessionModel):
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
         """See the base class."""
+        if self.encodes_at_once(items):
+            return ops.encode_sessions(
+                items,
+                offsets,
+                self.padded_length_of_call(padded_length),
+                self.item_embedding.weight,
+                self.propagation.op_parameters(),
+                self.transformer.op_parameters(),
+                self.readout.op_parameters(),
+                self.target_projection.weight,
+            )
         graph = self.graph(items, offsets, padded_length)
         nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
         nodes = self.propagation(nodes, graph)  # (slots, hidden)

@@ -1,7 +1,16 @@
 """The native ops: one file each, with wrapper, fake kernel and autograd formula."""
 
+from tagnn_fast.ops.encode_sessions import encode_sessions
 from tagnn_fast.ops.gated_propagation import gated_propagation
-from tagnn_fast.ops.graph import EncodedSessions, SessionGraph, encoded_sessions, encoded_without_nodes
+from tagnn_fast.ops.graph import (
+    AttentionParameters,
+    EncodedSessions,
+    PropagationParameters,
+    ReadoutParameters,
+    SessionGraph,
+    encoded_sessions,
+    encoded_without_nodes,
+)
 from tagnn_fast.ops.item_item import item_item_topk
 from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
@@ -15,8 +24,12 @@ from tagnn_fast.ops.target_attention import (
 )
 
 __all__ = [
+    "AttentionParameters",
     "EncodedSessions",
+    "PropagationParameters",
+    "ReadoutParameters",
     "SessionGraph",
+    "encode_sessions",
     "encoded_sessions",
     "encoded_without_nodes",
     "gated_propagation",

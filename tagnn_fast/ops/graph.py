@@ -1,8 +1,6 @@
 """What the ops hand on to each other: the graphs of a batch of sessions, and the sessions encoded."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -64,6 +62,48 @@ class EncodedSessions(NamedTuple):
     click_counts: Tensor
     padding: Tensor
     slot_offsets: Tensor
+
+
+class PropagationParameters(NamedTuple):
+    """See :func:`tagnn_fast.ops.gated_propagation`."""
+
+    state_weight: Tensor
+    state_bias: Tensor
+    message_bias: Tensor
+    weight_ih: Tensor
+    bias_ih: Tensor
+    rounds: int
+
+
+class AttentionParameters(NamedTuple):
+    """Of causal attention without dropout, see :func:`tagnn_fast.ops.session_attention`."""
+
+    qkv_weight: Tensor
+    qkv_bias: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
+    norm_weight: Optional[Tensor]
+    norm_bias: Optional[Tensor]
+    heads: int
+
+
+class ReadoutParameters(NamedTuple):
+    """See :func:`tagnn_fast.ops.session_readout`.
+
+    Attributes:
+        hybrid_weight: projection of [pooled ; last click] to the session vector, float (hidden, 2 hidden); None where
+            that is the pooled vector.
+        hybrid_bias: its bias, float (hidden,).
+    """
+
+    query_weight: Tensor
+    query_bias: Tensor
+    key_weight: Tensor
+    key_bias: Tensor
+    logit_weight: Tensor
+    normalize: bool
+    hybrid_weight: Optional[Tensor]
+    hybrid_bias: Optional[Tensor]
 
 
 def encoded_sessions(session: Tensor, keys: Tensor, values: Tensor, graph: SessionGraph) -> EncodedSessions:

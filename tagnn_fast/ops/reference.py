@@ -6,14 +6,20 @@ a click to skip, sessions may be empty.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-if TYPE_CHECKING:
-    from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
+from tagnn_fast.ops.graph import (
+    AttentionParameters,
+    EncodedSessions,
+    PropagationParameters,
+    ReadoutParameters,
+    SessionGraph,
+    encoded_sessions,
+)
 
 
 def rising_offsets(offsets: Tensor, end: int) -> Tensor:
@@ -278,6 +284,28 @@ def session_readout(
     total = session_sums(terms, owner, sessions)
     pooled = session_sums(terms * values, owner, sessions) / torch.where(total == 0, 1.0, total)
     return pooled, last_click
+
+
+def encode_sessions(
+    items: Tensor,
+    offsets: Tensor,
+    padded_length: Optional[int],
+    item_vectors: Tensor,
+    propagation: PropagationParameters,
+    attention: Optional[AttentionParameters],
+    readout: ReadoutParameters,
+    target_weight: Tensor,
+) -> EncodedSessions:
+    """See :func:`tagnn_fast.ops.encode_sessions`."""
+    graph = SessionGraph(*session_graph(items, offsets, padded_length))
+    nodes = gated_propagation(item_vectors[graph.node_items], graph, *propagation)
+    if attention is not None:
+        nodes = session_attention(nodes, graph, *attention)
+    session, last_click = session_readout(nodes, graph, *readout[:6])
+    if readout.hybrid_weight is not None and readout.hybrid_bias is not None:
+        both = torch.cat([session, last_click], 1)
+        session = torch.addmm(readout.hybrid_bias, both, readout.hybrid_weight.t())
+    return encoded_sessions(session, nodes @ target_weight.t(), nodes, graph)
 
 
 def _scores(encoded: EncodedSessions, table: Tensor, own_item: bool) -> Tensor:

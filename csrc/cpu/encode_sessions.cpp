@@ -1,0 +1,197 @@
+// From clicks to what target attention takes, at once: what lies between the encoder's ops is in memory of this call,
+// no tensor. See tagnn_fast/ops/encode_sessions.py.
+
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "../registration.h"
+#include "dense.h"
+#include "encoder.h"
+
+namespace tagnn_fast::cpu {
+namespace {
+
+struct EncodeInputs {
+  SessionGraphInputs clicks;
+  Tensor item_vectors;
+  GatedPropagationParameters propagation;
+  std::optional<SessionAttentionParameters> attention;
+  SessionAttentionOptions options;
+  SessionReadoutParameters readout;
+  std::optional<Tensor> hybrid_weight, hybrid_bias;
+  Tensor target_weight;
+  ScalarType dtype = ScalarType::Undefined;
+  int64_t items = 0, hidden = 0;
+
+  void check() {
+    constexpr Backend backend = CpuOp::kBackend;
+    clicks.check(backend);
+    dtype = check_floating(item_vectors, "item_vectors");
+    check_tensor(backend, item_vectors, "item_vectors", dtype, {kAnySize, kAnySize});
+    items = item_vectors.size(0);
+    hidden = item_vectors.size(1);
+    make_contiguous({&item_vectors});
+    propagation.check_parameters(backend, dtype, hidden);
+    if (attention) {
+      attention->check_parameters(backend, dtype, hidden);
+      options.check(backend, hidden);
+    }
+    readout.check_parameters(backend, dtype, hidden);
+    if (hybrid_weight.has_value() != hybrid_bias.has_value()) {
+      throw std::runtime_error("hybrid_bias: expected with hybrid_weight, and none without; got one of them");
+    }
+    if (hybrid_weight) {
+      check_tensor(backend, *hybrid_weight, "hybrid_weight", dtype, {hidden, 2 * hidden});
+      check_tensor(backend, *hybrid_bias, "hybrid_bias", dtype, {hidden});
+      make_contiguous({&*hybrid_bias});
+    }
+    check_tensor(backend, target_weight, "target_weight", dtype, {hidden, hidden});
+  }
+};
+
+struct EncodeOutputs {
+  Tensor session, keys, values, click_counts, padding, slot_offsets;
+
+  explicit EncodeOutputs(const EncodeInputs& inputs) {
+    constexpr Backend backend = CpuOp::kBackend;
+    const int64_t sessions = inputs.clicks.sessions, slots = inputs.clicks.slots, hidden = inputs.hidden;
+    session = new_unwritten(backend, inputs.item_vectors, {sessions, hidden});
+    keys = new_unwritten(backend, inputs.item_vectors, {slots, hidden});
+    values = new_unwritten(backend, inputs.item_vectors, {slots, hidden});
+    click_counts = new_unwritten(backend, inputs.clicks.items, {slots});
+    padding = new_unwritten(backend, inputs.clicks.items, {sessions});
+    slot_offsets = new_unwritten(backend, inputs.clicks.items, {sessions + 1});
+  }
+};
+
+// Unwritten memory, handed out piece by piece.
+template <class T>
+class Workspace {
+ public:
+  explicit Workspace(int64_t size) : memory_(new T[size]), next_(memory_.get()) {}
+  T* take(int64_t size) { return std::exchange(next_, next_ + size); }
+
+ private:
+  std::unique_ptr<T[]> memory_;
+  T* next_;
+};
+
+template <class T>
+void gather(const EncodeInputs& inputs, const int64_t* node_items, T* nodes) {
+  const int64_t hidden = inputs.hidden;
+  for_balanced_chunks(
+      num_chunks(inputs.clicks.slots * hidden), inputs.clicks.slots, [](int64_t slot) { return slot; },
+      [&](int64_t, int64_t begin, int64_t end) {
+        for (int64_t slot = begin; slot < end; ++slot) {
+          const int64_t item = node_items[slot];
+          if (item < 0 || item >= inputs.items) {
+            throw std::runtime_error(
+                "items: expected rows of item_vectors, 0.." + std::to_string(inputs.items - 1) + ", got " +
+                std::to_string(item));
+          }
+          std::copy_n(data<T>(inputs.item_vectors) + item * hidden, hidden, nodes + slot * hidden);
+        }
+      });
+}
+
+// [pooled ; last click] hybrid_weightᵀ + hybrid_bias
+template <class T>
+void project_hybrid(const EncodeInputs& inputs, const T* pooled, const T* last_click, T* both, T* session) {
+  const int64_t sessions = inputs.clicks.sessions, hidden = inputs.hidden;
+  for (int64_t b = 0; b < sessions; ++b) {
+    std::copy_n(pooled + b * hidden, hidden, both + 2 * b * hidden);
+    std::copy_n(last_click + b * hidden, hidden, both + (2 * b + 1) * hidden);
+  }
+  multiply_rows(both, sessions, *inputs.hybrid_weight, session);
+  for (int64_t i = 0; i < sessions * hidden; ++i) session[i] += data<T>(*inputs.hybrid_bias)[i % hidden];
+}
+
+template <class T>
+void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
+  const int64_t clicks = inputs.clicks.clicks, sessions = inputs.clicks.sessions, slots = inputs.clicks.slots;
+  const int64_t hidden = inputs.hidden, steps = inputs.propagation.steps;
+  Workspace<int64_t> integers(5 * slots + 3 * clicks + 2 * sessions);
+  SessionGraphArrays graph{};
+  graph.clicks = mutable_data<int64_t>(out.click_counts);
+  graph.padding = mutable_data<int64_t>(out.padding);
+  graph.slot_offsets = mutable_data<int64_t>(out.slot_offsets);
+  for (int64_t** list : {&graph.node_items, &graph.in_start, &graph.out_start, &graph.in_count, &graph.out_count}) {
+    *list = integers.take(slots);
+  }
+  for (int64_t** list : {&graph.in_neighbours, &graph.out_neighbours, &graph.click_nodes})
+    *list = integers.take(clicks);
+  for (int64_t** list : {&graph.num_nodes, &graph.last_node}) *list = integers.take(sessions);
+  build_graphs(inputs.clicks, graph);
+  const SlotRanges ranges = slot_ranges(graph.slot_offsets, graph.num_nodes, sessions, slots);
+
+  Workspace<T> values((11 * steps + 8) * slots * hidden + slots + 4 * sessions * hidden);
+  T *nodes = values.take(slots * hidden), *propagated = values.take(slots * hidden);
+  T* result = mutable_data<T>(out.values);
+  gather(inputs, graph.node_items, nodes);
+  const PropagationBatch batch{
+      ranges.sessions.data(),
+      {graph.in_start, graph.in_count, graph.in_neighbours, clicks},
+      {graph.out_start, graph.out_count, graph.out_neighbours, clicks},
+      hidden};
+  T *states = values.take(steps * slots * hidden), *messages = values.take(2 * steps * slots * hidden);
+  T *products = values.take(5 * steps * slots * hidden), *gates = values.take(3 * steps * slots * hidden);
+  propagate<T>(
+      ranges, batch, inputs.propagation, nodes, {states, messages, products, gates},
+      inputs.attention ? propagated : result);
+  if (inputs.attention) {
+    T *rows = values.take(slots * hidden), *qkv = values.take(3 * slots * hidden),
+      *attended = values.take(slots * hidden);
+    attend<T>(ranges, hidden, *inputs.attention, inputs.options, propagated, {rows, qkv, attended}, result);
+  }
+  const bool hybrid = inputs.hybrid_weight.has_value();
+  T* session = mutable_data<T>(out.session);
+  T *pooled = hybrid ? values.take(sessions * hidden) : session, *last_click = values.take(sessions * hidden);
+  T *activations = values.take(slots * hidden), *coefficients = values.take(slots);
+  const ReadoutBatch readout{ranges.sessions.data(), graph.clicks, graph.padding, hidden, inputs.readout.normalize};
+  read_out<T>(
+      ranges, readout, graph.last_node, inputs.readout, result, {pooled, last_click, activations, coefficients});
+  if (hybrid) project_hybrid(inputs, pooled, last_click, values.take(2 * sessions * hidden), session);
+  multiply_rows(result, slots, inputs.target_weight, mutable_data<T>(out.keys));
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> encode_sessions(
+    const Tensor& items, const Tensor& offsets, std::optional<int64_t> padded_length, const Tensor& item_vectors,
+    const Tensor& state_weight, const Tensor& state_bias, const Tensor& message_bias, const Tensor& weight_ih,
+    const Tensor& bias_ih, int64_t steps, const std::optional<Tensor>& qkv_weight,
+    const std::optional<Tensor>& qkv_bias, const std::optional<Tensor>& out_weight,
+    const std::optional<Tensor>& out_bias, const std::optional<Tensor>& norm_weight,
+    const std::optional<Tensor>& norm_bias, int64_t heads, const Tensor& query_weight, const Tensor& query_bias,
+    const Tensor& key_weight, const Tensor& key_bias, const Tensor& logit_weight, bool normalize,
+    const std::optional<Tensor>& hybrid_weight, const std::optional<Tensor>& hybrid_bias, const Tensor& target_weight) {
+  const NoGradient no_gradient;
+  EncodeInputs inputs{
+      {items, offsets, padded_length},
+      item_vectors,
+      {state_weight, state_bias, message_bias, weight_ih, bias_ih, steps},
+      std::nullopt,
+      {heads, true, 0, std::nullopt},
+      {query_weight, query_bias, key_weight, key_bias, logit_weight, normalize},
+      hybrid_weight,
+      hybrid_bias,
+      target_weight};
+  const int given = qkv_weight.has_value() + qkv_bias.has_value() + out_weight.has_value() + out_bias.has_value();
+  if (given != 0 && given != 4) {
+    throw std::runtime_error("qkv_weight: expected all four with out_bias or none, got some");
+  }
+  if (given == 4) {
+    inputs.attention = {*qkv_weight, *qkv_bias, *out_weight, *out_bias, norm_weight, norm_bias};
+  }
+  inputs.check();
+  EncodeOutputs out(inputs);
+  with_scalar(inputs.dtype, [&](auto scalar) { encode<decltype(scalar)>(inputs, out); });
+  return {out.session, out.keys, out.values, out.click_counts, out.padding, out.slot_offsets};
+}
+
+}  // namespace
+}  // namespace tagnn_fast::cpu
+
+// For every device, to refuse others than the CPU in our own words.
+TAGNN_FAST_REGISTER(CompositeExplicitAutograd, library) {
+  library.impl("encode_sessions", TORCH_BOX(&tagnn_fast::cpu::encode_sessions));
+}
