@@ -77,8 +77,10 @@ struct CrossEntropyBackwardInputs {
 struct TopkChoice {
   int64_t k;
   std::optional<Tensor> candidates, excluded, excluded_offsets;  // the last two together or not at all
+  std::optional<Tensor> screen = std::nullopt;                   // what item_screen made of the table, for the CPU
 
   void check(Backend backend, int64_t sessions) {
+    if (screen) make_contiguous({&*screen});
     check_value(k >= 0, "k", "0 or more", k);
     if (excluded || excluded_offsets) {
       check_value(excluded && excluded_offsets, "excluded", "excluded_offsets with it", "one of them");
@@ -178,11 +180,12 @@ template <class Op>
 auto target_attention_topk(
     const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
     const Tensor& slot_offsets, const Tensor& table, int64_t k, const std::optional<Tensor>& candidates,
-    const std::optional<Tensor>& excluded, const std::optional<Tensor>& excluded_offsets, int64_t precision) {
+    const std::optional<Tensor>& excluded, const std::optional<Tensor>& excluded_offsets, int64_t precision,
+    const std::optional<Tensor>& screen) {
   const typename Op::Guard guard(session);
   TargetAttentionInputs inputs{session, keys, values, clicks, padding, slot_offsets, table, precision};
   inputs.check(Op::kBackend, ItemTableDtypes::kBFloat16Too);
-  TopkChoice choice{k, candidates, excluded, excluded_offsets};
+  TopkChoice choice{k, candidates, excluded, excluded_offsets, screen};
   choice.check(Op::kBackend, inputs.sessions);
   TopkOutputs best(inputs, k);
   with_scalar(inputs.dtype, [&](auto scalar) { Op::template topk<decltype(scalar)>(inputs, choice, best); });

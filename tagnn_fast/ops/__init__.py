@@ -12,6 +12,7 @@ from tagnn_fast.ops.graph import (
     encoded_without_nodes,
 )
 from tagnn_fast.ops.item_item import item_item_topk
+from tagnn_fast.ops.item_screen import item_screen
 from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
 from tagnn_fast.ops.session_graph import session_graph
@@ -34,6 +35,7 @@ __all__ = [
     "encoded_without_nodes",
     "gated_propagation",
     "item_item_topk",
+    "item_screen",
     "prefix_batch",
     "session_attention",
     "session_graph",

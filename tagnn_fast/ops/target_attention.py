@@ -53,6 +53,7 @@ def target_attention_topk(
     candidates: Optional[Tensor] = None,
     excluded: Optional[Tensor] = None,
     excluded_offsets: Optional[Tensor] = None,
+    screen: Optional[Tensor] = None,
 ) -> tuple[Tensor, Tensor]:
     """The best k items of each session, best first, equal scores by row; without gradient.
 
@@ -63,12 +64,14 @@ def target_attention_topk(
         candidates: the only rows of `table` to choose from, int64 (any,), in any order; None for all.
         excluded: rows that a session must not get, session after session, int64 (any,); needs `excluded_offsets`.
         excluded_offsets: first of each session's and the end of the last, int64 (sessions + 1,).
+        screen: what :func:`tagnn_fast.ops.item_screen` makes of `table`, of which it must be: most items are then ruled
+            out by bounds, and the lists are the same to the bit. Only float32 sessions on the CPU make use of it.
 
     Returns:
         Scores, float, and rows, int64, both (sessions, k). Where fewer than k rows are left, the rest are -inf and -1.
 
     Raises:
-        RuntimeError: on a wrong shape, dtype or device.
+        RuntimeError: on a wrong shape, dtype or device, and on a screen that is seen to be of another table.
     """
     session, keys, values, click_counts, padding, slot_offsets = encoded
     if torch.is_grad_enabled():
@@ -80,7 +83,7 @@ def target_attention_topk(
             return reference.target_attention_topk(encoded, table, k, candidates, excluded, excluded_offsets)
         precision = library.precision(session.device.type)
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
-        *encoded, table, k, candidates, excluded, excluded_offsets, precision
+        *encoded, table, k, candidates, excluded, excluded_offsets, precision, screen
     )
     return scores, rows
 

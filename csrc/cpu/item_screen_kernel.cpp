@@ -1,0 +1,171 @@
+// Products of whole numbers, rows in registers: on AVX-512 four units of 16 items in an instruction (vpdpbusd) for each
+// plane of a row; elsewhere pairs of units widened to 16 bits (pmaddwd), all planes of a row at once.
+
+#include "item_screen_kernel.h"
+
+#include "vectors.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace tagnn_fast::cpu {
+namespace {
+
+// From the largest unit_p (q_p · c) of each item of a block to bounds, and the largest of these.
+inline float finish(const ScreenRows& rows, const float* block, const float* products, float* bounds) {
+  float largest = -__builtin_inff();
+  for (int64_t i = 0; i < kScreenItems; i += kLanes<float>) {
+    const Vector<float> bound = load(block + i) * (load(products + i) + rows.margin) +
+                                (load(block + kScreenItems + i) * rows.reach + kSmallestSlack);
+    store(bounds + i, bound);
+  }
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < kScreenItems; ++i) largest = bounds[i] > largest ? bounds[i] : largest;
+  return largest;
+}
+
+#if defined(__AVX512F__)
+
+// Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
+typedef uint32_t Sums __attribute__((vector_size(kVectorBytes)));
+
+// The largest product of some rows, or `largest`. A byte of an item is unsigned, one of a row signed.
+template <int M>
+__attribute__((target("avx512vnni"))) inline Vector<float> multiply(
+    const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> largest) {
+  Sums high[M], low[M];
+#pragma GCC unroll 8
+  for (int row = 0; row < M; ++row) high[row] = low[row] = Sums{};
+  const int8_t* planes = rows.planes + first * rows.steps * 2 * kScreenUnits;
+  for (int64_t step = 0; step < rows.steps; ++step, codes += kScreenStep, planes += M * 2 * kScreenUnits) {
+    const __m512i items = _mm512_loadu_si512(codes);
+#pragma GCC unroll 8
+    for (int row = 0; row < M; ++row) {
+      int32_t units[2];
+      __builtin_memcpy(units, planes + row * 2 * kScreenUnits, sizeof units);
+      high[row] = (Sums)_mm512_dpbusd_epi32((__m512i)high[row], items, _mm512_set1_epi32(units[0]));
+      low[row] = (Sums)_mm512_dpbusd_epi32((__m512i)low[row], items, _mm512_set1_epi32(units[1]));
+    }
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < M; ++row) {
+    const Sums sums = high[row] * uint32_t(kRowPlane) + low[row] + static_cast<uint32_t>(rows.shifts[first + row]);
+    const Vector<float> products = __builtin_convertvector((Bits<float>)sums, Vector<float>) * rows.units[first + row];
+    largest = larger(products, largest);
+  }
+  return largest;
+}
+
+template <int M = kScreenRowsAtOnce>
+__attribute__((target("avx512vnni"))) inline Vector<float> multiply_some(
+    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> largest) {
+  if constexpr (M > 1) {
+    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
+  }
+  return multiply<M>(rows, first, codes, largest);
+}
+
+__attribute__((target("avx512vnni"))) void bounds(
+    const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
+  const int64_t at_once = screen_rows_at_once(rows.rows), size = kScreenHead + rows.steps * kScreenStep;
+  for (int64_t block = 0; block < count; ++block, blocks += size, bounds += kScreenItems) {
+    Vector<float> of_rows = broadcast(-__builtin_inff());
+    for (int64_t first = 0; first < rows.rows; first += at_once) {
+      const int64_t left = rows.rows - first;
+      of_rows = multiply_some(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, of_rows);
+    }
+    float products[kScreenItems];
+    store(products, of_rows);
+    largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
+  }
+}
+
+#else
+
+// Twice as many sums as items: of the first and the second pair of units of each step.
+using PairSums = int32_t[2 * kScreenItems];
+
+#if defined(__SSE2__)
+
+#if defined(__AVX2__)
+using Integers = __m256i;
+inline Integers zero() { return _mm256_setzero_si256(); }
+inline Integers four_units(int64_t units) { return _mm256_set1_epi64x(units); }
+inline void add_products(Integers (&sums)[2], const uint8_t* codes, Integers units) {
+  const __m256i first = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  const __m256i second = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16)));
+  sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(first, units));
+  sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(second, units));
+}
+#else
+using Integers = __m128i;
+inline Integers zero() { return _mm_setzero_si128(); }
+inline Integers four_units(int64_t units) { return _mm_set1_epi64x(units); }
+inline void add_products(Integers (&sums)[2], const uint8_t* codes, Integers units) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+  const __m128i first = _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
+  const __m128i second = _mm_unpackhi_epi8(bytes, _mm_setzero_si128());
+  sums[0] = _mm_add_epi32(sums[0], _mm_madd_epi16(first, units));
+  sums[1] = _mm_add_epi32(sums[1], _mm_madd_epi16(second, units));
+}
+#endif
+
+inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, PairSums& result) {
+  constexpr int kParts = sizeof(PairSums) / (2 * sizeof(Integers));
+  Integers sums[kParts][2];
+#pragma GCC unroll 8
+  for (int part = 0; part < kParts; ++part) sums[part][0] = sums[part][1] = zero();
+  for (int64_t step = 0; step < steps; ++step, codes += kScreenStep, row += kScreenUnits) {
+    int64_t four;
+    __builtin_memcpy(&four, row, sizeof four);
+    const Integers units = four_units(four);
+#pragma GCC unroll 8
+    for (int part = 0; part < kParts; ++part) add_products(sums[part], codes + part * sizeof(Integers), units);
+  }
+  __builtin_memcpy(result, sums, sizeof sums);
+}
+
+#else
+
+inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, PairSums& result) {
+  for (int32_t& sum : result) sum = 0;
+  for (int64_t step = 0; step < steps; ++step, codes += kScreenStep, row += kScreenUnits) {
+    for (int64_t pair = 0; pair < 2 * kScreenItems; ++pair) {
+      const int32_t of_row[2] = {row[pair % 2 * 2], row[pair % 2 * 2 + 1]};
+      // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
+      const uint32_t product = static_cast<uint32_t>(of_row[0] * codes[2 * pair] + of_row[1] * codes[2 * pair + 1]);
+      result[pair] = static_cast<int32_t>(static_cast<uint32_t>(result[pair]) + product);
+    }
+  }
+}
+
+#endif
+
+void bounds(const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
+  const int64_t size = kScreenHead + rows.steps * kScreenStep;
+  for (int64_t block = 0; block < count; ++block, blocks += size, bounds += kScreenItems) {
+    float products[kScreenItems];
+    for (float& product : products) product = -__builtin_inff();
+    for (int64_t row = 0; row < rows.rows; ++row) {
+      PairSums pairs;
+      pair_sums(rows.whole + row * rows.steps * kScreenUnits, rows.steps, blocks + kScreenHead, pairs);
+      const float unit = rows.units[row];
+      const uint32_t shift = static_cast<uint32_t>(rows.shifts[row]);
+      for (int64_t i = 0; i < kScreenItems; ++i) {
+        const uint32_t sum = static_cast<uint32_t>(pairs[2 * i]) + static_cast<uint32_t>(pairs[2 * i + 1]) + shift;
+        const float product = static_cast<float>(static_cast<int32_t>(sum)) * unit;
+        products[i] = product > products[i] ? product : products[i];
+      }
+    }
+    largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
+  }
+}
+
+#endif
+
+}  // namespace
+
+extern const ItemScreenKernels TAGNN_FAST_THIS_TABLE(item_screen){bounds};
+
+}  // namespace tagnn_fast::cpu

@@ -1,0 +1,235 @@
+// Which items can be among the best of a session: those whose bound (item_screen_kernel.h) reaches the k-th best of
+// some real scores. They are scored as candidates are, so that lists are those of all items, to the bit.
+#pragma once
+
+#include <atomic>
+
+#include "item_screen_rows.h"
+#include "target_attention_lists.h"
+#include "vectors.h"
+
+namespace tagnn_fast::cpu {
+
+class ItemScreen {
+ public:
+  ItemScreen(
+      const TargetAttentionInputs& inputs, const TargetRows<float>& rows, const TopkChoice& choice,
+      const ExcludedRows& excluded)
+      : inputs_(inputs),
+        rows_(rows),
+        excluded_(excluded),
+        screen_(data<uint8_t>(*choice.screen)),
+        k_(choice.k),
+        tried_(k_ + k_ / 2 + 32),
+        first_(std::max(inputs.items / 16, 8 * tried_) / kTileItems * kTileItems) {
+#if defined(__x86_64__)
+    static const bool has_vnni = __builtin_cpu_supports("avx512vnni");
+    if (cpu_capability() > CpuCapability::kAvx2 && !has_vnni) bounds_ = item_screen_avx2.bounds;
+#endif
+  }
+
+  // Whether a table of this size is worth it.
+  bool pays() const { return inputs_.items >= kScreenedItems && 2 * first_ <= inputs_.items; }
+
+  // The items that may be among the best k of a session of a block, in rising order; nothing where they are too many.
+  std::optional<std::vector<int64_t>> items(int64_t block) const {
+    const std::vector<ScreenedSession> sessions = screened_sessions(block);
+    if (sessions.empty()) return std::nullopt;
+    // Real scores of what has the highest bounds among the first items: of all items few reach those.
+    std::vector<Bounds> best = highest(block, sessions);
+    expect_of_table(best.front());
+    std::vector<Bounds> left = reaching(sessions, real_thresholds(block, best));
+    if (left.empty()) return std::nullopt;
+    // The same among these.
+    for (size_t b = 0; b < left.size(); ++b) {
+      best[b] = left[b];
+      keep_highest(best[b]);
+    }
+    const std::vector<float> thresholds = real_thresholds(block, best);
+    for (size_t b = 0; b < left.size(); ++b) {
+      const auto below = [&](const ScoredRow<float>& bound) { return bound.score < thresholds[b]; };
+      left[b].erase(std::remove_if(left[b].begin(), left[b].end(), below), left[b].end());
+    }
+    return rising_rows(left);
+  }
+
+ private:
+  using Bounds = std::vector<ScoredRow<float>>;  // a session's items, each with its bound
+
+  // Fewer are scored faster than screened.
+  static constexpr int64_t kScreenedItems = 4096;
+
+  // Nothing where a vector is so long, or not finite, that products may overflow.
+  std::vector<ScreenedSession> screened_sessions(int64_t index) const {
+    const TargetBlock<float> block = rows_.block(index);
+    std::vector<ScreenedSession> sessions;
+    for (int64_t i = 0; i < block.rows * inputs_.hidden; ++i) {
+      if (!(std::fabs(block.panels[i]) <= kLargestScreenedNorm / kMostScreenedUnits)) return sessions;
+    }
+    for (int64_t b = 0; b < block.sessions; ++b) {
+      const int64_t first = block.first_row[b], entries = (block.first_row[b + 1] - first) / 2 + 1;
+      sessions.emplace_back(block, first, entries, rows_.loops().panel_rows, inputs_.hidden);
+    }
+    return sessions;
+  }
+
+  // Calls visit(session of the block, first item, bounds of 16 items, the largest of these).
+  template <class Visit>
+  void for_bounds(const std::vector<ScreenedSession>& sessions, int64_t begin, int64_t end, const Visit& visit) const {
+    const int64_t size = screen_block_bytes(inputs_.hidden);
+    float bounds[kScreenChunk * kScreenItems], largest[kScreenChunk];
+    const int64_t end_block = screen_blocks(end);
+    for (int64_t block = begin / kScreenItems; block < end_block; block += kScreenChunk) {
+      const int64_t count = std::min(kScreenChunk, end_block - block);
+      for (size_t b = 0; b < sessions.size(); ++b) {
+        bounds_(sessions[b].rows(), screen_ + block * size, count, bounds, largest);
+        for (int64_t i = 0; i < count; ++i) {
+          visit(b, (block + i) * kScreenItems, bounds + i * kScreenItems, largest[i]);
+        }
+      }
+    }
+  }
+
+  // Of each session those of the first items that have the highest bounds.
+  std::vector<Bounds> highest(int64_t block, const std::vector<ScreenedSession>& sessions) const {
+    const int64_t parts = item_parts(rows_, first_, inputs_.hidden), count = sessions.size();
+    std::vector<BestRows<float>> lists(parts * count);
+    for_item_parts(parts, first_, [&](int64_t part, int64_t begin, int64_t end) {
+      for_bounds(sessions, begin, end, [&](int64_t b, int64_t item, const float* bounds, float largest) {
+        BestRows<float>& list = lists[part * count + b];
+        if (largest <= list.threshold()) return;
+        for (int64_t i = 0; i < kScreenItems; ++i) {
+          if (bounds[i] <= list.threshold() || excluded_.has(rows_.first_session(block) + b, item + i)) continue;
+          list.add(bounds[i], item + i, tried_);
+        }
+      });
+    });
+    std::vector<Bounds> best(count);
+    for (int64_t i = 0; i < parts * count; ++i) lists[i].append_to(best[i % count]);
+    for (Bounds& bounds : best) keep_highest(bounds);
+    return best;
+  }
+
+  void keep_highest(Bounds& bounds) const {
+    if (static_cast<int64_t>(bounds.size()) <= tried_) return;
+    std::nth_element(bounds.begin(), bounds.begin() + tried_, bounds.end(), BestFirst());
+    bounds.resize(tried_);
+  }
+
+  static std::vector<int64_t> rising_rows(const std::vector<Bounds>& of_sessions) {
+    std::vector<int64_t> items;
+    for (const Bounds& bounds : of_sessions) {
+      for (const ScoredRow<float>& bound : bounds) items.push_back(bound.row);
+    }
+    std::sort(items.begin(), items.end());
+    items.erase(std::unique(items.begin(), items.end()), items.end());
+    return items;
+  }
+
+  // The k-th best score of each session among some items; not a number where there are no k.
+  std::vector<float> real_thresholds(int64_t block, const std::vector<Bounds>& of_sessions) const {
+    const std::vector<int64_t> items = rising_rows(of_sessions);
+    const int64_t parts = item_parts(rows_, items.size(), inputs_.hidden), first = rows_.first_session(block);
+    std::vector<BestRows<float>> lists(parts * inputs_.sessions);
+    collect_all(
+        inputs_, rows_, {block, block + 1, items.data(), static_cast<int64_t>(items.size())}, k_, excluded_,
+        lists.data());
+    std::vector<float> thresholds;
+    for (size_t b = 0; b < of_sessions.size(); ++b) {
+      BestRows<float> all;
+      for (int64_t part = 0; part < parts; ++part) all.append(lists[part * inputs_.sessions + first + b]);
+      all.keep_best(k_);
+      thresholds.push_back(all.threshold());
+    }
+    return thresholds;
+  }
+
+  // All items whose bounds reach a session's threshold; nothing where these are too many.
+  std::vector<Bounds> reaching(
+      const std::vector<ScreenedSession>& sessions, const std::vector<float>& thresholds) const {
+    const int64_t parts = item_parts(rows_, inputs_.items, inputs_.hidden), count = sessions.size();
+    std::vector<Bounds> found(parts * count);
+    std::atomic<bool> too_many{false};
+    for_item_parts(parts, inputs_.items, [&](int64_t part, int64_t begin, int64_t end) {
+      constexpr int64_t kAtOnce = kScreenChunk * kScreenItems;
+      for (int64_t at = begin; at < end && !too_many.load(std::memory_order_relaxed); at += kAtOnce) {
+        const int64_t until = std::min(end, at + kAtOnce);
+        for_bounds(sessions, at, until, [&](int64_t b, int64_t item, const float* bounds, float largest) {
+          if (largest < thresholds[b]) return;
+          for (int64_t i = 0; i < std::min(kScreenItems, end - item); ++i) {
+            if (!(bounds[i] < thresholds[b])) found[part * count + b].push_back({bounds[i], item + i});
+          }
+        });
+        for (int64_t b = 0; b < count; ++b) {
+          if (static_cast<int64_t>(found[part * count + b].size()) > most_left(until - begin)) too_many = true;
+        }
+      }
+    });
+    if (too_many) return {};
+    for (int64_t i = count; i < parts * count; ++i) {
+      found[i % count].insert(found[i % count].end(), found[i].begin(), found[i].end());
+    }
+    found.resize(count);
+    return found;
+  }
+
+  // Of so many items: what can be left of them for the screen to pay.
+  int64_t most_left(int64_t items) const { return 4 * tried_ + items / 8 + 2 * items * tried_ / first_; }
+
+  // Looks at a few items: a screen of other vectors would leave out what is best.
+  void expect_of_table(const Bounds& bounds) const {
+    for (size_t i = 0; i < bounds.size(); i += bounds.size() / 16 + 1) {
+      check_value(
+          is_screened(bounds[i].row), "screen", "what item_screen makes of this table", "that of other item vectors");
+    }
+  }
+
+  bool is_screened(int64_t row) const {
+    const uint8_t* block = screen_ + row / kScreenItems * screen_block_bytes(inputs_.hidden);
+    const float* head = reinterpret_cast<const float*>(block) + row % kScreenItems;
+    const uint8_t* bytes = block + kScreenHead + row % kScreenItems * kScreenUnits;
+    double error = 0;
+    for (int64_t c = 0; c < inputs_.hidden; ++c) {
+      const int64_t place = row * inputs_.hidden + c;
+      const float unit = inputs_.bfloat16_table ? from_bfloat16<float>(data<uint16_t>(inputs_.table)[place])
+                                                : data<float>(inputs_.table)[place];
+      const int number = bytes[c / kScreenUnits * kScreenStep + c % kScreenUnits] - kScreenZero;
+      const double rest = unit - static_cast<double>(head[0]) * number;
+      error += rest * rest;
+    }
+    const double most = head[kScreenItems];
+    return std::isinf(most) || error <= most * most;
+  }
+
+  const TargetAttentionInputs& inputs_;
+  const TargetRows<float>& rows_;
+  const ExcludedRows& excluded_;
+  const uint8_t* screen_;
+  int64_t k_, tried_, first_;  // of these many real scores one is the threshold; of these items at the beginning
+  decltype(ItemScreenKernels::bounds) bounds_ = TAGNN_FAST_KERNELS(item_screen).bounds;
+};
+
+// Fills the lists of as many blocks, from the first, as the screen answers; gives their number.
+template <class T>
+int64_t collect_screened(
+    const TargetAttentionInputs& inputs, const TargetRows<T>& rows, const TopkChoice& choice,
+    const ExcludedRows& excluded, BestRows<T>* lists) {
+  if (!choice.screen) return 0;
+  check_tensor(
+      CpuOp::kBackend, *choice.screen, "screen", ScalarType::Byte,
+      {screen_blocks(inputs.items), screen_block_bytes(inputs.hidden)});
+  if constexpr (std::is_same_v<T, float>) {
+    const ItemScreen screen(inputs, rows, choice, excluded);
+    if (choice.candidates || !screen.pays()) return 0;
+    for (int64_t block = 0; block < rows.blocks(); ++block) {
+      const auto items = screen.items(block);
+      if (!items) return block;
+      const int64_t left = items->size();
+      collect_all(inputs, rows, {block, block + 1, items->data(), left}, choice.k, excluded, lists);
+    }
+    return rows.blocks();
+  }
+  return 0;
+}
+
+}  // namespace tagnn_fast::cpu

@@ -1,0 +1,35 @@
+"""The item screen: item vectors as int8 numbers, for bounds of all scores at a quarter of the bytes of the table."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLOCK = 16  # items whose numbers stand together
+MOST_HIDDEN = 1024
+LONGEST = 1e8  # of vectors that are screened
+
+
+def item_screen(table: Tensor) -> Tensor:
+    """Item vectors as whole numbers, each with its scale and with how far these are off; on the CPU.
+
+    Args:
+        table: item vectors, float32 or bfloat16 (items, hidden), hidden at most 1024.
+
+    Returns:
+        uint8 (blocks, bytes), a block for 16 items: their scales, float32 (16,), their errors, float32 (16,), and their
+        numbers, (hidden / 4, 16, 4), the last units filled up with zeros; 128 stands for 0. Item v has the numbers c =
+        round(v / scale), scale = max |v| / 127, and an error of at least the norm of v - scale * c; it is infinite for
+        vectors that are not finite, or longer than 1e8.
+
+    Raises:
+        RuntimeError: on a wrong shape, dtype or device.
+    """
+    return torch.ops.tagnn_fast.item_screen(table.detach())  # type: ignore[no-any-return]
+
+
+@torch.library.register_fake("tagnn_fast::item_screen")
+def _(table: Tensor) -> Tensor:
+    steps = (table.shape[1] + 3) // 4
+    blocks = (table.shape[0] + BLOCK - 1) // BLOCK
+    return table.new_empty((blocks, BLOCK * (8 + 4 * steps)), dtype=torch.uint8)
