@@ -53,6 +53,9 @@ class Recommender:
         vocabulary: its items.
         bfloat16_table: score with item vectors rounded to bfloat16: half the memory to read for each answer, which is
             what a single session's time goes into. Takes a copy of the vectors.
+        screen: keep a screen of the item vectors (int8, a quarter of their memory in float32), with which a few
+            sessions are answered several times as fast, with the same lists. Whoever asks for one leaves the model's
+            weights alone from then on: not every change to them can be noticed.
 
     Attributes:
         ranker: what ranks: the baseline itself, or the network with what it needs to.
@@ -61,7 +64,13 @@ class Recommender:
         ValueError: on a vocabulary of another size, or a bfloat16_table for a baseline.
     """
 
-    def __init__(self, model: SessionModel | Baseline, vocabulary: Vocabulary, bfloat16_table: bool = False) -> None:
+    def __init__(
+        self,
+        model: SessionModel | Baseline,
+        vocabulary: Vocabulary,
+        bfloat16_table: bool = False,
+        screen: bool = False,
+    ) -> None:
         if model.config.num_items != len(vocabulary):
             raise ValueError(f"vocabulary: expected {model.config.num_items} items, got {len(vocabulary)}")
         self.model = model
@@ -73,7 +82,7 @@ class Recommender:
         else:
             counts = torch.from_numpy(vocabulary.counts).double()
             popular = torch.from_numpy(vocabulary.by_popularity()) - 1
-            self.ranker = NetworkRanker(model, counts, popular, bfloat16_table)
+            self.ranker = NetworkRanker(model, counts, popular, bfloat16_table, screen)
 
     @torch.no_grad()
     def topk(

@@ -39,6 +39,7 @@ def best_rows(
     candidates: Optional[Tensor],
     own: Optional[Tensor],
     excluded: Optional[Tensor],
+    screen: Optional[Tensor] = None,
 ) -> RankedRows:
     """The best k rows of the table for each session.
 
@@ -53,9 +54,10 @@ def best_rows(
         candidates: the only rows to choose from, int64 (any,), in any order; those outside the table do not matter.
         own: a row for each click that its session must not get, int64 (clicks,); -1 for none.
         excluded: rows that no session must get, int64 (any,).
+        screen: of the table, see :func:`tagnn_fast.ops.item_screen`; None to do without.
     """
     left_out, ends = left_out_rows(offsets, own, excluded)
-    scores, rows = ops.target_attention_topk(encoded, table, k, candidates, left_out, ends)
+    scores, rows = ops.target_attention_topk(encoded, table, k, candidates, left_out, ends, screen)
     best = popular_where_unknown(scores, rows, counts, popular, items, offsets, k, candidates, excluded)
     return RankedRows(best.rows, best.scores, best.known_clicks, best.finite & encoded.session.isfinite().all())
 

@@ -12,7 +12,7 @@ from tagnn_fast.ops.graph import (
     encoded_without_nodes,
 )
 from tagnn_fast.ops.item_item import item_item_topk
-from tagnn_fast.ops.item_screen import item_screen
+from tagnn_fast.ops.item_screen import item_screen, screen_helps
 from tagnn_fast.ops.prefix_batch import prefix_batch
 from tagnn_fast.ops.session_attention import session_attention
 from tagnn_fast.ops.session_graph import session_graph
@@ -37,6 +37,7 @@ __all__ = [
     "item_item_topk",
     "item_screen",
     "prefix_batch",
+    "screen_helps",
     "session_attention",
     "session_graph",
     "session_neighbours_topk",

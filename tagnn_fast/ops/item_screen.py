@@ -7,6 +7,7 @@ from torch import Tensor
 
 BLOCK = 16  # items whose numbers stand together
 MOST_HIDDEN = 1024
+FEWEST_ITEMS = 4096  # of a table that top-k makes use of a screen for
 LONGEST = 1e8  # of vectors that are screened
 
 
@@ -26,6 +27,13 @@ def item_screen(table: Tensor) -> Tensor:
         RuntimeError: on a wrong shape, dtype or device.
     """
     return torch.ops.tagnn_fast.item_screen(table.detach())  # type: ignore[no-any-return]
+
+
+def screen_helps(table: Tensor) -> bool:
+    """Whether float32 sessions get their lists faster with a screen of this table."""
+    has_kernel = table.device.type == "cpu" and table.dtype in (torch.float32, torch.bfloat16)
+    counted = not table.is_inference()  # how often such a one is written to is not known
+    return has_kernel and counted and table.shape[0] >= FEWEST_ITEMS and table.shape[1] <= MOST_HIDDEN
 
 
 @torch.library.register_fake("tagnn_fast::item_screen")

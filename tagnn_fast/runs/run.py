@@ -145,12 +145,15 @@ class Run:
         except (SafetensorError, ValueError) as error:
             raise ValueError(f"{self.weights}: expected a safetensors file with its epoch, got {error}") from None
 
-    def recommender(self, device: str | torch.device = "cpu", bfloat16_table: bool = False) -> Recommender:
+    def recommender(
+        self, device: str | torch.device = "cpu", bfloat16_table: bool = False, screen: bool = True
+    ) -> Recommender:
         """The run's model, ready to recommend.
 
         Args:
             device: where it is to run.
             bfloat16_table: see :class:`Recommender`.
+            screen: see there; on the CPU, for networks in float32 with thousands of items.
 
         Raises:
             FileNotFoundError: before the first epoch has ended.
@@ -162,7 +165,7 @@ class Run:
         if self.training.is_baseline and torch.device(device).type != "cpu":
             raise ValueError(f"device: expected cpu, which baselines run on, got {device}")
         model = self._baseline() if self.training.is_baseline else self._network().to(device)
-        return Recommender(model, self.vocabulary, bfloat16_table)
+        return Recommender(model, self.vocabulary, bfloat16_table, screen)
 
     def _network(self) -> SessionModel:
         with self._made_of_the_configuration():

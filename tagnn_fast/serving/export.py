@@ -33,7 +33,7 @@ from tagnn_fast.serving.triton import write_triton_repository
 
 
 def export(
-    run: Run | str | Path, folder: str | Path, k_max: int = 1000, bfloat16_table: bool = False
+    run: Run | str | Path, folder: str | Path, k_max: int = 1000, bfloat16_table: bool = False, screen: bool = True
 ) -> dict[str, Any]:
     """Write a run's model in every format, with all that it needs to run.
 
@@ -42,6 +42,7 @@ def export(
         folder: to make; must not exist.
         k_max: length of the lists that ``model.pt2`` and ``model.aoti.pt2`` give; at most the number of items is used.
         bfloat16_table: score with item vectors rounded to bfloat16.
+        screen: keep a screen of the item vectors beside them, see :class:`Recommender`.
 
     Returns:
         The manifest; its "missing" names each file that could not be made, with the reason: a C++ compiler, which
@@ -50,12 +51,13 @@ def export(
     Raises:
         FileExistsError: where the folder exists.
         FileNotFoundError: before the run's first epoch has ended.
-        TypeError: on a k_max that is no int, or a bfloat16_table that is neither True nor False.
+        TypeError: on a k_max that is no int, or a bfloat16_table or screen that is neither True nor False.
         ValueError: on a k_max under 1, or weights that are not finite.
     """
     k_max, bfloat16_table = check_count(k_max, "k_max"), check_flag(bfloat16_table, "bfloat16_table")
+    screen = check_flag(screen, "screen")
     run = run if isinstance(run, Run) else open_run(run)
-    recommender = run.recommender(bfloat16_table=bfloat16_table)
+    recommender = run.recommender(bfloat16_table=bfloat16_table, screen=screen)
     model = ServingModel(recommender.ranker, recommender.vocabulary).eval()
     k_max = min(k_max, len(run.vocabulary))
     with new_folder(Path(folder)) as temporary:

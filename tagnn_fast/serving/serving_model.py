@@ -45,6 +45,8 @@ class ServingModel(nn.Module):
     def __init__(self, ranker: NetworkRanker | Baseline, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.ranker: Any = ranker.eval().requires_grad_(False)  # what its encode gives, no other takes
+        if isinstance(ranker, NetworkRanker):
+            ranker.refresh_screen()  # a program cannot tell whether it is of these vectors
         self.can_explain = ranker.can_explain
         self.has_strings = not vocabulary.integers
         count = len(vocabulary)
