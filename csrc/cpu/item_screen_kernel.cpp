@@ -30,55 +30,83 @@ inline float finish(const ScreenRows& rows, const float* block, const float* pro
 // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
 typedef uint32_t Sums __attribute__((vector_size(kVectorBytes)));
 
-// The largest product of some rows, or `largest`. A byte of an item is unsigned, one of a row signed.
-template <int M>
-__attribute__((target("avx512vnni"))) inline Vector<float> multiply(
-    const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> largest) {
-  Sums high[M], low[M];
+// The largest product of each item of some blocks with some rows, or `largest`. Blocks lie `size` apart. A byte of an
+// item is unsigned, one of a row signed.
+template <int kBlocks, int M>
+__attribute__((target("avx512vnni"))) inline void multiply(
+    const ScreenRows& rows, int64_t first, const uint8_t* codes, int64_t size, Vector<float> (&largest)[kBlocks]) {
+  Sums high[M][kBlocks], low[M][kBlocks];
 #pragma GCC unroll 8
-  for (int row = 0; row < M; ++row) high[row] = low[row] = Sums{};
+  for (int row = 0; row < M; ++row) {
+#pragma GCC unroll 2
+    for (int block = 0; block < kBlocks; ++block) high[row][block] = low[row][block] = Sums{};
+  }
   const int8_t* planes = rows.planes + first * rows.steps * 2 * kScreenUnits;
   for (int64_t step = 0; step < rows.steps; ++step, codes += kScreenStep, planes += M * 2 * kScreenUnits) {
-    const __m512i items = _mm512_loadu_si512(codes);
+    __m512i items[kBlocks];
+#pragma GCC unroll 2
+    for (int block = 0; block < kBlocks; ++block) items[block] = _mm512_loadu_si512(codes + block * size);
 #pragma GCC unroll 8
     for (int row = 0; row < M; ++row) {
       int32_t units[2];
       __builtin_memcpy(units, planes + row * 2 * kScreenUnits, sizeof units);
-      high[row] = (Sums)_mm512_dpbusd_epi32((__m512i)high[row], items, _mm512_set1_epi32(units[0]));
-      low[row] = (Sums)_mm512_dpbusd_epi32((__m512i)low[row], items, _mm512_set1_epi32(units[1]));
+      const __m512i of_row[2] = {_mm512_set1_epi32(units[0]), _mm512_set1_epi32(units[1])};
+#pragma GCC unroll 2
+      for (int block = 0; block < kBlocks; ++block) {
+        high[row][block] = (Sums)_mm512_dpbusd_epi32((__m512i)high[row][block], items[block], of_row[0]);
+        low[row][block] = (Sums)_mm512_dpbusd_epi32((__m512i)low[row][block], items[block], of_row[1]);
+      }
     }
   }
 #pragma GCC unroll 8
   for (int row = 0; row < M; ++row) {
-    const Sums sums = high[row] * uint32_t(kRowPlane) + low[row] + static_cast<uint32_t>(rows.shifts[first + row]);
-    const Vector<float> products = __builtin_convertvector((Bits<float>)sums, Vector<float>) * rows.units[first + row];
-    largest = larger(products, largest);
+#pragma GCC unroll 2
+    for (int block = 0; block < kBlocks; ++block) {
+      const uint32_t shift = rows.shifts[first + row];
+      const Sums sums = high[row][block] * uint32_t(kRowPlane) + low[row][block] + shift;
+      const Vector<float> products = __builtin_convertvector((Bits<float>)sums, Vector<float>);
+      largest[block] = larger(products * rows.units[first + row], largest[block]);
+    }
   }
-  return largest;
 }
 
-template <int M = kScreenRowsAtOnce>
-__attribute__((target("avx512vnni"))) inline Vector<float> multiply_some(
-    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> largest) {
+template <int kBlocks, int M = kScreenRowsAtOnce>
+__attribute__((target("avx512vnni"))) inline void multiply_some(
+    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes, int64_t size,
+    Vector<float> (&largest)[kBlocks]) {
   if constexpr (M > 1) {
-    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
+    if (count < M) return multiply_some<kBlocks, M - 1>(count, rows, first, codes, size, largest);
   }
-  return multiply<M>(rows, first, codes, largest);
+  multiply<kBlocks, M>(rows, first, codes, size, largest);
+}
+
+template <int kBlocks>
+__attribute__((target("avx512vnni"))) inline void bounds_of(
+    const ScreenRows& rows, const uint8_t* blocks, int64_t size, float* bounds, float* largest) {
+  const int64_t at_once = screen_rows_at_once(rows.rows);
+  Vector<float> of_rows[kBlocks];
+  for (Vector<float>& vector : of_rows) vector = broadcast(-__builtin_inff());
+  for (int64_t first = 0; first < rows.rows; first += at_once) {
+    const int64_t left = rows.rows - first;
+    multiply_some<kBlocks>(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, size, of_rows);
+  }
+  for (int block = 0; block < kBlocks; ++block) {
+    float products[kScreenItems];
+    store(products, of_rows[block]);
+    const float* head = reinterpret_cast<const float*>(blocks + block * size);
+    largest[block] = finish(rows, head, products, bounds + block * kScreenItems);
+  }
 }
 
 __attribute__((target("avx512vnni"))) void bounds(
     const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
-  const int64_t at_once = screen_rows_at_once(rows.rows), size = kScreenHead + rows.steps * kScreenStep;
-  for (int64_t block = 0; block < count; ++block, blocks += size, bounds += kScreenItems) {
-    Vector<float> of_rows = broadcast(-__builtin_inff());
-    for (int64_t first = 0; first < rows.rows; first += at_once) {
-      const int64_t left = rows.rows - first;
-      of_rows = multiply_some(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, of_rows);
-    }
-    float products[kScreenItems];
-    store(products, of_rows);
-    largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
+  const int64_t size = kScreenHead + rows.steps * kScreenStep;
+  int64_t block = 0;
+  // A row's units serve two blocks.
+  for (; block + 2 <= count; block += 2) {
+    bounds_of<2>(rows, blocks + block * size, size, bounds + block * kScreenItems, largest + block);
   }
+  if (block < count) bounds_of<1>(rows, blocks + block * size, size, bounds + block * kScreenItems, largest + block);
 }
 
 #else

@@ -17,29 +17,32 @@ class ItemScreen {
       const ExcludedRows& excluded)
       : inputs_(inputs),
         rows_(rows),
+        scored_(inputs, false, rows.rows() <= kFewRows ? TargetRows<float>::kBlockRows : 1),
         excluded_(excluded),
         screen_(data<uint8_t>(*choice.screen)),
         k_(choice.k),
-        tried_(k_ + k_ / 2 + 32),
-        first_(std::max(inputs.items / 16, 8 * tried_) / kTileItems * kTileItems) {
+        tried_(tried(choice.k)),
+        first_(first(inputs, choice)) {
 #if defined(__x86_64__)
     static const bool has_vnni = __builtin_cpu_supports("avx512vnni");
     if (cpu_capability() > CpuCapability::kAvx2 && !has_vnni) bounds_ = item_screen_avx2.bounds;
 #endif
   }
 
-  // Whether a table of this size is worth it.
-  bool pays() const { return inputs_.items >= kScreenedItems && 2 * first_ <= inputs_.items; }
+  // Whether the table is large enough to be worth it.
+  static bool pays(const TargetAttentionInputs& inputs, const TopkChoice& choice) {
+    return inputs.items >= kScreenedItems && inputs.items >= 8 * first(inputs, choice);
+  }
 
-  // The items that may be among the best k of a session of a block, in rising order; nothing where they are too many.
-  std::optional<std::vector<int64_t>> items(int64_t block) const {
+  // Adds to the lists of a block's sessions what may be among their best; false where that may be too much.
+  bool collect(int64_t block, BestRows<float>* lists) const {
     const std::vector<ScreenedSession> sessions = screened_sessions(block);
-    if (sessions.empty()) return std::nullopt;
+    if (sessions.empty()) return false;
     // Real scores of what has the highest bounds among the first items: of all items few reach those.
     std::vector<Bounds> best = highest(block, sessions);
     expect_of_table(best.front());
-    std::vector<Bounds> left = reaching(sessions, real_thresholds(block, best));
-    if (left.empty()) return std::nullopt;
+    std::vector<Bounds> left = reaching(block, sessions, real_thresholds(block, best));
+    if (left.empty()) return false;
     // The same among these.
     for (size_t b = 0; b < left.size(); ++b) {
       best[b] = left[b];
@@ -50,7 +53,8 @@ class ItemScreen {
       const auto below = [&](const ScoredRow<float>& bound) { return bound.score < thresholds[b]; };
       left[b].erase(std::remove_if(left[b].begin(), left[b].end(), below), left[b].end());
     }
-    return rising_rows(left);
+    score(block, left, [&](int64_t) { return lists; });
+    return true;
   }
 
  private:
@@ -58,6 +62,11 @@ class ItemScreen {
 
   // Fewer are scored faster than screened.
   static constexpr int64_t kScreenedItems = 4096;
+
+  static int64_t tried(int64_t k) { return k + k / 2 + 32; }
+  static int64_t first(const TargetAttentionInputs& inputs, const TopkChoice& choice) {
+    return std::max(inputs.items / 16, 8 * tried(choice.k)) / kTileItems * kTileItems;
+  }
 
   // Nothing where a vector is so long, or not finite, that products may overflow.
   std::vector<ScreenedSession> screened_sessions(int64_t index) const {
@@ -116,28 +125,35 @@ class ItemScreen {
     bounds.resize(tried_);
   }
 
-  static std::vector<int64_t> rising_rows(const std::vector<Bounds>& of_sessions) {
-    std::vector<int64_t> items;
-    for (const Bounds& bounds : of_sessions) {
-      for (const ScoredRow<float>& bound : bounds) items.push_back(bound.row);
+  // Scores items of each session of a block, together where the kernel does; lists(items) are what they are added to.
+  template <class Lists>
+  void score(int64_t block, const std::vector<Bounds>& of_sessions, const Lists& lists) const {
+    const int64_t begin = rows_.first_session(block), end = rows_.first_session(block + 1);
+    for (int64_t scored = 0; scored < scored_.blocks(); ++scored) {
+      const int64_t first = scored_.first_session(scored);
+      if (first < begin || first >= end) continue;
+      std::vector<int64_t> items;
+      for (int64_t b = first; b < scored_.first_session(scored + 1); ++b) {
+        for (const ScoredRow<float>& bound : of_sessions[b - begin]) items.push_back(bound.row);
+      }
+      std::sort(items.begin(), items.end());
+      items.erase(std::unique(items.begin(), items.end()), items.end());
+      const int64_t count = items.size();
+      collect_all(inputs_, scored_, {scored, scored + 1, items.data(), count}, k_, excluded_, lists(count));
     }
-    std::sort(items.begin(), items.end());
-    items.erase(std::unique(items.begin(), items.end()), items.end());
-    return items;
   }
 
   // The k-th best score of each session among some items; not a number where there are no k.
   std::vector<float> real_thresholds(int64_t block, const std::vector<Bounds>& of_sessions) const {
-    const std::vector<int64_t> items = rising_rows(of_sessions);
-    const int64_t parts = item_parts(rows_, items.size(), inputs_.hidden), first = rows_.first_session(block);
-    std::vector<BestRows<float>> lists(parts * inputs_.sessions);
-    collect_all(
-        inputs_, rows_, {block, block + 1, items.data(), static_cast<int64_t>(items.size())}, k_, excluded_,
-        lists.data());
+    std::vector<BestRows<float>> lists;
+    score(block, of_sessions, [&](int64_t items) {
+      lists.resize(std::max<size_t>(lists.size(), item_parts(scored_, items, inputs_.hidden) * inputs_.sessions));
+      return lists.data();
+    });
     std::vector<float> thresholds;
     for (size_t b = 0; b < of_sessions.size(); ++b) {
       BestRows<float> all;
-      for (int64_t part = 0; part < parts; ++part) all.append(lists[part * inputs_.sessions + first + b]);
+      for (size_t i = rows_.first_session(block) + b; i < lists.size(); i += inputs_.sessions) all.append(lists[i]);
       all.keep_best(k_);
       thresholds.push_back(all.threshold());
     }
@@ -146,9 +162,10 @@ class ItemScreen {
 
   // All items whose bounds reach a session's threshold; nothing where these are too many.
   std::vector<Bounds> reaching(
-      const std::vector<ScreenedSession>& sessions, const std::vector<float>& thresholds) const {
+      int64_t block, const std::vector<ScreenedSession>& sessions, const std::vector<float>& thresholds) const {
     const int64_t parts = item_parts(rows_, inputs_.items, inputs_.hidden), count = sessions.size();
     std::vector<Bounds> found(parts * count);
+    const int64_t* of_rows = rows_.block(block).first_row;
     std::atomic<bool> too_many{false};
     for_item_parts(parts, inputs_.items, [&](int64_t part, int64_t begin, int64_t end) {
       constexpr int64_t kAtOnce = kScreenChunk * kScreenItems;
@@ -160,9 +177,9 @@ class ItemScreen {
             if (!(bounds[i] < thresholds[b])) found[part * count + b].push_back({bounds[i], item + i});
           }
         });
-        for (int64_t b = 0; b < count; ++b) {
-          if (static_cast<int64_t>(found[part * count + b].size()) > most_left(until - begin)) too_many = true;
-        }
+        int64_t products = 0;
+        for (int64_t b = 0; b < count; ++b) products += found[part * count + b].size() * (of_rows[b + 1] - of_rows[b]);
+        if (products > most_left(until - begin) * of_rows[count]) too_many = true;
       }
     });
     if (too_many) return {};
@@ -173,12 +190,12 @@ class ItemScreen {
     return found;
   }
 
-  // Of so many items: what can be left of them for the screen to pay.
+  // Of so many items: what can be left of them, for a session on average, for the screen to pay.
   int64_t most_left(int64_t items) const { return 4 * tried_ + items / 8 + 2 * items * tried_ / first_; }
 
   // Looks at a few items: a screen of other vectors would leave out what is best.
   void expect_of_table(const Bounds& bounds) const {
-    for (size_t i = 0; i < bounds.size(); i += bounds.size() / 16 + 1) {
+    for (size_t i = 0; i < bounds.size(); i += bounds.size() / 4 + 1) {
       check_value(
           is_screened(bounds[i].row), "screen", "what item_screen makes of this table", "that of other item vectors");
     }
@@ -203,6 +220,7 @@ class ItemScreen {
 
   const TargetAttentionInputs& inputs_;
   const TargetRows<float>& rows_;
+  const TargetRows<float> scored_;  // the same, in blocks that are scored together
   const ExcludedRows& excluded_;
   const uint8_t* screen_;
   int64_t k_, tried_, first_;  // of these many real scores one is the threshold; of these items at the beginning
@@ -219,15 +237,11 @@ int64_t collect_screened(
       CpuOp::kBackend, *choice.screen, "screen", ScalarType::Byte,
       {screen_blocks(inputs.items), screen_block_bytes(inputs.hidden)});
   if constexpr (std::is_same_v<T, float>) {
+    if (choice.candidates || !ItemScreen::pays(inputs, choice)) return 0;
     const ItemScreen screen(inputs, rows, choice, excluded);
-    if (choice.candidates || !screen.pays()) return 0;
-    for (int64_t block = 0; block < rows.blocks(); ++block) {
-      const auto items = screen.items(block);
-      if (!items) return block;
-      const int64_t left = items->size();
-      collect_all(inputs, rows, {block, block + 1, items->data(), left}, choice.k, excluded, lists);
-    }
-    return rows.blocks();
+    int64_t block = 0;
+    while (block < rows.blocks() && screen.collect(block, lists)) ++block;
+    return block;
   }
   return 0;
 }

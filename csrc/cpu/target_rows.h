@@ -54,12 +54,15 @@ const TargetAttentionLoops<T>& loops_of_precision(int64_t precision, int64_t row
 template <class T>
 class TargetRows {
  public:
-  TargetRows(const TargetAttentionInputs& inputs, bool for_backward)
+  static constexpr int64_t kBlockRows = 96;
+
+  // Blocks of a session, and of more as long as these have no more rows together.
+  TargetRows(const TargetAttentionInputs& inputs, bool for_backward, int64_t block_rows = kBlockRows)
       : inputs_(inputs),
         for_backward_(for_backward),
         first_row_(find_entries()),
         loops_(loops_of_precision<T>(inputs.precision, rows())),
-        lines_(cut_blocks() * loops_.planes * filled_up(inputs.hidden, kLineSteps)),
+        lines_(cut_blocks(block_rows) * loops_.planes * filled_up(inputs.hidden, kLineSteps)),
         unit_lines_(for_backward ? filled_rows(blocks()) * loops_.planes * filled_up(inputs.hidden, 16) : 0) {
     if (loops_.planes == 0) panels_.resize(rows() * inputs.hidden);
     if (loops_.planes == 0 && for_backward) row_major_.resize(panels_.size());
@@ -116,8 +119,6 @@ class TargetRows {
   }
 
  private:
-  static constexpr int64_t kBlockRows = 96;
-
   int64_t first_entry(int64_t session) const { return (first_row(session) + session) / 2; }  // E + 1 of 2E + 1 rows
   int64_t entries(int64_t session) const { return first_entry(session + 1) - first_entry(session); }
 
@@ -144,11 +145,11 @@ class TargetRows {
   }
 
   // Rows of blocks that are filled up with zeros.
-  int64_t cut_blocks() {
+  int64_t cut_blocks(int64_t block_rows) {
     cuts_.push_back(0);
     for (int64_t b = 1; b <= inputs_.sessions; ++b) {
       const int64_t rows = first_row(b) - first_row(cuts_.back());
-      if (b < inputs_.sessions && first_row(b + 1) - first_row(cuts_.back()) <= kBlockRows) continue;
+      if (b < inputs_.sessions && first_row(b + 1) - first_row(cuts_.back()) <= block_rows) continue;
       for (int64_t s = cuts_.back(); s <= b; ++s) block_rows_.push_back(first_row(s) - first_row(cuts_.back()));
       most_rows_ = std::max(most_rows_, rows);
       most_sessions_ = std::max(most_sessions_, b - cuts_.back());
