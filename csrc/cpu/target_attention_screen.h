@@ -237,7 +237,8 @@ int64_t collect_screened(
       CpuOp::kBackend, *choice.screen, "screen", ScalarType::Byte,
       {screen_blocks(inputs.items), screen_block_bytes(inputs.hidden)});
   if constexpr (std::is_same_v<T, float>) {
-    if (choice.candidates || !ItemScreen::pays(inputs, choice)) return 0;
+    // Bounds allow for the roundings of float32, not for those of bfloat16 products.
+    if (choice.candidates || rows.loops().planes > 0 || !ItemScreen::pays(inputs, choice)) return 0;
     const ItemScreen screen(inputs, rows, choice, excluded);
     int64_t block = 0;
     while (block < rows.blocks() && screen.collect(block, lists)) ++block;

@@ -105,6 +105,17 @@ def test_sessions_of_any_length(size: float) -> None:
         assert_same_lists(encoded, table, ops.item_screen(table), 20)
 
 
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_other_precisions(precision: str) -> None:
+    encoded, table = sessions([4, 9, 3], 100, 0), vectors("normal", ITEMS, 100, 1)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert_same_lists(encoded, table, ops.item_screen(table), 20)
+        assert_same_lists(sessions([4], 100, 0), table, ops.item_screen(table), 20)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads(threads: int) -> None:
     encoded, table = sessions([4, 1], 100, 0), vectors("normal", 20_000, 100, 1)
