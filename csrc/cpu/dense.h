@@ -1,5 +1,5 @@
-// Dense products of rows: few of them in our own loop, which takes less time than a call of PyTorch's library; the
-// others there.
+// Dense products of rows, by PyTorch's library or, of few rows, by a loop of our own, which takes less time than a call
+// of the library and rounds otherwise in the last bit.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,9 @@
 
 namespace tagnn_fast::cpu {
 
+enum class DenseProducts { kByLibrary, kOfFewRows };
+
+// Rows up to which our own loop is faster.
 constexpr int64_t kFewDenseRows = 8;
 
 template <class T>
@@ -22,10 +25,10 @@ Tensor tensor_of(const T* values, int64_t rows, int64_t columns) {
 
 // out (rows, outputs) = from (rows, inputs) weightᵀ; weight (outputs, inputs) may be strided.
 template <class T>
-void multiply_rows(const T* from, int64_t rows, const Tensor& weight, T* out) {
+void multiply_rows(DenseProducts how, const T* from, int64_t rows, const Tensor& weight, T* out) {
+  if (rows == 0) return;
   const int64_t outputs = weight.size(0), inputs = weight.size(1);
-  if (rows <= kFewDenseRows && weight.is_contiguous()) {
-    if (rows == 0) return;
+  if (how == DenseProducts::kOfFewRows && weight.is_contiguous()) {
     const std::unique_ptr<T[]> scratch(new T[dense_scratch(rows, inputs)]);
     loops_for<T>(TAGNN_FAST_KERNELS(dense)).few_rows(from, rows, data<T>(weight), outputs, inputs, scratch.get(), out);
     return;

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "../registration.h"
-#include "dense.h"
 #include "encoder.h"
 
 namespace tagnn_fast::cpu {
@@ -97,13 +96,14 @@ void gather(const EncodeInputs& inputs, const int64_t* node_items, T* nodes) {
 
 // [pooled ; last click] hybrid_weightᵀ + hybrid_bias
 template <class T>
-void project_hybrid(const EncodeInputs& inputs, const T* pooled, const T* last_click, T* both, T* session) {
+void project_hybrid(
+    DenseProducts how, const EncodeInputs& inputs, const T* pooled, const T* last_click, T* both, T* session) {
   const int64_t sessions = inputs.clicks.sessions, hidden = inputs.hidden;
   for (int64_t b = 0; b < sessions; ++b) {
     std::copy_n(pooled + b * hidden, hidden, both + 2 * b * hidden);
     std::copy_n(last_click + b * hidden, hidden, both + (2 * b + 1) * hidden);
   }
-  multiply_rows(both, sessions, *inputs.hybrid_weight, session);
+  multiply_rows(how, both, sessions, *inputs.hybrid_weight, session);
   for (int64_t i = 0; i < sessions * hidden; ++i) session[i] += data<T>(*inputs.hybrid_bias)[i % hidden];
 }
 
@@ -111,6 +111,9 @@ template <class T>
 void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
   const int64_t clicks = inputs.clicks.clicks, sessions = inputs.clicks.sessions, slots = inputs.clicks.slots;
   const int64_t hidden = inputs.hidden, steps = inputs.propagation.steps;
+  // All products of a call alike.
+  const DenseProducts how =
+      std::max(slots, sessions) <= kFewDenseRows ? DenseProducts::kOfFewRows : DenseProducts::kByLibrary;
   Workspace<int64_t> integers(5 * slots + 3 * clicks + 2 * sessions);
   SessionGraphArrays graph{};
   graph.clicks = mutable_data<int64_t>(out.click_counts);
@@ -137,12 +140,12 @@ void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
   T *states = values.take(steps * slots * hidden), *messages = values.take(2 * steps * slots * hidden);
   T *products = values.take(5 * steps * slots * hidden), *gates = values.take(3 * steps * slots * hidden);
   propagate<T>(
-      ranges, batch, inputs.propagation, nodes, {states, messages, products, gates},
+      how, ranges, batch, inputs.propagation, nodes, {states, messages, products, gates},
       inputs.attention ? propagated : result);
   if (inputs.attention) {
     T *rows = values.take(slots * hidden), *qkv = values.take(3 * slots * hidden),
       *attended = values.take(slots * hidden);
-    attend<T>(ranges, hidden, *inputs.attention, inputs.options, propagated, {rows, qkv, attended}, result);
+    attend<T>(how, ranges, hidden, *inputs.attention, inputs.options, propagated, {rows, qkv, attended}, result);
   }
   const bool hybrid = inputs.hybrid_weight.has_value();
   T* session = mutable_data<T>(out.session);
@@ -150,9 +153,9 @@ void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
   T *activations = values.take(slots * hidden), *coefficients = values.take(slots);
   const ReadoutBatch readout{ranges.sessions.data(), graph.clicks, graph.padding, hidden, inputs.readout.normalize};
   read_out<T>(
-      ranges, readout, graph.last_node, inputs.readout, result, {pooled, last_click, activations, coefficients});
-  if (hybrid) project_hybrid(inputs, pooled, last_click, values.take(2 * sessions * hidden), session);
-  multiply_rows(result, slots, inputs.target_weight, mutable_data<T>(out.keys));
+      how, ranges, readout, graph.last_node, inputs.readout, result, {pooled, last_click, activations, coefficients});
+  if (hybrid) project_hybrid(how, inputs, pooled, last_click, values.take(2 * sessions * hidden), session);
+  multiply_rows(how, result, slots, inputs.target_weight, mutable_data<T>(out.keys));
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> encode_sessions(

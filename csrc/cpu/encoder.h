@@ -4,6 +4,7 @@
 #include "../gated_propagation.h"
 #include "../session_attention.h"
 #include "../session_readout.h"
+#include "dense.h"
 #include "gated_propagation_kernel.h"
 #include "session_readout_kernel.h"
 #include "sessions.h"
@@ -21,8 +22,8 @@ struct PropagationMemory {
 // out (slots, hidden): the new states.
 template <class T>
 void propagate(
-    const SlotRanges& ranges, const PropagationBatch& batch, const GatedPropagationParameters& parameters,
-    const T* nodes, const PropagationMemory<T>& memory, T* out);
+    DenseProducts how, const SlotRanges& ranges, const PropagationBatch& batch,
+    const GatedPropagationParameters& parameters, const T* nodes, const PropagationMemory<T>& memory, T* out);
 
 // What SessionAttentionOutputs holds besides the new states.
 template <class T>
@@ -33,7 +34,7 @@ struct AttentionMemory {
 // out (slots, hidden): the new states.
 template <class T>
 void attend(
-    const SlotRanges& ranges, int64_t hidden, const SessionAttentionParameters& parameters,
+    DenseProducts how, const SlotRanges& ranges, int64_t hidden, const SessionAttentionParameters& parameters,
     const SessionAttentionOptions& options, const T* nodes, const AttentionMemory<T>& memory, T* out);
 
 // What SessionReadoutOutputs holds.
@@ -44,7 +45,7 @@ struct ReadoutMemory {
 
 template <class T>
 void read_out(
-    const SlotRanges& ranges, const ReadoutBatch& batch, const int64_t* last_node,
+    DenseProducts how, const SlotRanges& ranges, const ReadoutBatch& batch, const int64_t* last_node,
     const SessionReadoutParameters& parameters, const T* nodes, const ReadoutMemory<T>& out);
 
 }  // namespace tagnn_fast::cpu

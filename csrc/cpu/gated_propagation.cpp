@@ -4,7 +4,6 @@
 
 #include "../gated_propagation.h"
 
-#include "dense.h"
 #include "encoder.h"
 #include "packing.h"
 
@@ -66,7 +65,9 @@ struct CpuGatedPropagation : CpuOp {
     const PropagationMemory<T> memory{
         mutable_data<T>(outputs.states), mutable_data<T>(outputs.messages), mutable_data<T>(outputs.products),
         mutable_data<T>(outputs.gates)};
-    propagate(graph.ranges, graph.batch, inputs, data<T>(inputs.nodes), memory, mutable_data<T>(outputs.out));
+    propagate(
+        DenseProducts::kByLibrary, graph.ranges, graph.batch, inputs, data<T>(inputs.nodes), memory,
+        mutable_data<T>(outputs.out));
   }
 
   template <class T>
@@ -116,8 +117,8 @@ struct CpuGatedPropagation : CpuOp {
 
 template <class T>
 void propagate(
-    const SlotRanges& ranges, const PropagationBatch& batch, const GatedPropagationParameters& parameters,
-    const T* nodes, const PropagationMemory<T>& memory, T* out) {
+    DenseProducts how, const SlotRanges& ranges, const PropagationBatch& batch,
+    const GatedPropagationParameters& parameters, const T* nodes, const PropagationMemory<T>& memory, T* out) {
   const int64_t slots = ranges.slots, hidden = batch.hidden, rows = ranges.nodes();
   const T *state_bias = data<T>(parameters.state_bias), *bias_ih = data<T>(parameters.bias_ih);
   const T* message_bias = data<T>(parameters.message_bias);
@@ -132,11 +133,11 @@ void propagate(
     zero_unused_rows(ranges, 5 * hidden, sent);
     zero_unused_rows(ranges, 3 * hidden, gate);
     if (step == 0) pack_nodes(ranges, hidden, nodes, state);
-    multiply_rows(state, rows, parameters.state_weight, sent);  // (rows, 5 hidden)
+    multiply_rows(how, state, rows, parameters.state_weight, sent);  // (rows, 5 hidden)
     for_session_chunks(ranges, chunks_of(ranges, batch, 4), [&](int64_t, int64_t begin, int64_t end) {
       loops<T>().average(batch, sent, state_bias, message_bias, begin, end, message);
     });
-    multiply_rows(message, rows, parameters.weight_ih, gate);  // (rows, 3 hidden)
+    multiply_rows(how, message, rows, parameters.weight_ih, gate);  // (rows, 3 hidden)
     for_session_chunks(ranges, chunks_of(ranges, batch, 16), [&](int64_t, int64_t begin, int64_t end) {
       loops<T>().update(batch, state_bias, bias_ih, state, begin, end, last, sent, gate, next);
     });
@@ -144,10 +145,10 @@ void propagate(
 }
 
 template void propagate(
-    const SlotRanges&, const PropagationBatch&, const GatedPropagationParameters&, const float*,
+    DenseProducts, const SlotRanges&, const PropagationBatch&, const GatedPropagationParameters&, const float*,
     const PropagationMemory<float>&, float*);
 template void propagate(
-    const SlotRanges&, const PropagationBatch&, const GatedPropagationParameters&, const double*,
+    DenseProducts, const SlotRanges&, const PropagationBatch&, const GatedPropagationParameters&, const double*,
     const PropagationMemory<double>&, double*);
 
 }  // namespace tagnn_fast::cpu

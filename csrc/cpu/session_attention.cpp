@@ -3,7 +3,6 @@
 
 #include "../session_attention.h"
 
-#include "dense.h"
 #include "encoder.h"
 #include "packing.h"
 #include "session_attention_kernel.h"
@@ -42,8 +41,8 @@ struct CpuSessionAttention : CpuOp {
     const AttentionMemory<T> memory{
         mutable_data<T>(outputs.rows), mutable_data<T>(outputs.qkv), mutable_data<T>(outputs.attended)};
     attend(
-        slot_ranges(inputs.graph), inputs.hidden, inputs, inputs.options, data<T>(inputs.nodes), memory,
-        mutable_data<T>(outputs.out));
+        DenseProducts::kByLibrary, slot_ranges(inputs.graph), inputs.hidden, inputs, inputs.options,
+        data<T>(inputs.nodes), memory, mutable_data<T>(outputs.out));
   }
 
   template <class T>
@@ -76,7 +75,7 @@ struct CpuSessionAttention : CpuOp {
 
 template <class T>
 void attend(
-    const SlotRanges& ranges, int64_t hidden, const SessionAttentionParameters& parameters,
+    DenseProducts how, const SlotRanges& ranges, int64_t hidden, const SessionAttentionParameters& parameters,
     const SessionAttentionOptions& options, const T* nodes, const AttentionMemory<T>& memory, T* out) {
   const int64_t rows = ranges.nodes();
   const SessionAttentionBatch batch = batch_of(ranges, hidden, options);
@@ -84,12 +83,12 @@ void attend(
   zero_unused_rows(ranges, 3 * hidden, memory.qkv);
   zero_unused_rows(ranges, hidden, memory.attended);
   pack_nodes(ranges, hidden, nodes, memory.rows);
-  multiply_rows(memory.rows, rows, parameters.qkv_weight, memory.qkv);  // (rows, 3 hidden)
+  multiply_rows(how, memory.rows, rows, parameters.qkv_weight, memory.qkv);  // (rows, 3 hidden)
   for_attention_chunks<T>(ranges, hidden, 1, [&](int64_t begin, int64_t end, T* scratch) {
     loops<T>().forward(batch, data<T>(parameters.qkv_bias), begin, end, scratch, memory.qkv, memory.attended);
   });
   const std::unique_ptr<T[]> projected(new T[rows * hidden]);
-  multiply_rows(memory.attended, rows, parameters.out_weight, projected.get());  // (rows, hidden)
+  multiply_rows(how, memory.attended, rows, parameters.out_weight, projected.get());  // (rows, hidden)
   zero_unowned(out, ranges, hidden);
   for_session_chunks(ranges, num_chunks(rows * hidden * 8), [&](int64_t, int64_t begin, int64_t end) {
     loops<T>().finish(
@@ -99,11 +98,11 @@ void attend(
 }
 
 template void attend(
-    const SlotRanges&, int64_t, const SessionAttentionParameters&, const SessionAttentionOptions&, const float*,
-    const AttentionMemory<float>&, float*);
+    DenseProducts, const SlotRanges&, int64_t, const SessionAttentionParameters&, const SessionAttentionOptions&,
+    const float*, const AttentionMemory<float>&, float*);
 template void attend(
-    const SlotRanges&, int64_t, const SessionAttentionParameters&, const SessionAttentionOptions&, const double*,
-    const AttentionMemory<double>&, double*);
+    DenseProducts, const SlotRanges&, int64_t, const SessionAttentionParameters&, const SessionAttentionOptions&,
+    const double*, const AttentionMemory<double>&, double*);
 
 }  // namespace tagnn_fast::cpu
 

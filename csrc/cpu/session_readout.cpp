@@ -2,7 +2,6 @@
 
 #include "../session_readout.h"
 
-#include "dense.h"
 #include "encoder.h"
 #include "packing.h"
 
@@ -44,7 +43,8 @@ struct CpuSessionReadout : CpuOp {
     const ReadoutMemory<T> memory{
         mutable_data<T>(outputs.pooled), mutable_data<T>(outputs.last_click), mutable_data<T>(outputs.activations),
         mutable_data<T>(outputs.coefficients)};
-    read_out(graph.ranges, graph.batch, graph.last_node, inputs, data<T>(inputs.nodes), memory);
+    read_out(
+        DenseProducts::kByLibrary, graph.ranges, graph.batch, graph.last_node, inputs, data<T>(inputs.nodes), memory);
   }
 
   template <class T>
@@ -80,7 +80,7 @@ struct CpuSessionReadout : CpuOp {
 
 template <class T>
 void read_out(
-    const SlotRanges& ranges, const ReadoutBatch& batch, const int64_t* last_node,
+    DenseProducts how, const SlotRanges& ranges, const ReadoutBatch& batch, const int64_t* last_node,
     const SessionReadoutParameters& parameters, const T* nodes, const ReadoutMemory<T>& out) {
   const int64_t hidden = batch.hidden;
   std::fill_n(out.last_click, ranges.size() * hidden, T(0));
@@ -88,8 +88,8 @@ void read_out(
     std::copy_n(nodes + slot * hidden, hidden, out.last_click + session * hidden);
   });
   const std::unique_ptr<T[]> queries(new T[ranges.size() * hidden]);
-  multiply_rows(out.last_click, ranges.size(), parameters.query_weight, queries.get());  // (sessions, hidden)
-  multiply_rows(nodes, ranges.slots, parameters.key_weight, out.activations);            // (slots, hidden), keys so far
+  multiply_rows(how, out.last_click, ranges.size(), parameters.query_weight, queries.get());  // (sessions, hidden)
+  multiply_rows(how, nodes, ranges.slots, parameters.key_weight, out.activations);  // (slots, hidden), keys so far
   zero_unowned(out.activations, ranges, hidden);
   zero_unowned(out.coefficients, ranges, 1);
   for_session_chunks(ranges, chunks_of(ranges, batch), [&](int64_t, int64_t begin, int64_t end) {
@@ -100,11 +100,11 @@ void read_out(
 }
 
 template void read_out(
-    const SlotRanges&, const ReadoutBatch&, const int64_t*, const SessionReadoutParameters&, const float*,
-    const ReadoutMemory<float>&);
+    DenseProducts, const SlotRanges&, const ReadoutBatch&, const int64_t*, const SessionReadoutParameters&,
+    const float*, const ReadoutMemory<float>&);
 template void read_out(
-    const SlotRanges&, const ReadoutBatch&, const int64_t*, const SessionReadoutParameters&, const double*,
-    const ReadoutMemory<double>&);
+    DenseProducts, const SlotRanges&, const ReadoutBatch&, const int64_t*, const SessionReadoutParameters&,
+    const double*, const ReadoutMemory<double>&);
 
 }  // namespace tagnn_fast::cpu
 

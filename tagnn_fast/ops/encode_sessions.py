@@ -22,8 +22,8 @@ def encode_sessions(
 ) -> EncodedSessions:
     """Session graphs, gated propagation, attention inside sessions, readout and keys; without gradient, on the CPU.
 
-    What the ops of each give, to the bit; keys to rounding. For a single session it takes a fifth of their time, most
-    of which goes into calls and tensors.
+    What the ops of each give: to the bit, but to rounding where there are up to 8 slots and sessions. Such requests
+    take a fifth of the time, most of which went into calls and tensors.
 
     Args:
         items: see :func:`tagnn_fast.ops.session_graph`; any row of `item_vectors`.

@@ -120,11 +120,16 @@ def test_options(name: str, rounds: int, normalize: bool, hybrid: bool, attentio
 @pytest.mark.parametrize("padded_length", [None, 5])
 @pytest.mark.parametrize("name", SESSIONS)
 def test_same_bits_as_the_ops_one_after_the_other(name: str, padded_length: int | None) -> None:
+    """Of few rows, to rounding."""
     arguments = *batch(SESSIONS[name]), padded_length, *sample_parameters(100, torch.float32)
     actual, expected = encode_sessions(*arguments), one_after_the_other(*arguments)
-    for field in ("session", "values", "click_counts", "padding", "slot_offsets"):
-        assert torch.equal(getattr(actual, field), getattr(expected, field)), field
-    assert_near(actual.keys, expected.keys, 1e-6)
+    few = max(expected.keys.shape[0], expected.session.shape[0]) <= 8
+    for field in EncodedSessions._fields:
+        value, other = getattr(actual, field), getattr(expected, field)
+        if few and value.dtype == torch.float32:
+            assert_near(value, other, 1e-6)
+        else:
+            assert torch.equal(value, other), field
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
