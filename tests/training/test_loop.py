@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tagnn_fast import cpu_capability
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, synthetic_dataset
 from tagnn_fast.evaluation.ranks import rank_model, read_ranks
 from tagnn_fast.evaluation.scoring import score_model
@@ -157,6 +158,7 @@ def test_finished_run_stays(tmp_path: Path) -> None:
     assert len(run.test_reads()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:tagnn_fast. target attention stays in float32")
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "high", "medium"])
 def test_precisions(precision: str, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", precision=precision)
@@ -164,6 +166,19 @@ def test_precisions(precision: str, tmp_path: Path) -> None:
     dtype = torch.float64 if precision == "64-true" else torch.float32
     assert all(value.dtype == dtype for value in load_file(run.weights).values())
     assert score_model(run.recommender(), PrefixExamples(DATASET.test)).keys() == result["test"].keys()
+
+
+def test_medium_precision_is_repeatable(tmp_path: Path) -> None:
+    first, second, single = (
+        new_run(tmp_path / name, precision=precision)
+        for name, precision in (("first", "medium"), ("second", "medium"), ("single", "32-true"))
+    )
+    for run in (first, second, single):
+        train(run, DATASET)
+    assert_same_outcome(first, second)
+    rounds = cpu_capability() in ("avx512_bf16", "amx")
+    assert rounds == any(not torch.equal(value, outcome(single)[2][name]) for name, value in outcome(first)[2].items())
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize("architecture", ["tagnn", "sr_gnn"])
