@@ -157,7 +157,7 @@ def measure(case: Case) -> dict[str, float]:
     call()
     megabytes = max(0.0, status_megabytes("VmHWM") - before)
     seconds = timed(call)
-    nominal, rows = inputs.node_rows(case.variant != "native")
+    nominal, rows = inputs.node_rows(case.variant not in ("native", *PRECISIONS))
     flop = (4 if case.task == "training step" else 1) * 2 * HIDDEN * inputs.table.shape[0]
     return {
         "seconds": seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from tagnn_fast import ops
 from tagnn_fast.ops import encoded_sessions, library
 from tests.ops import checks
+from tests.ops.any_values import any_tensor
 from tests.ops.test_target_attention import losses_of, sample_inputs, sample_targets, scores_of
 from tests.support import (
     CAPABILITIES,
@@ -21,6 +23,7 @@ from tests.support import (
     assert_near,
     capability,
     matmul_precision,
+    random_tensors,
     sample_graph,
 )
 
@@ -81,6 +84,27 @@ def test_small_integers_are_exact(sessions: int, hidden: int, items: int, precis
     assert torch.equal(of_values, grad @ table)
     assert not bool(of_keys.any())
     assert torch.equal(of_table, grad.t() @ rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_graph_values(data: st.DataObject) -> None:
+    """Offsets, clicks and padding that no graph has are taken for what they are in float32."""
+    slots, sessions, items = (
+        data.draw(st.integers(10, 60)),
+        data.draw(st.integers(1, 20)),
+        data.draw(st.integers(0, 110)),
+    )
+    hidden, precision = data.draw(st.integers(1, 40)), data.draw(st.sampled_from([1, 2]))
+    tensor = partial(any_tensor, data, "cpu")
+    floats = [(sessions, hidden), (slots, hidden), (slots, hidden), (items, hidden)]
+    session, keys, values, table = random_tensors(floats, torch.float32)
+    arguments = (session, keys / hidden, values, tensor(slots), tensor(sessions), tensor(sessions + 1), table)
+    expected = OPS.target_attention_scores(*arguments)
+    assert_near(OPS.target_attention_scores(*arguments, precision), expected, BOUNDS["medium"])
+    gradients = OPS.target_attention_scores_backward(expected, *arguments, precision)
+    for value, wanted in zip(gradients, OPS.target_attention_scores_backward(expected, *arguments), strict=True):
+        assert_near(value, wanted, 3 * BOUNDS["medium"])
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])
