@@ -63,7 +63,7 @@ def precision(device: str) -> int:
     CPU has no instructions that make a precision faster, it is 0, as in PyTorch, and a warning says so once.
     """
     if device != "cpu":
-        return 2 if torch.is_autocast_enabled(device) else _chosen_precision()
+        return 2 if torch.is_autocast_enabled("cuda") else _chosen_precision()
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     wanted = 2 if autocast else _chosen_precision()
     if wanted > 0 and (capability := _cpu_capability().decode()) not in _CAPABILITIES[wanted]:

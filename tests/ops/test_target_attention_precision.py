@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.ops import encoded_sessions, library
+from tagnn_fast.ops import EncodedSessions, encoded_sessions, library
 from tests.ops import checks
 from tests.ops.any_values import any_tensor
 from tests.ops.test_target_attention import losses_of, sample_inputs, sample_targets, scores_of
@@ -214,6 +214,15 @@ def test_autocast_is_medium(chosen: str) -> None:
     for value, wanted in zip(autocast, medium, strict=True):
         assert torch.equal(value, wanted)
     assert torch.equal(autocast[0], plain) == (chosen not in ROUNDING["medium"])
+
+
+def test_tensors_without_values() -> None:
+    graph = sample_graph("ragged")
+    session, keys, values, table = (value.to("meta") for value in sample_inputs(graph, 20, 90, torch.float32))
+    counts = (graph.click_counts, graph.padding, graph.slot_offsets)
+    encoded = EncodedSessions(session, keys, values, *(value.to("meta") for value in counts))
+    with matmul_precision("medium"), torch.autocast("cpu", torch.bfloat16):
+        assert ops.target_attention_scores(encoded, table).shape == (8, 90)
 
 
 @pytest.mark.parametrize("precision", [1, 2])
