@@ -14,7 +14,7 @@ from tagnn_fast.data import Vocabulary
 from tagnn_fast.recommender import Recommender
 from tests.support import batch, random_sessions
 
-ITEMS = 5000  # so many are screened
+ITEMS = 8200  # so many are screened
 SESSIONS = [[3, 9, 3], [5], *random_sessions((4, 1, 7), ITEMS)]
 
 

@@ -61,7 +61,7 @@ class ItemScreen {
   using Bounds = std::vector<ScoredRow<float>>;  // a session's items, each with its bound
 
   // Fewer are scored faster than screened.
-  static constexpr int64_t kScreenedItems = 4096;
+  static constexpr int64_t kScreenedItems = 8192;
 
   static int64_t tried(int64_t k) { return k + k / 2 + 32; }
   static int64_t first(const TargetAttentionInputs& inputs, const TopkChoice& choice) {
@@ -190,8 +190,12 @@ class ItemScreen {
     return found;
   }
 
-  // Of so many items: what can be left of them, for a session on average, for the screen to pay.
-  int64_t most_left(int64_t items) const { return 4 * tried_ + items / 8 + 2 * items * tried_ / first_; }
+  // Of so many items: what can be left of them, for a session on average, for the screen to pay. Few rows are scored
+  // where the items lie; for others each item is packed, for all sessions or for one.
+  int64_t most_left(int64_t items) const {
+    const int64_t share = rows_.rows() <= kFewRows ? 8 : 32;
+    return 2 * tried_ + items / share + 2 * items * k_ / first_;
+  }
 
   // Looks at a few items: a screen of other vectors would leave out what is best.
   void expect_of_table(const Bounds& bounds) const {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 BLOCK = 16  # items whose numbers stand together
 MOST_HIDDEN = 1024
-FEWEST_ITEMS = 4096  # of a table that top-k makes use of a screen for
+FEWEST_ITEMS = 8192  # of a table that top-k makes use of a screen for
 LONGEST = 1e8  # of vectors that are screened
 
 

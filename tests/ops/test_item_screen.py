@@ -10,11 +10,12 @@ from torch import Tensor
 
 from tagnn_fast import ops
 from tagnn_fast.ops import EncodedSessions, encoded_sessions, encoded_without_nodes, reference_screen, session_graph
+from tagnn_fast.ops.item_screen import FEWEST_ITEMS, MOST_HIDDEN
 from tests.ops import checks
-from tests.support import CAPABILITIES, batch, capability, random_sessions
+from tests.support import CAPABILITIES, ROOT, batch, capability, random_sessions
 
 OPS = torch.ops.tagnn_fast
-ITEMS = 5000  # so many are screened
+ITEMS = 8200  # so many are screened
 
 
 def vectors(kind: str, items: int, hidden: int, seed: int) -> Tensor:
@@ -105,6 +106,7 @@ def test_sessions_of_any_length(size: float) -> None:
         assert_same_lists(encoded, table, ops.item_screen(table), 20)
 
 
+@pytest.mark.filterwarnings("ignore:tagnn_fast")  # where float32 is as fast
 @pytest.mark.parametrize("precision", ["high", "medium"])
 def test_other_precisions(precision: str) -> None:
     encoded, table = sessions([4, 9, 3], 100, 0), vectors("normal", ITEMS, 100, 1)
@@ -160,6 +162,13 @@ def test_float64_goes_without() -> None:
     checks.assert_equal_outputs(actual, expected)
 
 
+def test_what_is_screened_is_what_a_screen_is_made_for() -> None:
+    header = (ROOT / "csrc" / "cpu" / "target_attention_screen.h").read_text()
+    assert f"kScreenedItems = {FEWEST_ITEMS};" in header
+    header = (ROOT / "csrc" / "cpu" / "item_screen_kernel.h").read_text()
+    assert f"kMostScreenedUnits = {MOST_HIDDEN};" in header
+
+
 def test_opcheck() -> None:
     encoded, table = sessions([4, 2], 20, 0), vectors("normal", ITEMS, 20, 1)
     torch.library.opcheck(OPS.item_screen.default, (table,))
@@ -178,8 +187,8 @@ def test_scripted() -> None:
 @pytest.mark.parametrize(
     ("screen", "message"),
     [
-        (torch.zeros(313, 448), "screen: expected uint8 (313, 448) on the CPU, got float32 (313, 448)"),
-        (torch.zeros(312, 448).byte(), "screen: expected uint8 (313, 448) on the CPU, got uint8 (312, 448)"),
+        (torch.zeros(513, 448), "screen: expected uint8 (513, 448) on the CPU, got float32 (513, 448)"),
+        (torch.zeros(512, 448).byte(), "screen: expected uint8 (513, 448) on the CPU, got uint8 (512, 448)"),
         (
             ops.item_screen(vectors("normal", ITEMS, 20, 2)),
             "screen: expected what item_screen makes of this table, got that of other item vectors",

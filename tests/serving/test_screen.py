@@ -19,7 +19,7 @@ from tagnn_fast.serving.serving_model import ServingModel
 from tagnn_fast.training.recipes import resolve
 from tests.serving.folders import assert_same_lists, eager, sample_sessions
 
-ITEMS = 5000  # so many are screened
+ITEMS = 8200  # so many are screened
 
 
 def test_every_format(tmp_path: Path) -> None:
