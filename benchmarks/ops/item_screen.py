@@ -91,7 +91,7 @@ class Catalogue:
     def encoded(self, sessions: int, nodes: int | None = None, seed: int = 0) -> EncodedSessions:
         """Prefixes drawn from all, or from those with so many nodes."""
         generator = np.random.default_rng([seed, sessions])
-        chosen = torch.from_numpy(generator.choice(len(self.examples), max(sessions, 100 * sessions if nodes else 0)))
+        chosen = torch.from_numpy(generator.choice(len(self.examples), max(sessions, 5000 * sessions if nodes else 0)))
         items, offsets, _ = self.batch(chosen)
         if nodes is not None:
             parts = [part for part in items.tensor_split(offsets[1:-1]) if len(part.unique()) == nodes][:sessions]

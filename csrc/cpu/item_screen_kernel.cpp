@@ -30,89 +30,79 @@ inline float finish(const ScreenRows& rows, const float* block, const float* pro
 // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
 typedef uint32_t Sums __attribute__((vector_size(kVectorBytes)));
 
-// The largest product of each item of some blocks with some rows, or `largest`. Blocks lie `size` apart. A byte of an
-// item is unsigned, one of a row signed.
-template <int kBlocks, int M>
+constexpr int kBlockVectors = kScreenItems / kLanes<float>;
+
+// The largest product of each item of a block with some rows, or `largest`. A byte of an item is unsigned, one of a row
+// signed.
+template <int M>
 __attribute__((target("avx512vnni"))) inline void multiply(
-    const ScreenRows& rows, int64_t first, const uint8_t* codes, int64_t size, Vector<float> (&largest)[kBlocks]) {
-  Sums high[M][kBlocks], low[M][kBlocks];
+    const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> (&largest)[kBlockVectors]) {
+  Sums high[M][kBlockVectors], low[M][kBlockVectors];
 #pragma GCC unroll 8
   for (int row = 0; row < M; ++row) {
 #pragma GCC unroll 2
-    for (int block = 0; block < kBlocks; ++block) high[row][block] = low[row][block] = Sums{};
+    for (int v = 0; v < kBlockVectors; ++v) high[row][v] = low[row][v] = Sums{};
   }
   const int8_t* planes = rows.planes + first * rows.steps * 2 * kScreenUnits;
   for (int64_t step = 0; step < rows.steps; ++step, codes += kScreenStep, planes += M * 2 * kScreenUnits) {
-    __m512i items[kBlocks];
+    __m512i items[kBlockVectors];
 #pragma GCC unroll 2
-    for (int block = 0; block < kBlocks; ++block) items[block] = _mm512_loadu_si512(codes + block * size);
+    for (int v = 0; v < kBlockVectors; ++v) items[v] = _mm512_loadu_si512(codes + v * kVectorBytes);
 #pragma GCC unroll 8
     for (int row = 0; row < M; ++row) {
       int32_t units[2];
       __builtin_memcpy(units, planes + row * 2 * kScreenUnits, sizeof units);
       const __m512i of_row[2] = {_mm512_set1_epi32(units[0]), _mm512_set1_epi32(units[1])};
 #pragma GCC unroll 2
-      for (int block = 0; block < kBlocks; ++block) {
-        high[row][block] = (Sums)_mm512_dpbusd_epi32((__m512i)high[row][block], items[block], of_row[0]);
-        low[row][block] = (Sums)_mm512_dpbusd_epi32((__m512i)low[row][block], items[block], of_row[1]);
+      for (int v = 0; v < kBlockVectors; ++v) {
+        high[row][v] = (Sums)_mm512_dpbusd_epi32((__m512i)high[row][v], items[v], of_row[0]);
+        low[row][v] = (Sums)_mm512_dpbusd_epi32((__m512i)low[row][v], items[v], of_row[1]);
       }
     }
   }
 #pragma GCC unroll 8
   for (int row = 0; row < M; ++row) {
 #pragma GCC unroll 2
-    for (int block = 0; block < kBlocks; ++block) {
+    for (int v = 0; v < kBlockVectors; ++v) {
       const uint32_t shift = rows.shifts[first + row];
-      const Sums sums = high[row][block] * uint32_t(kRowPlane) + low[row][block] + shift;
+      const Sums sums = high[row][v] * uint32_t(kRowPlane) + low[row][v] + shift;
       const Vector<float> products = __builtin_convertvector((Bits<float>)sums, Vector<float>);
-      largest[block] = larger(products * rows.units[first + row], largest[block]);
+      largest[v] = larger(products * rows.units[first + row], largest[v]);
     }
   }
 }
 
-template <int kBlocks, int M = kScreenRowsAtOnce>
+template <int M = kScreenRowsAtOnce>
 __attribute__((target("avx512vnni"))) inline void multiply_some(
-    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes, int64_t size,
-    Vector<float> (&largest)[kBlocks]) {
+    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes,
+    Vector<float> (&largest)[kBlockVectors]) {
   if constexpr (M > 1) {
-    if (count < M) return multiply_some<kBlocks, M - 1>(count, rows, first, codes, size, largest);
+    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
   }
-  multiply<kBlocks, M>(rows, first, codes, size, largest);
-}
-
-template <int kBlocks>
-__attribute__((target("avx512vnni"))) inline void bounds_of(
-    const ScreenRows& rows, const uint8_t* blocks, int64_t size, float* bounds, float* largest) {
-  const int64_t at_once = screen_rows_at_once(rows.rows);
-  Vector<float> of_rows[kBlocks];
-  for (Vector<float>& vector : of_rows) vector = broadcast(-__builtin_inff());
-  for (int64_t first = 0; first < rows.rows; first += at_once) {
-    const int64_t left = rows.rows - first;
-    multiply_some<kBlocks>(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, size, of_rows);
-  }
-  for (int block = 0; block < kBlocks; ++block) {
-    float products[kScreenItems];
-    store(products, of_rows[block]);
-    const float* head = reinterpret_cast<const float*>(blocks + block * size);
-    largest[block] = finish(rows, head, products, bounds + block * kScreenItems);
-  }
+  multiply<M>(rows, first, codes, largest);
 }
 
 __attribute__((target("avx512vnni"))) void bounds(
     const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
-  const int64_t size = kScreenHead + rows.steps * kScreenStep;
-  int64_t block = 0;
-  // A row's units serve two blocks.
-  for (; block + 2 <= count; block += 2) {
-    bounds_of<2>(rows, blocks + block * size, size, bounds + block * kScreenItems, largest + block);
+  const int64_t at_once = screen_rows_at_once(rows.rows), size = kScreenHead + rows.steps * kScreenStep;
+  for (int64_t block = 0; block < count; ++block, blocks += size, bounds += kScreenItems) {
+    Vector<float> of_rows[kBlockVectors];
+    for (Vector<float>& vector : of_rows) vector = broadcast(-__builtin_inff());
+    for (int64_t first = 0; first < rows.rows; first += at_once) {
+      const int64_t left = rows.rows - first;
+      multiply_some(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, of_rows);
+    }
+    float products[kScreenItems];
+    for (int v = 0; v < kBlockVectors; ++v) store(products + v * kLanes<float>, of_rows[v]);
+    largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
   }
-  if (block < count) bounds_of<1>(rows, blocks + block * size, size, bounds + block * kScreenItems, largest + block);
 }
 
 #else
 
 // Twice as many sums as items: of the first and the second pair of units of each step.
-using PairSums = int32_t[2 * kScreenItems];
+constexpr int64_t kPartItems = 16;  // of a block, whose sums registers hold
+using PairSums = int32_t[2 * kPartItems];
 
 #if defined(__SSE2__)
 
@@ -159,7 +149,7 @@ inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, P
 inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, PairSums& result) {
   for (int32_t& sum : result) sum = 0;
   for (int64_t step = 0; step < steps; ++step, codes += kScreenStep, row += kScreenUnits) {
-    for (int64_t pair = 0; pair < 2 * kScreenItems; ++pair) {
+    for (int64_t pair = 0; pair < 2 * kPartItems; ++pair) {
       const int32_t of_row[2] = {row[pair % 2 * 2], row[pair % 2 * 2 + 1]};
       // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
       const uint32_t product = static_cast<uint32_t>(of_row[0] * codes[2 * pair] + of_row[1] * codes[2 * pair + 1]);
@@ -176,14 +166,17 @@ void bounds(const ScreenRows& rows, const uint8_t* blocks, int64_t count, float*
     float products[kScreenItems];
     for (float& product : products) product = -__builtin_inff();
     for (int64_t row = 0; row < rows.rows; ++row) {
-      PairSums pairs;
-      pair_sums(rows.whole + row * rows.steps * kScreenUnits, rows.steps, blocks + kScreenHead, pairs);
       const float unit = rows.units[row];
       const uint32_t shift = static_cast<uint32_t>(rows.shifts[row]);
-      for (int64_t i = 0; i < kScreenItems; ++i) {
-        const uint32_t sum = static_cast<uint32_t>(pairs[2 * i]) + static_cast<uint32_t>(pairs[2 * i + 1]) + shift;
-        const float product = static_cast<float>(static_cast<int32_t>(sum)) * unit;
-        products[i] = product > products[i] ? product : products[i];
+      for (int64_t part = 0; part < kScreenItems; part += kPartItems) {
+        const uint8_t* codes = blocks + kScreenHead + part * kScreenUnits;
+        PairSums pairs;
+        pair_sums(rows.whole + row * rows.steps * kScreenUnits, rows.steps, codes, pairs);
+        for (int64_t i = 0; i < kPartItems; ++i) {
+          const uint32_t sum = static_cast<uint32_t>(pairs[2 * i]) + static_cast<uint32_t>(pairs[2 * i + 1]) + shift;
+          const float product = static_cast<float>(static_cast<int32_t>(sum)) * unit;
+          products[part + i] = product > products[part + i] ? product : products[part + i];
+        }
       }
     }
     largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);

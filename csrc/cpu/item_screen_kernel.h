@@ -1,7 +1,8 @@
 // Bounds of scores from the item screen, one table per instruction set.
 //
-// The screen holds item vectors as bytes, each vector with a scale and how far it is off, in blocks of 16 items: their
-// scales and their errors, float32, then their units, four of each item at a time. The byte 128 is 0.
+// The screen holds item vectors as bytes, each vector with a scale and how far it is off, in blocks of 32 items: their
+// scales and their errors, float32, then their units, four of each item at a time. The byte 128 is 0. Blocks of 32 are
+// one stream of memory and two vectors of AVX-512, which share what is loaded of a row.
 //
 // A score is an average, by attention, of products u_p · v, u_p being a session's rows of values (target_attention_
 // kernel.h): none is above max_p u_p · v. Of both sides there are whole numbers: v = scale · c + δ with ‖δ‖ ≤ error,
@@ -19,7 +20,7 @@
 
 namespace tagnn_fast::cpu {
 
-constexpr int64_t kScreenItems = 16, kScreenUnits = 4;  // of a block; of an item that stand beside each other
+constexpr int64_t kScreenItems = 32, kScreenUnits = 4;  // of a block; of an item that stand beside each other
 constexpr int64_t kScreenHead = 2 * kScreenItems * sizeof(float);
 constexpr int64_t kScreenStep = kScreenItems * kScreenUnits;
 constexpr int64_t kScreenZero = 128, kScreenLargest = 127;  // the byte that is 0, and what is added to it at most
@@ -31,7 +32,7 @@ inline int64_t screen_steps(int64_t hidden) { return (hidden + kScreenUnits - 1)
 inline int64_t screen_block_bytes(int64_t hidden) { return kScreenHead + screen_steps(hidden) * kScreenStep; }
 inline int64_t screen_blocks(int64_t items) { return (items + kScreenItems - 1) / kScreenItems; }
 
-constexpr int64_t kScreenChunk = 16;  // blocks whose bounds are made at once
+constexpr int64_t kScreenChunk = 8;  // blocks whose bounds are made at once
 // A row's numbers, up to 127 · 128: 128 · high + low, two planes of int8.
 constexpr int64_t kRowPlane = 128, kLargestRowNumber = 127 * kRowPlane;
 
@@ -52,7 +53,7 @@ inline int64_t screen_rows_at_once(int64_t rows) {
 }
 
 struct ItemScreenKernels {
-  // Bounds of a few blocks of items, 16 each, and each block's largest.
+  // Bounds of a few blocks of items, and each block's largest.
   void (*bounds)(const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest);
 };
 

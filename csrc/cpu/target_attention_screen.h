@@ -82,7 +82,7 @@ class ItemScreen {
     return sessions;
   }
 
-  // Calls visit(session of the block, first item, bounds of 16 items, the largest of these).
+  // Calls visit(session of the block, first item, bounds of a block of items, the largest of these).
   template <class Visit>
   void for_bounds(const std::vector<ScreenedSession>& sessions, int64_t begin, int64_t end, const Visit& visit) const {
     const int64_t size = screen_block_bytes(inputs_.hidden);

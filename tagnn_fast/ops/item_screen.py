@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK = 16  # items whose numbers stand together
+BLOCK = 32  # items whose numbers stand together
 MOST_HIDDEN = 1024
 FEWEST_ITEMS = 8192  # of a table that top-k makes use of a screen for
 LONGEST = 1e8  # of vectors that are screened
@@ -18,8 +18,8 @@ def item_screen(table: Tensor) -> Tensor:
         table: item vectors, float32 or bfloat16 (items, hidden), hidden at most 1024.
 
     Returns:
-        uint8 (blocks, bytes), a block for 16 items: their scales, float32 (16,), their errors, float32 (16,), and their
-        numbers, (hidden / 4, 16, 4), the last units filled up with zeros; 128 stands for 0. Item v has the numbers c =
+        uint8 (blocks, bytes), a block for 32 items: their scales, float32 (32,), their errors, float32 (32,), and their
+        numbers, (hidden / 4, 32, 4), the last units filled up with zeros; 128 stands for 0. Item v has the numbers c =
         round(v / scale), scale = max |v| / 127, and an error of at least the norm of v - scale * c; it is infinite for
         vectors that are not finite, or longer than 1e8.
 

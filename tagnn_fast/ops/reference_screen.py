@@ -17,7 +17,7 @@ def item_screen(table: Tensor) -> Tensor:
         torch.nn.functional.pad(part, (0, -part.shape[0] % BLOCK)).reshape(blocks, BLOCK).view(torch.uint8)
         for part in (scales, errors)
     ]
-    units = rows.reshape(blocks, BLOCK, -1, 4).transpose(1, 2).reshape(blocks, -1)  # (blocks, hidden / 4 * 16 * 4)
+    units = rows.reshape(blocks, BLOCK, -1, 4).transpose(1, 2).reshape(blocks, -1)  # (blocks, hidden / 4 * 32 * 4)
     return torch.cat([*heads, units], 1)
 
 

@@ -70,9 +70,9 @@ def test_definition(kind: str, hidden: int) -> None:
     table = vectors(kind, 83, hidden, 0)
     for given_table in (table, table.bfloat16()):
         actual, expected = ops.item_screen(given_table), reference_screen.item_screen(given_table)
-        assert torch.equal(actual[:, 128:], expected[:, 128:])
-        assert torch.equal(actual[:, :64], expected[:, :64])
-        errors, defined = (screen[:, 64:128].contiguous().view(torch.float32) for screen in (actual, expected))
+        assert torch.equal(actual[:, 256:], expected[:, 256:])
+        assert torch.equal(actual[:, :128], expected[:, :128])
+        errors, defined = (screen[:, 128:256].contiguous().view(torch.float32) for screen in (actual, expected))
         torch.testing.assert_close(errors, defined, rtol=1e-6, atol=0)
 
 
@@ -150,7 +150,7 @@ def test_small_tables_and_candidates_go_without() -> None:
     checks.assert_equal_outputs(ops.target_attention_topk(encoded, table, 5, candidates, screen=screen), expected)
     none = encoded_without_nodes(table[:0])
     assert ops.target_attention_topk(none, table, 5, screen=screen)[1].shape == (0, 5)
-    assert ops.item_screen(table[:0]).shape == (0, 16 * 28)
+    assert ops.item_screen(table[:0]).shape == (0, 32 * 28)
 
 
 def test_float64_goes_without() -> None:
@@ -187,8 +187,8 @@ def test_scripted() -> None:
 @pytest.mark.parametrize(
     ("screen", "message"),
     [
-        (torch.zeros(513, 448), "screen: expected uint8 (513, 448) on the CPU, got float32 (513, 448)"),
-        (torch.zeros(512, 448).byte(), "screen: expected uint8 (513, 448) on the CPU, got uint8 (512, 448)"),
+        (torch.zeros(257, 896), "screen: expected uint8 (257, 896) on the CPU, got float32 (257, 896)"),
+        (torch.zeros(256, 896).byte(), "screen: expected uint8 (257, 896) on the CPU, got uint8 (256, 896)"),
         (
             ops.item_screen(vectors("normal", ITEMS, 20, 2)),
             "screen: expected what item_screen makes of this table, got that of other item vectors",
