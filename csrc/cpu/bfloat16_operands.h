@@ -24,7 +24,7 @@ constexpr int64_t plane_size(int64_t depth, int64_t across) {
   return filled_up(depth, kLineSteps) * filled_up(across, 16);
 }
 
-struct Operand {
+struct BFloat16Operand {
   const uint16_t* first;
   int64_t across;  // rows of lines, columns of pairs, without the filling
   int64_t plane;   // how far the second plane lies after the first

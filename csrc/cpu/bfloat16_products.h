@@ -62,7 +62,8 @@ inline void multiply_block(
 
 // Rows and columns are rounded up to whole tiles.
 template <int kPlanes>
-inline void multiply(int64_t depth, const Operand& lines, const Operand& pairs, float* c, int64_t c_step, bool add) {
+inline void multiply(
+    int64_t depth, const BFloat16Operand& lines, const BFloat16Operand& pairs, float* c, int64_t c_step, bool add) {
   const int64_t rows = filled_up(lines.across, kTileSize), columns = filled_up(pairs.across, kTileSize);
   const int64_t line_step = rows * kLineSteps, pair_step = 2 * columns;
   for (int64_t column = 0; column < columns; column += 2 * kTileSize) {
@@ -128,7 +129,8 @@ inline void multiply_block(
 
 // Columns are rounded up to whole vectors.
 template <int kPlanes>
-inline void multiply(int64_t depth, const Operand& lines, const Operand& pairs, float* c, int64_t c_step, bool add) {
+inline void multiply(
+    int64_t depth, const BFloat16Operand& lines, const BFloat16Operand& pairs, float* c, int64_t c_step, bool add) {
   static_assert(kPlanes == 1);
   constexpr int64_t kRows = 8;
   const int64_t line_step = filled_up(lines.across, 16) * kLineSteps, pair_step = 2 * filled_up(pairs.across, 16);

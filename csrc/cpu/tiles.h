@@ -24,11 +24,12 @@ inline EmulatedTile& emulated_tile(int number) {
 }
 
 // Configures this thread's tiles, all of them full, and gives them back.
-class TilesInUse {
+class EmulatedTilesInUse {
  public:
-  TilesInUse() { emulated_tiles_in_use = true; }
-  ~TilesInUse() { emulated_tiles_in_use = false; }
+  EmulatedTilesInUse() { emulated_tiles_in_use = true; }
+  ~EmulatedTilesInUse() { emulated_tiles_in_use = false; }
 };
+using TilesInUse = EmulatedTilesInUse;
 
 // Rows lie `step` bytes apart.
 template <int kTile>
