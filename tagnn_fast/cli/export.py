@@ -15,7 +15,7 @@ from tagnn_fast.tables import Table
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     output: Annotated[Path, typer.Argument(help="Folder to make.")],
-    k_max: Annotated[int, typer.Option(help="Length of the lists that the .pt2 programs give.")] = 1000,
+    k_max: Annotated[int, typer.Option(help="Length of the lists that the .pt2 programs give.")] = 100,
     bfloat16_table: Annotated[
         bool, typer.Option(help="Round item vectors to bfloat16 for scoring: half the memory to read.")
     ] = False,

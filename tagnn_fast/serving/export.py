@@ -33,7 +33,7 @@ from tagnn_fast.serving.triton import write_triton_repository
 
 
 def export(
-    run: Run | str | Path, folder: str | Path, k_max: int = 1000, bfloat16_table: bool = False, screen: bool = True
+    run: Run | str | Path, folder: str | Path, k_max: int = 100, bfloat16_table: bool = False, screen: bool = True
 ) -> dict[str, Any]:
     """Write a run's model in every format, with all that it needs to run.
 
