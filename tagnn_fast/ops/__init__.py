@@ -1,5 +1,9 @@
 """The native ops: one file each, with wrapper, fake kernel and autograd formula."""
 
+# isort: off; the ops are loaded before the modules that describe them
+from tagnn_fast.ops import library  # noqa: F401
+
+# isort: on
 from tagnn_fast.ops.encode_sessions import encode_sessions
 from tagnn_fast.ops.gated_propagation import gated_propagation
 from tagnn_fast.ops.graph import (
