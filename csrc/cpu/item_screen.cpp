@@ -80,4 +80,7 @@ Tensor item_screen(const Tensor& table_in) {
 }  // namespace
 }  // namespace tagnn_fast::cpu
 
-TAGNN_FAST_REGISTER(CPU, library) { library.impl("item_screen", TORCH_BOX(&tagnn_fast::cpu::item_screen)); }
+// For every device, to refuse others than the CPU in our own words.
+TAGNN_FAST_REGISTER(CompositeExplicitAutograd, library) {
+  library.impl("item_screen", TORCH_BOX(&tagnn_fast::cpu::item_screen));
+}
