@@ -48,16 +48,12 @@ def assert_repeatable(function: Function, inputs: Sequence[Tensor]) -> None:
             assert torch.equal(value, again)
 
 
+@matmul_precision("medium")
 def assert_autocast_is_right(function: Function, inputs: Sequence[Tensor]) -> None:
     """Under bfloat16 autocast, float32 inputs give what they give without, bfloat16 ones what their values give.
 
     What they give where products may take bfloat16, that is, which autocast allows.
     """
-    with matmul_precision("medium"):
-        _assert_autocast_is_right(function, inputs)
-
-
-def _assert_autocast_is_right(function: Function, inputs: Sequence[Tensor]) -> None:
     with torch.autocast(inputs[0].device.type, torch.bfloat16):
         in_float32 = outputs_and_gradients(function, inputs)
         leaves = [value.detach().bfloat16().requires_grad_() for value in inputs]
