@@ -1,0 +1,94 @@
+"""The application: every route, and what stands around them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from tagnn_fast.serving.http import routes
+from tagnn_fast.serving.http.messages import RequestError, error_response
+from tagnn_fast.serving.http.models import Models, name_folders
+from tagnn_fast.serving.http.observer import Observer
+from tagnn_fast.serving.http.scoring_queue import ClientGone
+from tagnn_fast.serving.http.service import Limits, Service
+from tagnn_fast.serving.served_model import FormatName
+
+logger = logging.getLogger(__name__)
+
+
+def app(
+    folders: str | Path | Iterable[str | Path],
+    *,
+    format: FormatName = "torchscript",
+    split: Mapping[str, float] | None = None,
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    threads: int = 1,
+) -> Starlette:
+    """A service of exported models, to be run by uvicorn or mounted in another application.
+
+    The models are loaded here; threads start with the first request, so that a process may fork before. Mounted, its
+    lifespan need not be run: threads end with the process then.
+
+    Args:
+        folders: what ``tagnn-fast export`` wrote, one or several; "name=folder" gives a model another name than its
+            folder's.
+        format: to load: "torchscript", "program" or "compiled".
+        split: percent of the requests that ask for no model by name, for each model; None: the first gets all.
+        limits: of each request and of the queue.
+        threads: of PyTorch, on the one thread that scores.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`tagnn_fast.serving.load`, and on names or a split that do not fit.
+    """
+    given = [folders] if isinstance(folders, (str, Path)) else folders
+    service = Service(Models(name_folders(given), format, split), limits, threads, Observer())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        service.open()
+        yield
+        await asyncio.to_thread(service.close)
+
+    application = Starlette(
+        routes=[*routes.ROUTES],
+        exception_handlers={
+            RequestError: _refuse,
+            HTTPException: _refuse_by_router,
+            ClientGone: _nobody,
+            ClientDisconnect: _nobody,
+            Exception: _fail,
+        },
+        lifespan=lifespan,
+    )
+    application.state.service = service
+    weakref.finalize(application, service.close)  # where nobody runs the lifespan
+    return application
+
+
+async def _refuse(_: Request, error: Any) -> Response:
+    return error_response(error)
+
+
+async def _refuse_by_router(request: Request, error: Any) -> Response:
+    allowed = (error.headers or {}).get("Allow")
+    reason = f"expected {allowed}, got {request.method}" if allowed else "no such path"
+    return error_response(RequestError(error.status_code, None, f"{request.url.path}: {reason}", error.headers))
+
+
+async def _nobody(_: Request, error: Any) -> Response:
+    return Response(status_code=499)
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    """What nobody foresaw: the server's log has it, the client a sentence."""
+    return error_response(RequestError(500, None, f"{request.url.path}: failed; the log says why"))

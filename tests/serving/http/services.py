@@ -1,0 +1,51 @@
+"""Services of small exported models, in this process, and what they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from unittest import mock
+
+from starlette.testclient import TestClient
+
+from tagnn_fast.serving import app
+from tagnn_fast.serving.export import export
+from tagnn_fast.serving.programs import NoCompilerError
+from tests.serving.folders import make_run
+
+
+def exported(architecture: str = "tagnn_pp", strings: bool = False) -> Path:
+    """An exported folder, named after the architecture, without what takes a compiler a minute. To be left as it is."""
+    return _exported(architecture, strings)
+
+
+@cache
+def _exported(architecture: str, strings: bool) -> Path:
+    folder = Path(mkdtemp(prefix="tagnn_fast_service_")) / architecture
+    with mock.patch("tagnn_fast.serving.export.compile_program", side_effect=NoCompilerError("not here")):
+        export(make_run(architecture, strings=strings), folder)
+    return folder
+
+
+@contextmanager
+def serving(*folders: str | Path, **options: Any) -> Iterator[TestClient]:
+    """A client of a service; an error of the server's is an answer, as it is to a client."""
+    with TestClient(app(folders, **options), raise_server_exceptions=False) as client:
+        yield client
+
+
+def refusal(answer: Any, status: int) -> tuple[str | None, str]:
+    """Field and message of an answer that is none."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    error = answer.json()
+    assert error.keys() == {"error"}
+    assert error["error"].keys() == {"field", "message"}
+    message = error["error"]["message"]
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return error["error"]["field"], message
