@@ -11,7 +11,7 @@ EXTRAS = {
     "prepare": ("ibis", "duckdb"),
     "spark": ("pyspark",),
     "tune": ("optuna",),
-    "serve": ("starlette", "msgspec", "uvicorn", "uvloop", "httptools"),
+    "serve": ("starlette", "msgspec", "uvicorn", "uvloop", "httptools", "prometheus_client", "valkey"),
 }
 
 
