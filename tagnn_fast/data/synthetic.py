@@ -8,6 +8,7 @@ import torch
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.data.synthetic_titles import synthetic_title
 from tagnn_fast.data.vocabulary import Vocabulary
 
 _REPEAT, _STEP = 0.2, 0.6  # chances of going back to an item of the session, of a step along the category
@@ -19,7 +20,7 @@ def synthetic_dataset(clicks: int = 100_000, items: int = 1_000, seed: int = 0, 
 
     Items belong to categories (about √items of them) and are popular by Zipf's law, among the categories and inside
     each. A session begins at a popular item; each further click goes back to an item of the session, or a few places
-    along its category, or to a popular item of any category.
+    along its category, or to a popular item of any category. Titles tell the categories apart.
 
     Args:
         clicks: of all sessions together.
@@ -37,7 +38,8 @@ def synthetic_dataset(clicks: int = 100_000, items: int = 1_000, seed: int = 0, 
         raise ValueError(f"test_share: expected a share in [0, 1), got {test_share}")
     generator = np.random.default_rng(seed)
     lengths = _session_lengths(clicks, generator)
-    walks = _walks(lengths, items, generator)
+    width = max(1, round(items**0.5))  # items of a category; the last category may have fewer
+    walks = _walks(lengths, items, width, generator)
     raw_ids = generator.permutation(items) + 10_001  # ids say nothing about categories or popularity
 
     held_out = min(len(lengths) - 1, round(test_share * len(lengths)))
@@ -47,13 +49,15 @@ def synthetic_dataset(clicks: int = 100_000, items: int = 1_000, seed: int = 0, 
     vocabulary = Vocabulary(pa.array(ids), counts)
     encoded = torch.from_numpy(vocabulary.encode(raw_ids[walks]))
     offsets = torch.from_numpy(np.concatenate([[0], lengths.cumsum()]))
-    return Dataset(
+    titles = {str(raw_id): synthetic_title(item, width) for item, raw_id in enumerate(raw_ids.tolist())}
+    dataset = Dataset(
         name=f"synthetic-{clicks}-{items}-{seed}",
         train=Sessions.whole(encoded[:split], offsets[: first_test + 1]),
         test=Sessions.whole(encoded[split:], offsets[first_test:] - split),
         vocabulary=vocabulary,
         source={"kind": "synthetic", "clicks": clicks, "items": items, "seed": seed, "test_share": test_share},
     )
+    return dataset.with_titles(titles)
 
 
 def _session_lengths(clicks: int, generator: np.random.Generator) -> np.ndarray:
@@ -68,9 +72,8 @@ def _session_lengths(clicks: int, generator: np.random.Generator) -> np.ndarray:
     return lengths.astype(np.int64)
 
 
-def _walks(lengths: np.ndarray, items: int, generator: np.random.Generator) -> np.ndarray:
+def _walks(lengths: np.ndarray, items: int, width: int, generator: np.random.Generator) -> np.ndarray:
     """Item numbers 0..items - 1 of all clicks, session after session; the t-th clicks of all sessions at once."""
-    width = max(1, round(items**0.5))  # items of a category; the last category may have fewer
     first = lengths.cumsum() - lengths
     walks = np.empty(int(lengths.sum()), np.int64)
     walks[first] = _popular_items(len(lengths), items, width, generator)

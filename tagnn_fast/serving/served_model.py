@@ -41,6 +41,7 @@ class ServedModel:
         manifest: what ``manifest.json`` says.
         format: "torchscript", "program" (torch.export) or "compiled" (AOTInductor).
         can_explain: whether :meth:`explain` answers.
+        vocabulary: raw id, clicks in training and maybe title of each item.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], format: str) -> None:
@@ -62,15 +63,15 @@ class ServedModel:
         self.can_explain: bool = manifest["can_explain" if self._version > 2 else "target_attention"]
         if self._model.can_explain not in (None, self.can_explain):
             raise ValueError(f"{path}: can_explain: expected what {file.name} can, got {self.can_explain}")
-        vocabulary = read_items(folder / ITEMS)
-        if vocabulary.integers == self._has_strings or len(vocabulary) != self._items:
+        self.vocabulary = read_items(folder / ITEMS)
+        if self.vocabulary.integers == self._has_strings or len(self.vocabulary) != self._items:
             raise ValueError(f"{path}: expected the number and type of the items in {ITEMS}, got another")
         if self._has_strings:
-            self._names: list[str] = vocabulary.raw_ids.to_pylist()
+            self._names: list[str] = self.vocabulary.raw_ids.to_pylist()
             self._name_items = {name: item for item, name in enumerate(self._names, 1)}
             self._ids = torch.arange(1, self._items + 1)
         else:
-            self._ids = torch.from_numpy(vocabulary.raw_ids.to_numpy().copy())
+            self._ids = torch.from_numpy(self.vocabulary.raw_ids.to_numpy().copy())
             self._sorted_ids = self._ids.sort().values
 
     def __call__(

@@ -23,6 +23,12 @@ def rows(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
+def titles(run: Path) -> dict[object, str]:
+    """Title of each item of a run, by raw id."""
+    items = pq.read_table(run / "items.parquet")
+    return dict(zip(items["raw_id"].to_pylist(), items["title"].to_pylist(), strict=True))
+
+
 def write_sessions(path: Path, sessions: Sequence[Sequence[object]], names: Sequence[object] | None = None) -> Path:
     lines: list[str] = []
     if path.suffix == ".parquet":

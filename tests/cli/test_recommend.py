@@ -15,7 +15,7 @@ import pytest
 from tagnn_fast.data.table_files import TableWriter
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import contents, refused, run, succeed, words
-from tests.cli.session_tables import COLUMNS, UNKNOWN, answers, read_table, recommended, rows, write_sessions
+from tests.cli.session_tables import COLUMNS, UNKNOWN, answers, read_table, recommended, rows, titles, write_sessions
 
 KINDS = [".parquet", ".csv", ".jsonl"]
 
@@ -33,7 +33,10 @@ def test_session(trained: Path, known: list[int]) -> None:
     printed = succeed("recommend", trained, *session, "-k", 5)
     expected = open_run(trained).recommender().recommend([session], 5).to_table().to_pylist()
     assert f"after {' '.join(map(str, session))} ┏" in words(printed)
-    assert rows(printed) == [[str(row["rank"]), str(row["item"]), f"{row['score']:.4f}"] for row in expected]
+    titled = titles(trained)
+    assert rows(printed) == [
+        [str(row["rank"]), str(row["item"]), f"{row['score']:.4f}", titled[row["item"]]] for row in expected
+    ]
     assert len(rows(succeed("recommend", trained, *session))) == 20
 
 
@@ -47,7 +50,10 @@ def test_nothing_known(trained: Path, popular: list[tuple[int, int]]) -> None:
     printed = succeed("recommend", trained, UNKNOWN, UNKNOWN + 1, "--k", 3)
     assert "after 7 8: no item of it is known, so the most popular ones" in words(printed)
     assert "clicks in training" in printed
-    assert rows(printed) == [[str(rank), str(item), str(count)] for rank, (item, count) in enumerate(popular[:3], 1)]
+    titled = titles(trained)
+    assert rows(printed) == [
+        [str(rank), str(item), str(count), titled[item]] for rank, (item, count) in enumerate(popular[:3], 1)
+    ]
 
 
 @pytest.mark.parametrize("item", ["shoe", "1.5", "", "9" * 30, "[/x]", "\udcff"])

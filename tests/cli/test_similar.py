@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import refused, run, succeed
-from tests.cli.test_recommend import rows
+from tests.cli.session_tables import rows, titles
 from tests.runs.small_runs import write_run
 
 
@@ -17,7 +17,10 @@ def test_similar(trained: Path) -> None:
     printed = succeed("similar", trained, known[3], "-k", 5)
     expected = open_run(trained).recommender().similar([known[3]], 5).to_pylist()
     assert printed.startswith(f"like {known[3]}\n")
-    assert rows(printed) == [[str(row["rank"]), str(row["similar"]), f"{row['cosine']:.4f}"] for row in expected]
+    titled = titles(trained)
+    assert rows(printed) == [
+        [str(row["rank"]), str(row["similar"]), f"{row['cosine']:.4f}", titled[row["similar"]]] for row in expected
+    ]
     assert len(rows(succeed("similar", trained, known[3]))) == 20
     assert len(rows(succeed("similar", trained, known[3], "--k", 1000))) == len(known) - 1
 

@@ -126,3 +126,26 @@ def test_errors(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError) as error:
         synthetic_dataset(**options)  # type: ignore[arg-type]
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("items", [1, 2, 9, 1_000, 43_097])
+def test_titles(items: int) -> None:
+    """One for each item; those of a category have their last words in common."""
+    dataset = synthetic_dataset(2_000, items)
+    assert len(set(dataset.titles.values())) == len(dataset.titles) == items
+    assert dataset.vocabulary.titles.null_count == 0
+    assert [dataset.titles[str(item)] for item in dataset.vocabulary.raw_ids.to_pylist()] == (
+        dataset.vocabulary.titles.to_pylist()
+    )
+
+
+def test_titles_tell_categories() -> None:
+    """The next click is of the same thing far more often than a click of another session is."""
+    dataset = synthetic_dataset(20_000, 1_000)
+    things = [title.split(" ", 1)[1] for title in dataset.vocabulary.titles.to_pylist()]
+    pairs = [pair for session in as_lists(dataset.train) for pair in pairwise(session)]
+    same = sum(things[one - 1] == things[other - 1] for one, other in pairs) / len(pairs)
+    shares = np.array(list(Counter(things[item - 1] for item in dataset.train.clicks.tolist()).values())) / len(
+        dataset.train.clicks
+    )
+    assert same > 0.7 > 3 * float((shares**2).sum())
