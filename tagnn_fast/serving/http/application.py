@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from tagnn_fast.serving.http import routes
+from tagnn_fast.serving.http import metrics, routes, session_routes
 from tagnn_fast.serving.http.messages import RequestError, error_response
 from tagnn_fast.serving.http.models import Models, name_folders
-from tagnn_fast.serving.http.observer import Observer
 from tagnn_fast.serving.http.scoring_queue import ClientGone
 from tagnn_fast.serving.http.service import Limits, Service
+from tagnn_fast.serving.http.session_routes import open_store
 from tagnn_fast.serving.served_model import FormatName
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def app(
     split: Mapping[str, float] | None = None,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
     threads: int = 1,
+    sessions: str | None = None,
 ) -> Starlette:
     """A service of exported models, to be run by uvicorn or mounted in another application.
 
@@ -46,21 +47,27 @@ def app(
         split: percent of the requests that ask for no model by name, for each model; None: the first gets all.
         limits: of each request and of the queue.
         threads: of PyTorch, on the one thread that scores.
+        sessions: where clicks are kept between requests: "memory" or a server's "valkey://host:port/database"; None for
+            a service to which every request brings its whole session.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`tagnn_fast.serving.load`, and on names or a split that do not fit.
     """
     given = [folders] if isinstance(folders, (str, Path)) else folders
-    service = Service(Models(name_folders(given), format, split), limits, threads, Observer())
+    store = None if sessions is None else open_store(sessions, limits.clicks)
+    observer = metrics.Metrics()
+    service = Service(Models(name_folders(given), format, split), limits, threads, observer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.open()
         yield
         await asyncio.to_thread(service.close)
+        if store is not None:
+            await store.close()
 
     application = Starlette(
-        routes=[*routes.ROUTES],
+        routes=[*routes.ROUTES, *session_routes.ROUTES, *metrics.ROUTES],
         exception_handlers={
             RequestError: _refuse,
             HTTPException: _refuse_by_router,
@@ -70,7 +77,7 @@ def app(
         },
         lifespan=lifespan,
     )
-    application.state.service = service
+    application.state.service, application.state.metrics, application.state.sessions = service, observer, store
     weakref.finalize(application, service.close)  # where nobody runs the lifespan
     return application
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -90,6 +90,27 @@ class Explanation(msgspec.Struct):
     version: str
     clicks: list[ItemId]
     weights: list[list[float]]
+
+
+class ClickRequest(Choices, forbid_unknown_fields=True, kw_only=True):
+    """``POST /v1/sessions/{id}/clicks``."""
+
+    item: int | Annotated[str, msgspec.Meta(max_length=512)]
+    consent: bool = True
+
+
+class ClickAnswer(OneAnswer):
+    """To a click, from all of its session that is kept."""
+
+    clicks: list[ItemId]
+    stored: bool
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class SessionClicks(msgspec.Struct):
+    """``GET /v1/sessions/{id}``: what is kept of it, oldest first; nothing of one that is not."""
+
+    clicks: list[ItemId]
 
 
 class ModelDescription(msgspec.Struct):

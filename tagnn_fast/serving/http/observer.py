@@ -24,3 +24,6 @@ class Observer:
 
     def refused(self, model: str, reason: str) -> None:
         """A new folder of this name could not be loaded: the model before it goes on. Watching thread."""
+
+    def not_stored(self) -> None:
+        """A click of a session was answered and not kept: the store does not answer. Event loop."""

@@ -102,13 +102,22 @@ class Service:
                 where scoring failed.
             ClientGone: where nobody waits any longer.
         """
+        model = self.model(choices.model, choices.key, sessions)
+        self.check(model, sessions, choices, field)
+        return model, await self.recommend_by(model, request, sessions, choices)
+
+    def check(self, model: LoadedModel, sessions: list[list[ItemId]], choices: Choices, field: str) -> None:
+        """Refuse what this model is not to be asked; see :meth:`recommend`.
+
+        Raises:
+            RequestError: 422.
+        """
         limits = self.limits
         if len(sessions) > limits.sessions:
             raise _wrong("sessions", f"at most {limits.sessions}", len(sessions))
         for session in sessions:
             if len(session) > limits.clicks:
                 raise _wrong(field, f"at most {limits.clicks} clicks a session", len(session))
-        model = self.model(choices.model, choices.key, sessions)
         longest = min(limits.k, model.k_max)
         if not 1 <= choices.k <= longest:
             raise _wrong("k", f"1 to {longest}", choices.k)
@@ -116,12 +125,22 @@ class Service:
             check_ids(model, session, field)
         check_ids(model, choices.candidates or (), "candidates")
         check_ids(model, choices.exclude, "exclude")
+
+    async def recommend_by(
+        self, model: LoadedModel, request: Request, sessions: list[list[ItemId]], choices: Choices
+    ) -> Recommendations:
+        """The best items of each session by this model, of what was checked; see :meth:`recommend`.
+
+        Raises:
+            RequestError: 503, 504 or 500.
+            ClientGone: where nobody waits any longer.
+        """
         question = RecommendQuestion(
             model, sessions, choices.k, choices.candidates, choices.exclude, choices.exclude_clicked
         )
         answer: Recommendations = await self.ask(request, question)
         self.observer.recommended(model.name, answer)
-        return model, answer
+        return answer
 
     async def explain(
         self, request: Request, session: list[ItemId], items: list[ItemId], name: str | None

@@ -84,6 +84,7 @@ class ValkeyStore:
     async def close(self) -> None:
         """See :class:`SessionStore`."""
         await self._client.aclose()
+        self._free = asyncio.Semaphore(CONNECTIONS)  # the next event loop's
 
     async def _ask(self, command: Callable[[], Awaitable[list[bytes]]]) -> list[int | str]:
         """The items that a command answers with, one JSON text each."""
