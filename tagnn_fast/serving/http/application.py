@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from tagnn_fast.serving.http import metrics, routes, session_routes
+from tagnn_fast.serving.http import inference_protocol, metrics, routes, session_routes
 from tagnn_fast.serving.http.messages import RequestError, error_response
 from tagnn_fast.serving.http.models import Models, name_folders
 from tagnn_fast.serving.http.scoring_queue import ClientGone
@@ -67,7 +67,7 @@ def app(
             await store.close()
 
     application = Starlette(
-        routes=[*routes.ROUTES, *session_routes.ROUTES, *metrics.ROUTES],
+        routes=[*routes.ROUTES, *session_routes.ROUTES, *inference_protocol.ROUTES, *metrics.ROUTES],
         exception_handlers={
             RequestError: _refuse,
             HTTPException: _refuse_by_router,

@@ -169,8 +169,8 @@ class ErrorAnswer(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _PLACE = re.compile(r" - at `\$\.?(\w*)(.*)`$")
-_UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`")
-_MISSING = re.compile(r"^Object missing required field `(.*)`")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at .*)?$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(.*?)`(?: - at .*)?$")
 
 
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
