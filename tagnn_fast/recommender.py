@@ -259,9 +259,9 @@ class Recommender:
 
     def _vectors(self, method: str) -> Tensor:
         """The network's item vectors, float (items, hidden)."""
-        if isinstance(self.model, Baseline):
+        if isinstance(self.ranker, Baseline):
             raise ValueError(f"{method}: expected a network, got a baseline, which has no item vectors")
-        return self.model.item_embedding.weight[1:]
+        return self.ranker.model.item_vectors()
 
 
 def _batches(offsets: np.ndarray) -> Iterator[tuple[int, int]]:

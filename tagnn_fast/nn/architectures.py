@@ -110,7 +110,7 @@ def _batch(sessions: list[list[int]], behind: list[int] | None = None) -> tuple[
 
 
 def _scores(model: SessionModel, encoded: ops.EncodedSessions) -> Tensor:
-    return ops.target_attention_scores(encoded, model.item_embedding.weight[1:])
+    return ops.target_attention_scores(encoded, model.item_vectors())
 
 
 def _expect_equal(what: str, actual: Tensor, expected: Tensor) -> None:

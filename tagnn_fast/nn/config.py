@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
@@ -10,6 +11,7 @@ from typing import Literal, get_args
 from tagnn_fast.checks import check_count, check_flag, check_padded_length, check_real
 
 Semantics = Literal["clean", "published"]
+RecencyPlace = Literal["none", "nodes", "readout"]
 _ALIASES = {"original": "published"}  # what earlier versions wrote
 
 
@@ -25,6 +27,20 @@ class ModelConfig:
         heads: attention heads of the Transformer block (TAGNN-PP only, where it must divide hidden_size).
         attention_dropout: rate on the Transformer block's attention weights in training.
         hybrid: project [readout ; last click] to the session vector, instead of the readout alone.
+        readout_softmax: softmax of the readout's attention (TAGNN, equation 9), or its plain values (SR-GNN, equation
+            6); None: as the architecture has it.
+        cosine_scale: σ of scores that are cosines, see :class:`~tagnn_fast.nn.cosine_scale.CosineScale`: item vectors
+            have length 1, also where they enter the encoder. None: scores are products of vectors of any length.
+        learned_scale: learn σ, from `cosine_scale`.
+        session_share: the session vector's share of a cosine score; target attention has the rest.
+        learned_share: learn it, from `session_share`.
+        item_dropout: rate on the item vectors that enter the encoder in training, before they are brought to length 1.
+        recency: where the vector of each node's place from the end of its session is added, see
+            :class:`~tagnn_fast.nn.node_recency.NodeRecency`: "none"; "nodes", to the node states after propagation;
+            "readout", to what the readout takes alone.
+        highway: a gate lets the item vector past the encoder, see :class:`~tagnn_fast.nn.highway_gate.HighwayGate`.
+        neighbour_weight: λ of the vectors that an item's neighbours in all training sessions add to its own, see
+            :class:`~tagnn_fast.nn.global_neighbours.GlobalNeighbours`; 0: none.
         semantics: "clean", without any padding and with nodes in order of first click; or "published", what the
             published code computes, in which padded positions take part in every softmax and nodes are sorted by id.
             "original", its name in earlier versions, is taken for "published".
@@ -42,15 +58,31 @@ class ModelConfig:
     hybrid: bool = False
     semantics: Semantics = "clean"
     padded_length: int | None = None
+    readout_softmax: bool | None = None
+    cosine_scale: float | None = None
+    learned_scale: bool = False
+    session_share: float = 0.5
+    learned_share: bool = False
+    item_dropout: float = 0.0
+    recency: RecencyPlace = "none"
+    highway: bool = False
+    neighbour_weight: float = 0.0
     options: Mapping[str, int | float | str | bool | None] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("num_items", "hidden_size", "rounds", "heads"):
             object.__setattr__(self, name, check_count(getattr(self, name), name))
         object.__setattr__(self, "attention_dropout", check_real(self.attention_dropout, "attention_dropout"))
-        if not 0 <= self.attention_dropout < 1:
-            raise ValueError(f"attention_dropout: expected a rate in [0, 1), got {self.attention_dropout}")
-        object.__setattr__(self, "hybrid", check_flag(self.hybrid, "hybrid"))
+        for name in ("item_dropout", "session_share", "neighbour_weight"):
+            object.__setattr__(self, name, float(check_real(getattr(self, name), name)))
+        for name in ("attention_dropout", "item_dropout"):
+            if not 0 <= (rate := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: expected a rate in [0, 1), got {rate}")
+        for name in ("hybrid", "learned_scale", "learned_share", "highway"):
+            object.__setattr__(self, name, check_flag(getattr(self, name), name))
+        if self.readout_softmax is not None:
+            object.__setattr__(self, "readout_softmax", check_flag(self.readout_softmax, "readout_softmax"))
+        self._check_scoring()
         object.__setattr__(self, "semantics", as_semantics(self.semantics))
         if self.semantics == "published" and self.padded_length is None:
             raise ValueError(
@@ -65,6 +97,22 @@ class ModelConfig:
                     f"options: expected names and numbers, strings, truth values or None, got {name!r}: {value!r}"
                 )
         object.__setattr__(self, "options", dict(self.options))
+
+    def _check_scoring(self) -> None:
+        if self.cosine_scale is not None:
+            object.__setattr__(self, "cosine_scale", float(check_real(self.cosine_scale, "cosine_scale")))
+            if not 0 < self.cosine_scale < math.inf:
+                raise ValueError(f"cosine_scale: expected a finite number above 0, or None, got {self.cosine_scale}")
+        for name in ("learned_scale", "learned_share"):
+            if getattr(self, name) and self.cosine_scale is None:
+                raise ValueError(f"{name}: expected False without a cosine_scale, got True")
+        if not 0 <= self.session_share <= 1 or (self.learned_share and self.session_share in (0, 1)):
+            bounds = "between 0 and 1" if self.learned_share else "from 0 to 1"
+            raise ValueError(f"session_share: expected a number {bounds}, got {self.session_share}")
+        if not 0 <= self.neighbour_weight < math.inf:
+            raise ValueError(f"neighbour_weight: expected a finite number of 0 and more, got {self.neighbour_weight}")
+        if self.recency not in (places := get_args(RecencyPlace)):
+            raise ValueError(f"recency: expected one of {', '.join(places)}, got {self.recency!r}")
 
 
 def as_semantics(value: object) -> Semantics:

@@ -29,7 +29,7 @@ class NetworkRanker(nn.Module):
     are ``items[offsets[b]:offsets[b + 1]]``; `encoded` is what :meth:`encode` made of them.
 
     Args:
-        model: set to evaluation mode here.
+        model: set to evaluation mode here; where its item vectors are not its weights, they are made once, for a copy.
         counts: clicks on each item in training, float64 (items,).
         popular: all items from 0, most clicked first, int64 (items,).
         bfloat16_table: score with item vectors rounded to bfloat16, of which it takes a copy.
@@ -53,10 +53,10 @@ class NetworkRanker(nn.Module):
         screen: bool = False,
     ) -> None:
         super().__init__()
-        self.model = model.eval()
+        self.model = model.eval().settled()
         self.can_explain = model.can_explain
         self.bfloat16_table = bfloat16_table
-        vectors = model.item_embedding.weight.detach()
+        vectors = self.model.item_embedding.weight.detach()
         self.register_buffer("counts", counts)
         self.register_buffer("popular", popular)
         self.register_buffer("rounded_table", vectors[1:].bfloat16() if bfloat16_table else torch.empty(0).bfloat16())

@@ -1,5 +1,6 @@
 """What all networks share: from an encoded session to scores, the best k, and the loss."""
 
+import copy
 from typing import ClassVar, Optional
 
 import torch
@@ -7,8 +8,13 @@ from torch import Tensor, nn
 
 from tagnn_fast import checks, ops
 from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.cosine_scale import CosineScale
+from tagnn_fast.nn.global_neighbours import GlobalNeighbours
+from tagnn_fast.nn.highway_gate import HighwayGate
+from tagnn_fast.nn.node_recency import NodeRecency
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
-from tagnn_fast.ops.graph import EncodedSessions
+from tagnn_fast.nn.unit_rows import unit_rows
+from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
 
 
 class SessionModel(nn.Module):
@@ -40,14 +46,21 @@ class SessionModel(nn.Module):
         item_embedding: item vectors; row 0 is the padding item.
         can_explain: whether attention says what each click weighs in a score: keys and values of encode stand in the
             slots of :meth:`graph`. A subclass of which it is true says so.
-        unused: options of ModelConfig that it does not use: they are refused where they are given.
+        unused: options of ModelConfig that it does not use: they are refused where they are given. For a subclass that
+            says nothing, those that an encode has to see to by :meth:`node_vectors`, :meth:`with_recency`,
+            :meth:`through_highway` and :meth:`scaled`.
         search_space: the values of its options that tuning tries, training's among them; a subclass adds its own.
     """
 
     can_explain = False
     padded_length: Optional[int]
     __constants__ = ["can_explain"]  # noqa: RUF012 (as TorchScript wants it)
-    unused: ClassVar[frozenset[str]] = frozenset()
+    unused: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("readout_softmax", "cosine_scale", "learned_scale", "session_share", "learned_share"),
+            *("item_dropout", "recency", "highway", "neighbour_weight"),
+        }
+    )
     search_space: ClassVar[SearchSpace] = {
         "hidden_size": Choice([32, 64, 100, 128, 200]),
         "learning_rate": Real(2e-4, 1e-2, log=True),
@@ -60,12 +73,32 @@ class SessionModel(nn.Module):
         self.config = config
         self.padded_length = config.padded_length if config.semantics == "published" else None
         self.item_embedding = nn.Embedding(config.num_items + 1, config.hidden_size)  # row 0 is the padding item
+        for name in sorted(self.unused & SessionModel.unused):
+            if (given := getattr(config, name)) != getattr(ModelConfig, name):
+                raise ValueError(f"{name}: expected none with a network that does not use it, got {given!r}")
+        hidden = config.hidden_size
+        self.is_settled = False
+        self.item_dropout, self.recency_place = config.item_dropout, str(config.recency)
+        self.neighbours = (
+            GlobalNeighbours(config.num_items, config.neighbour_weight) if config.neighbour_weight else None
+        )
+        self.recency = NodeRecency(hidden) if config.recency != "none" else None
+        self.highway = HighwayGate(hidden) if config.highway else None
+        self.cosine = None
+        if config.cosine_scale is not None:
+            share = (1.0, False) if "session_share" in self.unused else (config.session_share, config.learned_share)
+            self.cosine = CosineScale(config.cosine_scale, config.learned_scale, *share)
 
     def reset_parameters(self) -> None:
-        """Draw every parameter uniformly from ±1/√hidden_size, as in the published training recipe."""
+        """Draw every parameter uniformly from ±1/√hidden_size, as in the published training recipe.
+
+        A learned scale or share begins with its option's value.
+        """
         bound = self.config.hidden_size**-0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+        if self.cosine is not None:
+            self.cosine.reset_parameters()
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
         """Session vectors, and keys and values of target attention; see the class for what a subclass must keep to.
@@ -91,6 +124,63 @@ class SessionModel(nn.Module):
         """Whether :func:`tagnn_fast.ops.encode_sessions` will do: on the CPU, without dropout and gradients."""
         return items.is_cpu and not self.training and not torch.is_grad_enabled()
 
+    def node_vectors(self, graph: SessionGraph) -> Tensor:
+        """Vectors of the nodes' items as an encoder takes them, float (slots, hidden); any in empty slots."""
+        if self.is_settled:
+            return self.item_embedding(graph.node_items)  # type: ignore[no-any-return]
+        if self.neighbours is not None:
+            nodes = self.neighbours(self.item_embedding.weight, graph.node_items)
+        else:
+            nodes = self.item_embedding(graph.node_items)
+        if self.item_dropout > 0.0:
+            nodes = nn.functional.dropout(nodes, self.item_dropout, self.training)
+        if self.cosine is not None:
+            nodes = unit_rows(nodes)
+        return nodes  # type: ignore[no-any-return]
+
+    def with_recency(self, nodes: Tensor, graph: SessionGraph, offsets: Tensor, place: str) -> Tensor:
+        """Node states at a place, "nodes" or "readout", with the vectors of their recency if they belong there."""
+        if self.recency is not None and self.recency_place == place:
+            return nodes + self.recency(graph, offsets)  # type: ignore[no-any-return]
+        return nodes
+
+    def through_highway(self, vectors: Tensor, nodes: Tensor) -> Tensor:
+        """Encoded node states, with a share of the item vectors that they were made from if there is a highway."""
+        if self.highway is not None:
+            return self.highway(vectors, nodes)  # type: ignore[no-any-return]
+        return nodes
+
+    def scaled(self, encoded: EncodedSessions) -> EncodedSessions:
+        """Encoded sessions as they are scored: of the lengths that make scores cosines, if they are such."""
+        if self.cosine is not None:
+            return self.cosine(encoded)  # type: ignore[no-any-return]
+        return encoded
+
+    def item_vectors(self) -> Tensor:
+        """The vectors that sessions score items by, float (num_items, hidden)."""
+        return self._finished(self.item_embedding.weight)[1:]
+
+    def _finished(self, weight: Tensor) -> Tensor:
+        """All rows of the item embedding, float (num_items + 1, hidden), with their neighbours, of length 1 if so."""
+        if self.is_settled:
+            return weight
+        if self.neighbours is not None:
+            weight = self.neighbours(weight)
+        if self.cosine is not None:
+            weight = unit_rows(weight)
+        return weight
+
+    @torch.jit.ignore
+    @torch.no_grad()
+    def settled(self) -> "SessionModel":
+        """This model for answers only: itself, or a copy that holds the item vectors it would make anew each time."""
+        if self.is_settled or (self.neighbours is None and self.cosine is None):
+            return self
+        settled = copy.deepcopy(self).requires_grad_(False)
+        settled.item_embedding.weight.copy_(self._finished(self.item_embedding.weight))
+        settled.is_settled, settled.neighbours = True, None
+        return settled
+
     def forward(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> Tensor:
         """Scores of all items, float (sessions, num_items); column j is item j + 1.
 
@@ -101,7 +191,7 @@ class SessionModel(nn.Module):
         if not torch.jit.is_scripting():
             self._check(items, offsets, padded_length)
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_scores(encoded, self.item_embedding.weight[1:])
+        return ops.target_attention_scores(encoded, self.item_vectors())
 
     @torch.jit.export
     def topk(
@@ -127,7 +217,7 @@ class SessionModel(nn.Module):
         encoded = self.encode(items, offsets, padded_length)
         scores, rows = ops.target_attention_topk(  # (sessions, k)
             encoded,
-            self.item_embedding.weight[1:],
+            self.item_vectors(),
             k,
             candidates - 1 if candidates is not None else None,
             items - 1 if exclude_clicked else None,
@@ -153,7 +243,7 @@ class SessionModel(nn.Module):
         Values are unchecked, as in encode: nothing waits for a GPU, and clicks after the last session count for none.
         """
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_cross_entropy(encoded, self.item_embedding.weight[1:], targets - 1)
+        return ops.target_attention_cross_entropy(encoded, self.item_vectors(), targets - 1)
 
     @torch.jit.ignore
     def _check(

@@ -15,7 +15,7 @@ from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 class SRGNN(SessionModel):
     """Session graph → gated propagation → one vector per session, whose product with an item's is its score."""
 
-    unused: ClassVar[frozenset[str]] = frozenset({"heads", "attention_dropout"})
+    unused: ClassVar[frozenset[str]] = frozenset({"heads", "attention_dropout", "session_share", "learned_share"})
     search_space: ClassVar[SearchSpace] = {
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
@@ -25,13 +25,16 @@ class SRGNN(SessionModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.propagation = GatedPropagation(config.hidden_size, config.rounds)
-        self.readout = SessionReadout(config.hidden_size, normalize=False, hybrid=config.hybrid)
+        softmax = False if config.readout_softmax is None else config.readout_softmax
+        self.readout = SessionReadout(config.hidden_size, normalize=softmax, hybrid=config.hybrid)
         self.reset_parameters()
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
         """See the base class. Sessions score by their vectors alone."""
         graph = self.graph(items, offsets, padded_length)
-        nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
-        nodes = self.propagation(nodes, graph)  # (slots, hidden)
-        session = self.readout(nodes, graph)  # (sessions, hidden)
-        return encoded_without_nodes(session)
+        vectors = self.node_vectors(graph)  # (slots, hidden)
+        nodes = self.propagation(vectors, graph)  # (slots, hidden)
+        nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
+        nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
+        session = self.readout(self.with_recency(nodes, graph, offsets, "readout"), graph)  # (sessions, hidden)
+        return self.scaled(encoded_without_nodes(session))

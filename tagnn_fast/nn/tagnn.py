@@ -28,7 +28,8 @@ class TAGNN(SessionModel):
         super().__init__(config)
         hidden = config.hidden_size
         self.propagation = GatedPropagation(hidden, config.rounds)
-        self.readout = SessionReadout(hidden, normalize=True, hybrid=config.hybrid)
+        softmax = True if config.readout_softmax is None else config.readout_softmax
+        self.readout = SessionReadout(hidden, normalize=softmax, hybrid=config.hybrid)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()
 
@@ -46,8 +47,10 @@ class TAGNN(SessionModel):
                 self.target_projection.weight,
             )
         graph = self.graph(items, offsets, padded_length)
-        nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
-        nodes = self.propagation(nodes, graph)  # (slots, hidden)
-        session = self.readout(nodes, graph)  # (sessions, hidden)
+        vectors = self.node_vectors(graph)  # (slots, hidden)
+        nodes = self.propagation(vectors, graph)  # (slots, hidden)
+        nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
+        nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
+        session = self.readout(self.with_recency(nodes, graph, offsets, "readout"), graph)  # (sessions, hidden)
         keys = self.target_projection(nodes)  # (slots, hidden)
-        return encoded_sessions(session, keys, nodes, graph)
+        return self.scaled(encoded_sessions(session, keys, nodes, graph))

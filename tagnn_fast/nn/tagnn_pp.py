@@ -18,6 +18,7 @@ class TAGNNPP(SessionModel):
     """Session graph → gated propagation → Transformer block → attention that depends on the item being scored."""
 
     can_explain = True
+    unused: ClassVar[frozenset[str]] = frozenset()
     search_space: ClassVar[SearchSpace] = {
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
@@ -31,7 +32,8 @@ class TAGNNPP(SessionModel):
         hidden = config.hidden_size
         self.propagation = GatedPropagation(hidden, config.rounds)
         self.transformer = SessionTransformer(hidden, config.heads, config.attention_dropout)
-        self.readout = SessionReadout(hidden, normalize=True, hybrid=config.hybrid)
+        softmax = True if config.readout_softmax is None else config.readout_softmax
+        self.readout = SessionReadout(hidden, normalize=softmax, hybrid=config.hybrid)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()
 
@@ -49,9 +51,11 @@ class TAGNNPP(SessionModel):
                 self.target_projection.weight,
             )
         graph = self.graph(items, offsets, padded_length)
-        nodes = self.item_embedding(graph.node_items)  # (slots, hidden)
-        nodes = self.propagation(nodes, graph)  # (slots, hidden)
+        vectors = self.node_vectors(graph)  # (slots, hidden)
+        nodes = self.propagation(vectors, graph)  # (slots, hidden)
+        nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
         nodes = self.transformer(nodes, graph)  # (slots, hidden)
-        session = self.readout(nodes, graph)  # (sessions, hidden)
+        nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
+        session = self.readout(self.with_recency(nodes, graph, offsets, "readout"), graph)  # (sessions, hidden)
         keys = self.target_projection(nodes)  # (slots, hidden)
-        return encoded_sessions(session, keys, nodes, graph)
+        return self.scaled(encoded_sessions(session, keys, nodes, graph))

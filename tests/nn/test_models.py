@@ -18,16 +18,29 @@ from tests.support import DEVICES, random_sessions
 MODELS = [TAGNNPP, TAGNN, SRGNN]
 CLEAN = ModelConfig(num_items=60, hidden_size=12, hybrid=True)
 PUBLISHED = replace(CLEAN, semantics="published", padded_length=9)
+RECIPE = replace(
+    CLEAN,
+    readout_softmax=False,
+    cosine_scale=12.0,
+    learned_scale=True,
+    recency="nodes",
+    highway=True,
+    neighbour_weight=0.5,
+)
+CONFIGS = pytest.mark.parametrize("config", [CLEAN, PUBLISHED, RECIPE], ids=["clean", "published", "recipe"])
 SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 30), items=60)]
 
 
 def make(model: type[SessionModel], config: ModelConfig, dtype: torch.dtype = torch.float64) -> SessionModel:
     torch.manual_seed(0)
-    return model(config).to(dtype).eval()
+    network = model(config)
+    if network.neighbours is not None:
+        network.neighbours.learn(*SessionBatch.from_lists(SESSIONS))
+    return network.to(dtype).eval()
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
+@CONFIGS
 def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig) -> None:
     """A session's scores are the same alone, in any batch and in any place of it."""
     network = make(model, config)
@@ -41,7 +54,7 @@ def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
+@CONFIGS
 def test_clicks_of_no_session(model: type[SessionModel], config: ModelConfig, device: str) -> None:
     """A batch padded with zeros after its last click has the losses and gradients of the exact one."""
     network = make(model, config).train().to(device)
@@ -87,7 +100,7 @@ def test_clean_order_is_the_order_of_clicks() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
+@CONFIGS
 def test_topk_and_loss_agree_with_scores(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     scores = network(*batch)
@@ -140,7 +153,7 @@ def test_dropout_follows_the_seed() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
+@CONFIGS
 def test_script(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     buffer = io.BytesIO()
@@ -153,7 +166,7 @@ def test_script(model: type[SessionModel], config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
+@CONFIGS
 def test_export(model: type[SessionModel], config: ModelConfig) -> None:
     network = make(model, config)
     clicks, sessions = torch.export.Dim("clicks", min=2), torch.export.Dim("sessions", min=3)
@@ -180,7 +193,7 @@ def test_autocast() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("config", [CLEAN, PUBLISHED], ids=["clean", "published"])
+@CONFIGS
 def test_devices_without_kernels(
     model: type[SessionModel], config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +295,7 @@ def test_no_sessions() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     sessions=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=12), min_size=1, max_size=6),
-    config=st.sampled_from([CLEAN, PUBLISHED]),
+    config=st.sampled_from([CLEAN, PUBLISHED, RECIPE]),
 )
 def test_any_sessions(sessions: list[list[int]], config: ModelConfig) -> None:
     """Whatever the batch, a session's scores are its own."""

@@ -1,0 +1,79 @@
+"""Items that stand together in training sessions lend each other their vectors."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+NEIGHBOURS = 12  # of an item, those that stand beside it most often
+WINDOW = 3  # clicks, before and after
+
+
+class GlobalNeighbours(nn.Module):
+    """V + λ A V, for item vectors V and the graph of what stands together in all training sessions (as in GCE-GNN).
+
+    Row i of A has the 12 items that most often stand within 3 clicks of item i in a session, before or after it, equal
+    ones by item; its values are their counts, divided by the row's sum. (Wang et al., SIGIR 2020, section 3.2, draw 12
+    neighbours from such a graph and weigh them by attention; here the counts weigh them.)
+
+    Args:
+        num_items: size of the catalogue.
+        weight: λ.
+    """
+
+    items: Tensor
+    shares: Tensor
+
+    def __init__(self, num_items: int, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer(
+            "items", torch.zeros(num_items + 1, NEIGHBOURS, dtype=torch.int64)
+        )  # 0 where there is none
+        self.register_buffer("shares", torch.zeros(num_items + 1, NEIGHBOURS))
+
+    def learn(self, clicks: Tensor, offsets: Tensor) -> None:
+        """Count what stands together in sessions of item ids, integers (clicks,), offsets int64 (sessions + 1,)."""
+        items, shares = most_common_neighbours(clicks.long(), offsets, self.items.shape[0])
+        self.items.copy_(items)
+        self.shares.copy_(shares)
+
+    def forward(self, vectors: Tensor, items: Optional[Tensor] = None) -> Tensor:
+        """Rows of V + λ A V for all of V, float (num_items + 1, hidden), or for item ids, int64 (any,)."""
+        if items is None:
+            return vectors + self.weight * _sum_of_neighbours(vectors, self.items, self.shares)
+        return vectors[items] + self.weight * _sum_of_neighbours(vectors, self.items[items], self.shares[items])
+
+
+def _sum_of_neighbours(vectors: Tensor, items: Tensor, shares: Tensor) -> Tensor:
+    """A V for some rows of A, without the neighbours' vectors in memory: float (rows, hidden)."""
+    return nn.functional.embedding_bag(items, vectors, mode="sum", per_sample_weights=shares.to(vectors.dtype))
+
+
+def most_common_neighbours(clicks: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """The neighbours of each item, int64, and their shares, float32: both (rows, 12), zeros where there are fewer.
+
+    Args:
+        clicks: item of each click, int64 (clicks,); 0 is none.
+        offsets: first click of each session and the end of the last, int64 (sessions + 1,).
+        rows: items and one more, of item 0, which has no neighbours.
+    """
+    session = torch.arange(offsets.shape[0] - 1, device=clicks.device).repeat_interleave(offsets.diff())
+    pairs = []
+    for distance in range(1, WINDOW + 1):
+        first, second = clicks[:-distance], clicks[distance:]
+        together = (session[:-distance] == session[distance:]) & (first != second) & (first > 0) & (second > 0)
+        first, second = first[together], second[together]
+        pairs += [first * rows + second, second * rows + first]
+    keys, counts = torch.cat(pairs).unique(return_counts=True)  # by item, then by neighbour
+    order = counts.argsort(descending=True, stable=True)
+    order = order[(keys[order] // rows).argsort(stable=True)]
+    item = keys[order] // rows
+    starts = torch.cat([item.new_zeros(1), torch.bincount(item, minlength=rows).cumsum(0)])
+    place = torch.arange(item.numel(), device=clicks.device) - starts[item]
+    kept = place < NEIGHBOURS
+    item, place, order = item[kept], place[kept], order[kept]
+    items, shares = keys.new_zeros(rows, NEIGHBOURS), torch.zeros(rows, NEIGHBOURS, device=clicks.device)
+    items[item, place] = keys[order] % rows
+    shares[item, place] = counts[order].float()
+    return items, shares / shares.sum(1, keepdim=True).clamp(min=1)
