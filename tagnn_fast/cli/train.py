@@ -47,6 +47,25 @@ def train(
         _field("clean (no padding) or published (as its code; original, its earlier name, means the same)."),
     ] = None,
     padded_length: Annotated[Optional[int], _field("Length padded to in published semantics.")] = None,
+    readout_softmax: Annotated[
+        Optional[bool], _field("Softmax of the readout's attention, or its plain values; not the architecture's own.")
+    ] = None,
+    cosine_scale: Annotated[
+        Optional[float], _field("Scores are cosines times this; items enter the encoder at length 1.")
+    ] = None,
+    learned_scale: Annotated[Optional[bool], _field("Learn it.")] = None,
+    session_share: Annotated[
+        Optional[float], _field("The session vector's share of a cosine score; target attention has the rest.")
+    ] = None,
+    learned_share: Annotated[Optional[bool], _field("Learn it.")] = None,
+    item_dropout: Annotated[Optional[float], _field("Rate on the item vectors that enter the encoder.")] = None,
+    recency: Annotated[
+        Optional[str], _field("none, nodes or readout: where vectors of nodes' places from the end are added.")
+    ] = None,
+    highway: Annotated[Optional[bool], _field("A gate lets item vectors past the encoder.")] = None,
+    neighbour_weight: Annotated[
+        Optional[float], _field("Of what an item's neighbours in all training sessions add to its vector.")
+    ] = None,
     option: Annotated[
         Optional[list[str]],
         typer.Option(help="NAME=VALUE of what the architecture takes beside these; repeatable.", show_default=False),
@@ -69,12 +88,26 @@ def train(
         Optional[int], _field("Clicks computed at once; a step with more takes parts, and no more memory.")
     ] = None,
     learning_rate: Annotated[Optional[float], _field("Adam's, in the first epochs.")] = None,
-    weight_decay: Annotated[Optional[float], _field("L2 penalty.")] = None,
+    optimizer: Annotated[
+        Optional[str], _field("adam, whose weight decay is an L2 penalty, or adamw, which has it apart.")
+    ] = None,
+    weight_decay: Annotated[Optional[float], _field("Of the optimiser.")] = None,
+    weight_decay_on: Annotated[Optional[str], _field("all, or matrices: not biases, norms and other vectors.")] = None,
     first_decay: Annotated[
         Optional[int], _field("Epochs at the first learning rate, instead of until MRR@20 rises no more.")
     ] = None,
     decay_every: Annotated[Optional[int], _field("Epochs at each later one, likewise.")] = None,
     decay_factor: Annotated[Optional[float], _field("What each is of the one before.")] = None,
+    schedule: Annotated[Optional[str], _field("step, the rates above; or cosine, down to 0 after --epochs.")] = None,
+    warmup_steps: Annotated[Optional[int], _field("Steps during which the rate rises at the beginning.")] = None,
+    gradient_clipping: Annotated[Optional[float], _field("Length that longer gradients are brought down to.")] = None,
+    weight_averaging: Annotated[
+        Optional[float], _field("Of a moving average of the weights, which is scored and kept, such as 0.999.")
+    ] = None,
+    example_half_life: Annotated[
+        Optional[float],
+        _field("Share of the sessions by which an older one's examples count half as much as the newest's."),
+    ] = None,
     seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
     precision: Annotated[Optional[str], _field("32-true, high, medium, bf16-mixed or 64-true.")] = None,
     accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...")] = None,

@@ -38,7 +38,8 @@ class CosineScale(nn.Module):
 
     def forward(self, encoded: EncodedSessions) -> EncodedSessions:
         """The same sessions with vectors and values of these lengths."""
-        session, values = unit_rows(encoded.session), unit_rows(encoded.values)
+        session: Tensor = unit_rows(encoded.session)  # (sessions, hidden)
+        values: Tensor = unit_rows(encoded.values)  # (slots, hidden)
         log_scale, share_logit = self.log_scale, self.share_logit
         if log_scale is not None:
             scale = log_scale.exp()

@@ -27,9 +27,8 @@ class GlobalNeighbours(nn.Module):
     def __init__(self, num_items: int, weight: float) -> None:
         super().__init__()
         self.weight = weight
-        self.register_buffer(
-            "items", torch.zeros(num_items + 1, NEIGHBOURS, dtype=torch.int64)
-        )  # 0 where there is none
+        # Item 0 with a share of 0 where there is none; row 0 has none at all.
+        self.register_buffer("items", torch.zeros(num_items + 1, NEIGHBOURS, dtype=torch.int64))
         self.register_buffer("shares", torch.zeros(num_items + 1, NEIGHBOURS))
 
     def learn(self, clicks: Tensor, offsets: Tensor) -> None:

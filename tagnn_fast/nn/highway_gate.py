@@ -18,4 +18,4 @@ class HighwayGate(nn.Module):
     def forward(self, vectors: Tensor, states: Tensor) -> Tensor:
         """New node states from item vectors v and node states h, all float (slots, hidden)."""
         gate = torch.sigmoid(self.gate(torch.cat([vectors, states], 1)))
-        return gate * vectors + (1 - gate) * states  # type: ignore[no-any-return]
+        return gate * vectors + (1 - gate) * states

@@ -27,7 +27,7 @@ class NodeRecency(nn.Module):
         return self.embedding(self.places_of(graph, offsets))  # type: ignore[no-any-return]
 
     def places_of(self, graph: SessionGraph, offsets: Tensor) -> Tensor:
-        """Clicks of the session after each node's last one, at most PLACES - 1, int64 (slots,); skipped ones do not count."""
+        """Known clicks of the session after each node's last one, at most PLACES - 1, int64 (slots,)."""
         clicks, slots = graph.click_nodes, graph.node_items.shape[0]
         known = clicks >= 0
         count = torch.cat([offsets.new_zeros(1), known.long().cumsum(0)])  # before each click, and at the end

@@ -53,7 +53,7 @@ class NetworkRanker(nn.Module):
         screen: bool = False,
     ) -> None:
         super().__init__()
-        self.model = model.eval().settled()
+        self.model: SessionModel = model.eval().settled()
         self.can_explain = model.can_explain
         self.bfloat16_table = bfloat16_table
         vectors = self.model.item_embedding.weight.detach()

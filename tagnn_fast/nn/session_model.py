@@ -173,7 +173,7 @@ class SessionModel(nn.Module):
     @torch.jit.ignore
     @torch.no_grad()
     def settled(self) -> "SessionModel":
-        """This model for answers only: itself, or a copy that holds the item vectors it would make anew each time."""
+        """For answers only: itself, or a copy that holds the item vectors which it would make anew each time."""
         if self.is_settled or (self.neighbours is None and self.cosine is None):
             return self
         settled = copy.deepcopy(self).requires_grad_(False)

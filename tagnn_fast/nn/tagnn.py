@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tagnn_fast import ops
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
-from tagnn_fast.nn.search_space import Choice, SearchSpace, Whole
+from tagnn_fast.nn.search_space import RECIPE_SPACE, Choice, SearchSpace, Whole
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
 from tagnn_fast.ops.graph import EncodedSessions, encoded_sessions
@@ -22,6 +22,8 @@ class TAGNN(SessionModel):
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
         "hybrid": Choice([False, True]),
+        "readout_softmax": Choice([None, False]),
+        **RECIPE_SPACE,
     }
 
     def __init__(self, config: ModelConfig) -> None:

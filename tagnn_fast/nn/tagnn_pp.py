@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tagnn_fast import ops
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
-from tagnn_fast.nn.search_space import Choice, Real, SearchSpace, Whole
+from tagnn_fast.nn.search_space import RECIPE_SPACE, Choice, Real, SearchSpace, Whole
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.session_readout import SessionReadout
 from tagnn_fast.nn.session_transformer import SessionTransformer
@@ -23,6 +23,8 @@ class TAGNNPP(SessionModel):
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
         "hybrid": Choice([False, True]),
+        "readout_softmax": Choice([None, False]),
+        **RECIPE_SPACE,
         "heads": Choice([1, 2, 4]),
         "attention_dropout": Real(0.0, 0.5),
     }

@@ -17,7 +17,8 @@ def unit_rows(vectors: Tensor, shortest: float = SHORTEST) -> Tensor:
     if not torch.jit.is_scripting():
         plain = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if vectors.requires_grad and torch.is_grad_enabled() and not plain:
-            return _UnitRows.apply(vectors, shortest)  # type: ignore[no-any-return]
+            unit: Tensor = _UnitRows.apply(vectors, shortest)  # type: ignore[no-untyped-call]
+            return unit
     return torch.nn.functional.normalize(vectors, dim=1, eps=shortest)
 
 
@@ -27,7 +28,7 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, shortest: float) -> Tensor:
         lengths = vectors.norm(2, 1, keepdim=True).clamp_min(shortest)  # (rows, 1)
-        unit = vectors / lengths
+        unit: Tensor = vectors / lengths
         ctx.shortest = shortest
         ctx.save_for_backward(unit, lengths)
         return unit

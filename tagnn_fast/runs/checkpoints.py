@@ -24,6 +24,7 @@ from tagnn_fast.runs.configuration import configuration_from_json, configuration
 
 FORMAT, VERSION = "tagnn_fast.checkpoint", 1
 STATE = "state.json"
+_AVERAGE = "average.safetensors"
 REFIT = "refit-"  # names of checkpoints of the training on all sessions begin so
 _NAME = re.compile(r"(refit-)?epoch-\d+-step-\d+")
 
@@ -102,13 +103,18 @@ def load_parameters(model: SessionModel, path: Path) -> None:
     Raises:
         ValueError: where names, shapes or dtypes are not the model's.
     """
-    tensors = load_tensors(path)
-    expected = model.state_dict()
-    for name in sorted(expected.keys() | tensors.keys()):
-        found, wanted = (_describe(group.get(name)) for group in (tensors, expected))
+    _fill(model.state_dict(), load_tensors(path), path)
+
+
+@torch.no_grad()
+def _fill(values: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy tensors of a file to those of the same names, which must be all there are."""
+    for name in sorted(values.keys() | tensors.keys()):
+        found, wanted = (_describe(group.get(name)) for group in (tensors, values))
         if found != wanted:
             raise ValueError(f"{path}: expected {name} of {wanted}, got {found}: it belongs to another configuration")
-    model.load_state_dict(tensors)
+    for name, value in tensors.items():
+        values[name].copy_(value)
 
 
 def load_learnt(baseline: Baseline, path: Path) -> None:
@@ -134,8 +140,17 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     configuration: Mapping[str, Any],
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint into the folder, then remove the older ones. It is there whole, or the older ones stay.
+
+    Args:
+        folder: of the checkpoints.
+        model: as it stands.
+        optimizer: its state.
+        progress: where the run stands.
+        configuration: of the run.
+        average: of the model's weights, where there is one.
 
     Raises:
         OSError: where it cannot be written.
@@ -143,7 +158,7 @@ def save_checkpoint(
     path = folder / _name(progress)
     if (path / STATE).exists():
         return path
-    names = [name for name, _ in model.named_parameters()]
+    names = _names_by_index(model, optimizer)
     state = optimizer.state_dict()["state"]
     optimizer_tensors = {
         f"{kind}.{names[index]}": value for index, values in state.items() for kind, value in values.items()
@@ -152,6 +167,8 @@ def save_checkpoint(
         save_tensors(model.state_dict(), temporary / "model.safetensors")
         save_tensors(optimizer_tensors, temporary / "optimizer.safetensors")
         save_tensors(_random_states(), temporary / "random.safetensors")
+        if average is not None:
+            save_tensors(average, temporary / _AVERAGE)
         content = {"format": FORMAT, "version": VERSION, "progress": asdict(progress), "configuration": configuration}
         write_json(temporary / STATE, content)
     for other in folder.iterdir():
@@ -172,9 +189,13 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(
-    path: Path, model: SessionModel, optimizer: torch.optim.Optimizer, configuration: Mapping[str, Any]
+    path: Path,
+    model: SessionModel,
+    optimizer: torch.optim.Optimizer,
+    configuration: Mapping[str, Any],
+    average: Mapping[str, Tensor] | None = None,
 ) -> Progress:
-    """Put a run back where it was when the checkpoint was written.
+    """Put a run back where it was when the checkpoint was written: what it is given is filled.
 
     Raises:
         ValueError: on a damaged checkpoint, or one of another configuration or a newer version.
@@ -193,6 +214,8 @@ def load_checkpoint(
     load_parameters(model, path / "model.safetensors")
     _load_optimizer(model, optimizer, path / "optimizer.safetensors", begun=progress.epoch + progress.step > 0)
     _load_random_states(path / "random.safetensors")
+    if average is not None:
+        _fill(average, load_tensors(path / _AVERAGE), path / _AVERAGE)
     return progress
 
 
@@ -248,6 +271,12 @@ def _short(value: object) -> str:
     return reprlib.repr(value)
 
 
+def _names_by_index(model: SessionModel, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The model's name of each parameter, in the order in which the optimiser's state numbers them."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    return [names[id(value)] for group in optimizer.param_groups for value in group["params"]]
+
+
 def _load_optimizer(model: SessionModel, optimizer: torch.optim.Optimizer, path: Path, begun: bool) -> None:
     tensors = load_tensors(path)
     expected = {
@@ -261,8 +290,9 @@ def _load_optimizer(model: SessionModel, optimizer: torch.optim.Optimizer, path:
         differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise ValueError(f"{path}: expected the optimiser's state of this model, got another for {differing[0]}")
     state: dict[int, dict[str, Tensor]] = {}
-    for index, (name, value) in enumerate(model.named_parameters()):
-        if begun and value.requires_grad:
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    for index, name in enumerate(_names_by_index(model, optimizer)):
+        if begun and name in trained:
             state[index] = {kind: tensors[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

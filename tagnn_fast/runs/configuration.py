@@ -19,7 +19,17 @@ from tagnn_fast.runs.methods import check_options, find_method, method_names
 
 ProtocolName = Literal["held-out", "held-out-refit", "all", "published", "published-test"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "high", "medium"]
+Optimizer = Literal["adam", "adamw"]
+Decayed = Literal["all", "matrices"]
+Schedule = Literal["step", "cosine"]
 PROTOCOLS, PRECISIONS = get_args(ProtocolName), get_args(Precision)
+_CHOICES = {
+    "protocol": PROTOCOLS,
+    "precision": PRECISIONS,
+    "optimizer": get_args(Optimizer),
+    "weight_decay_on": get_args(Decayed),
+    "schedule": get_args(Schedule),
+}
 VALIDATED = ("held-out", "held-out-refit")  # whose validation examples may say how long to train, and at which rate
 # All that the configuration of a baseline has, which is not trained by gradients; its own options are in `options`.
 BASELINE_FIELDS = {"num_items", "options", "architecture", "protocol"}
@@ -42,10 +52,21 @@ class TrainingConfig:
         max_clicks_per_batch: clicks of their prefixes that are computed at once. A step with more is computed in parts,
             whose gradients are added up: it takes longer, and not more memory. A longer prefix is a part of its own.
         learning_rate: Adam's, in the first epochs.
-        weight_decay: coupled L2 penalty, as in Adam without the W.
+        weight_decay: of the optimiser.
         first_decay: epochs at the first learning rate; None: until one without a better validation MRR@20.
         decay_every: epochs at each later one; None: likewise.
         decay_factor: what each is of the one before.
+        optimizer: "adam", whose weight decay is a coupled L2 penalty, or "adamw" (Loshchilov & Hutter, ICLR 2019).
+        weight_decay_on: "all" parameters, or "matrices" alone: not biases, norms, scales and other vectors.
+        schedule: "step", the rates above; or "cosine", in which those three have no part: after a share t of `epochs`
+            the rate is learning_rate · (1 + cos πt) / 2 (SGDR without restarts), set at each step.
+        warmup_steps: steps at the beginning, during which the rate rises in equal parts to what it is otherwise.
+        gradient_clipping: length that the gradient of all parameters together is brought down to where it is longer; 0
+            leaves it as it is.
+        weight_averaging: β of an exponential moving average of the parameters, W ← β W + (1 - β) parameters after each
+            step, corrected for its beginning by 1 / (1 - βⁿ) after n steps: it is what is scored and kept. 0: none.
+        example_half_life: h of losses weighted by 2^(-a / h), where a is the share of the sessions that are newer than
+            the example's; the weights are 1 on average. 0: all weigh the same.
         seed: of the parameters, the order of the examples, the dropout.
         precision: of the training's steps. "32-true", "64-true" and "bf16-mixed" are Lightning's; "high" and "medium"
             are float32 with the matrix products that ``torch.set_float32_matmul_precision`` has under these names.
@@ -67,10 +88,17 @@ class TrainingConfig:
     accelerator: str = "auto"
     max_clicks_per_batch: int = MAX_CLICKS_PER_BATCH
     patience: int = 0
+    optimizer: Optimizer = "adam"
+    weight_decay_on: Decayed = "all"
+    schedule: Schedule = "step"
+    warmup_steps: int = 0
+    gradient_clipping: float = 0.0
+    weight_averaging: float = 0.0
+    example_half_life: float = 0.0
 
     def __post_init__(self) -> None:
         find_method(self.architecture)
-        for name, choices in (("protocol", PROTOCOLS), ("precision", PRECISIONS)):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, lowest in (
@@ -81,6 +109,7 @@ class TrainingConfig:
             ("decay_every", 1),
             ("seed", 0),
             ("max_clicks_per_batch", 1),
+            ("warmup_steps", 0),
         ):
             value = getattr(self, name)
             if value is not None or name not in ("first_decay", "decay_every"):
@@ -91,11 +120,16 @@ class TrainingConfig:
             raise ValueError(f"patience: expected 0 with protocol {self.protocol}, got {self.patience}")
         if self.seed >= 1 << 32:
             raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
-        for name in ("learning_rate", "weight_decay", "decay_factor"):
+        for name in (
+            *("learning_rate", "weight_decay", "decay_factor"),
+            *("gradient_clipping", "weight_averaging", "example_half_life"),
+        ):
             number = check_real(getattr(self, name), name)
             if not 0 <= number < float("inf"):
                 raise ValueError(f"{name}: expected a finite number of 0 and more, got {number}")
             object.__setattr__(self, name, number)
+        if self.weight_averaging >= 1:
+            raise ValueError(f"weight_averaging: expected less than 1, got {self.weight_averaging}")
 
     @property
     def is_baseline(self) -> bool:

@@ -15,10 +15,18 @@ from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.extras import needed_by
 from tagnn_fast.memory import keep_freed_memory
 from tagnn_fast.nn.architectures import BASELINE_NAMES
-from tagnn_fast.nn.config import ModelConfig, Semantics
+from tagnn_fast.nn.config import ModelConfig, RecencyPlace, Semantics
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
-from tagnn_fast.runs.configuration import Precision, ProtocolName, TrainingConfig, make_model
+from tagnn_fast.runs.configuration import (
+    Decayed,
+    Optimizer,
+    Precision,
+    ProtocolName,
+    Schedule,
+    TrainingConfig,
+    make_model,
+)
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.baseline import fit_baseline, plan_baseline
 from tagnn_fast.training.options import OPTIONS, check_used, with_config
@@ -42,6 +50,15 @@ def fit(
     hybrid: bool | None = None,
     semantics: Semantics | None = None,
     padded_length: int | None = None,
+    readout_softmax: bool | None = None,
+    cosine_scale: float | None = None,
+    learned_scale: bool | None = None,
+    session_share: float | None = None,
+    learned_share: bool | None = None,
+    item_dropout: float | None = None,
+    recency: RecencyPlace | None = None,
+    highway: bool | None = None,
+    neighbour_weight: float | None = None,
     options: Mapping[str, Any] | None = None,
     protocol: ProtocolName | None = None,
     epochs: int | None = None,
@@ -53,6 +70,13 @@ def fit(
     first_decay: int | None = None,
     decay_every: int | None = None,
     decay_factor: float | None = None,
+    optimizer: Optimizer | None = None,
+    weight_decay_on: Decayed | None = None,
+    schedule: Schedule | None = None,
+    warmup_steps: int | None = None,
+    gradient_clipping: float | None = None,
+    weight_averaging: float | None = None,
+    example_half_life: float | None = None,
     seed: int | None = None,
     precision: Precision | None = None,
     accelerator: str | None = None,
@@ -83,6 +107,15 @@ def fit(
         hybrid: of the model.
         semantics: of the model.
         padded_length: of the model; in "published" semantics, the longest training prefix if not given.
+        readout_softmax: of the model.
+        cosine_scale: of the model.
+        learned_scale: of the model.
+        session_share: of the model.
+        learned_share: of the model.
+        item_dropout: of the model.
+        recency: of the model.
+        highway: of the model.
+        neighbour_weight: of the model.
         options: what the architecture takes beside these, by name; `config` may have others of them.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.
@@ -94,6 +127,13 @@ def fit(
         first_decay: of the training.
         decay_every: of the training.
         decay_factor: of the training.
+        optimizer: of the training.
+        weight_decay_on: of the training.
+        schedule: of the training.
+        warmup_steps: of the training.
+        gradient_clipping: of the training.
+        weight_averaging: of the training.
+        example_half_life: of the training.
         seed: of the training.
         precision: of the training: "32-true", "64-true", "bf16-mixed", or float32 with matrix products in PyTorch's
             "high" or "medium" precision.

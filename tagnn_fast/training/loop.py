@@ -16,6 +16,7 @@ from tagnn_fast.data.examples import PrefixExamples, shuffled
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.checkpoints import (
@@ -30,15 +31,8 @@ from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
-from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate
-from tagnn_fast.training.steps import (
-    ResidentSteps,
-    Steps,
-    can_be_resident,
-    make_optimizer,
-    matrix_precision,
-    set_learning_rate,
-)
+from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, rate_of_step
+from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
 
@@ -92,14 +86,8 @@ class _Training:
         self.model = make_model(self.run.model, options)
         if self.run.initial_weights.exists():
             load_parameters(self.model, self.run.initial_weights)
-        device = self.fabric.device
-        self.optimizer = make_optimizer(self.model, options.weight_decay, device)
-        fabric_model, fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
-        for method in ("loss", "losses"):
-            fabric_model.mark_forward_method(method)
-        kind = ResidentSteps if can_be_resident(device) else Steps
-        sizes = options.batch_size, options.max_clicks_per_batch
-        self.steps = kind(self.fabric, fabric_model, fabric_optimizer, examples, *sizes)
+        self.steps: Steps
+        self.optimizer, self.steps = begin_training(self.fabric, self.model, options, examples)
 
     def _stand(self) -> Progress:
         """Where the run stands: at its newest checkpoint, or at the beginning."""
@@ -110,7 +98,7 @@ class _Training:
         if path is None:
             return Progress()
         try:
-            progress = load_checkpoint(path, self.model, self.optimizer, self.run.configuration)
+            progress = load_checkpoint(path, self.model, self.optimizer, self.run.configuration, self._average)
         except ValueError as error:
             way_out = f"; without {path} the run goes on from {checkpoints[-2].name}" if len(checkpoints) > 1 else ""
             raise ValueError(f"{error}{way_out}") from None
@@ -172,7 +160,8 @@ class _Training:
     def _train_epoch(self) -> None:
         options, progress, examples = self.run.training, self.progress, self.examples
         size = options.batch_size
-        set_learning_rate(self.optimizer, self._rate())
+        rate = before = self._rate()
+        set_learning_rate(self.optimizer, rate)
         self.model.train()
         self.steps.begin_epoch(shuffled(len(examples), options.seed, progress.epoch))
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.fabric.device)
@@ -180,6 +169,10 @@ class _Training:
         self.observer.begin(self._epoch_name(), len(examples), done)
         start = time.perf_counter()
         for begin in range(progress.step * size, len(examples), size):
+            now = rate_of_step(options, rate, progress.epoch, progress.step, self.steps_per_epoch)
+            if now != before:
+                set_learning_rate(self.optimizer, now)
+                before = now
             loss = self.steps.take(progress.step)
             taken = min(size, len(examples) - begin)
             progress.step += 1
@@ -249,7 +242,7 @@ class _Training:
         """
         progress = self.progress
         if progress.records and progress.step == 0 and choose_epoch(progress.history) == progress.epoch:
-            self.run.keep_model(self.model.state_dict(), progress.epoch)
+            self.run.keep_model(self._scored_model().state_dict(), progress.epoch)
 
     def _check_parameters(self) -> None:
         for name, value in self.model.named_parameters():
@@ -282,14 +275,23 @@ class _Training:
         load_parameters(self.model, self.run.weights)
         if self.run.kept_epoch() != epoch:
             raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
-        return look_at_test_set(self.run, self.dataset, self._recommender(), epoch, self.observer, self._advance)
+        recommender = Recommender(self.model, self.run.vocabulary)
+        return look_at_test_set(self.run, self.dataset, recommender, epoch, self.observer, self._advance)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
         self.observer.begin(what, len(examples))
-        return score_model(self._recommender(), examples, self._advance)
+        return score_model(Recommender(self._scored_model(), self.run.vocabulary), examples, self._advance)
 
-    def _recommender(self) -> Recommender:
-        return Recommender(self.model, self.run.vocabulary)
+    def _scored_model(self) -> SessionModel:
+        """The model after its last epoch, as it is scored and kept."""
+        average = self.steps.average
+        if average is None:
+            return self.model
+        return average.averaged(self.progress.epoch * self.steps_per_epoch + self.progress.step)
+
+    @property
+    def _average(self) -> dict[str, torch.Tensor] | None:
+        return None if self.steps.average is None else self.steps.average.sums
 
     def _advance(self, scored: int) -> None:
         self.observer.advance(scored)
@@ -306,7 +308,8 @@ class _Training:
     def _save(self) -> str:
         self._check_parameters()  # nothing diverged is ever saved
         self.writer.flush()
-        path = save_checkpoint(self.run.checkpoints, self.model, self.optimizer, self.progress, self.run.configuration)
+        of_model = self.model, self.optimizer, self.progress, self.run.configuration, self._average
+        path = save_checkpoint(self.run.checkpoints, *of_model)
         self._write_history()
         return path.name
 

@@ -82,6 +82,12 @@ def check_used(given: Mapping[str, Any], model: ModelConfig, training: TrainingC
         raise ValueError(
             f"{name}: expected none with {training.architecture}, which does not use it, got {given[name]!r}"
         )
+    if training.schedule == "cosine":
+        for name in ("first_decay", "decay_every", "decay_factor"):
+            if name in given:
+                raise ValueError(f"{name}: expected none with a cosine schedule, got {given[name]!r}")
+    if "session_share" in given and model.cosine_scale is None:
+        raise ValueError(f"session_share: expected none without a cosine_scale, got {given['session_share']!r}")
     if "padded_length" in given and model.semantics == "clean":
         raise ValueError(f"padded_length: expected none in clean semantics, got {given['padded_length']!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +23,10 @@ def learning_rate(options: TrainingConfig, history: Records) -> float:
     """The rate of the epoch after these.
 
     The first is cut after `first_decay` epochs, each later one after `decay_every`; where these are None, after an
-    epoch that was no better on the validation examples than all before.
+    epoch that was no better on the validation examples than all before. A cosine schedule's is that of the first step.
     """
+    if options.schedule == "cosine":
+        return _cosine(options, len(history))
     cuts, epochs = (1, 0) if options.first_decay == 0 else (0, 0)  # epochs at the present rate
     for number in range(1, len(history) + 1):
         epochs += 1
@@ -31,6 +34,26 @@ def learning_rate(options: TrainingConfig, history: Records) -> float:
         if epochs == planned if planned is not None else choose_epoch(history[:number]) < number:
             cuts, epochs = cuts + 1, 0
     return options.learning_rate * options.decay_factor**cuts
+
+
+def rate_of_step(options: TrainingConfig, rate: float, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of a step.
+
+    Args:
+        options: of the training.
+        rate: that of the epoch, from :func:`learning_rate`.
+        epoch: from 0.
+        step: of the epoch, from 0.
+        steps: that each epoch has.
+    """
+    if options.schedule == "cosine":
+        rate = _cosine(options, epoch + step / steps)
+    done = epoch * steps + step
+    return rate * (done + 1) / options.warmup_steps if done < options.warmup_steps else rate
+
+
+def _cosine(options: TrainingConfig, epochs: float) -> float:
+    return options.learning_rate * (1 + math.cos(math.pi * epochs / options.epochs)) / 2
 
 
 def is_over(options: TrainingConfig, history: Records) -> bool:

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from tagnn_fast.data.examples import PrefixExamples, parts
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import library
+from tagnn_fast.runs.configuration import Decayed, Optimizer, TrainingConfig
+from tagnn_fast.training.example_weights import weights_by_age
+from tagnn_fast.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -29,6 +33,9 @@ class Steps:
         examples: what is trained on.
         batch_size: examples per step; an epoch's last may have fewer.
         most_clicks: that are computed at once; a batch with more is computed in parts, see :func:`parts`.
+        example_weights: what each example's loss counts, float (examples,); None for all the same.
+        gradient_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig`.
+        average: to be updated after each step.
     """
 
     def __init__(
@@ -39,9 +46,13 @@ class Steps:
         examples: PrefixExamples,
         batch_size: int,
         most_clicks: int | None = None,
+        example_weights: Tensor | None = None,
+        gradient_clipping: float = 0.0,
+        average: WeightAverage | None = None,
     ) -> None:
         self.fabric, self.model, self.optimizer = fabric, model, optimizer
         self.examples, self.batch_size, self.most_clicks = examples, batch_size, most_clicks
+        self.example_weights, self.gradient_clipping, self.average = example_weights, gradient_clipping, average
         self.lengths = examples.prefix_lengths()
 
     def begin_epoch(self, order: Tensor) -> None:
@@ -60,7 +71,7 @@ class Steps:
     def _step(self, places: Tensor) -> Tensor:
         self.optimizer.zero_grad()
         loss = self._gradient(places)
-        self.optimizer.step()
+        self._update()
         return loss
 
     def _step_in_parts(self, places: Sequence[Tensor]) -> Tensor:
@@ -68,8 +79,15 @@ class Steps:
         total = sum(part.shape[0] for part in places)
         self.optimizer.zero_grad()
         losses = [self._gradient(part, part.shape[0] / total) for part in places]
-        self.optimizer.step()
+        self._update()
         return torch.stack(losses).sum()
+
+    def _update(self) -> None:
+        if self.gradient_clipping:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clipping)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
 
     def _gradient(self, places: Tensor, share: float | None = None) -> Tensor:
         """Add the gradient of the mean loss of these examples, times their share of the batch; that loss."""
@@ -81,8 +99,16 @@ class Steps:
         return loss.detach()
 
     def _mean_loss(self, places: Tensor) -> Tensor:
-        loss: Tensor = self.model.loss(*self.fabric.to_device(self.examples.cut(places)))
-        return loss
+        batch = self.fabric.to_device(self.examples.cut(places))
+        if self.example_weights is None:
+            loss: Tensor = self.model.loss(*batch)
+            return loss
+        return self._weighted_mean(self.model.losses(*batch), places)
+
+    def _weighted_mean(self, losses: Tensor, places: Tensor) -> Tensor:
+        if self.example_weights is not None:
+            losses = losses * self.example_weights[places].to(losses.device)
+        return losses.mean()
 
 
 class ResidentSteps(Steps):
@@ -102,9 +128,15 @@ class ResidentSteps(Steps):
         examples: PrefixExamples,
         batch_size: int,
         most_clicks: int | None = None,
+        example_weights: Tensor | None = None,
+        gradient_clipping: float = 0.0,
+        average: WeightAverage | None = None,
     ) -> None:
-        super().__init__(fabric, model, optimizer, examples, batch_size, most_clicks)
+        how = example_weights, gradient_clipping, average
+        super().__init__(fabric, model, optimizer, examples, batch_size, most_clicks, *how)
         self.examples = examples.to(fabric.device)
+        if example_weights is not None:
+            self.example_weights = example_weights.to(fabric.device)
         self.clicks = -1
         self.whole_step: Callable[[Tensor], Tensor] = self._step
 
@@ -141,8 +173,7 @@ class ResidentSteps(Steps):
             self.clicks = of_whole_batches
 
     def _mean_loss(self, places: Tensor) -> Tensor:
-        losses: Tensor = self.model.losses(*self.examples.cut(places, self.clicks))
-        return losses.mean()
+        return self._weighted_mean(self.model.losses(*self.examples.cut(places, self.clicks)), places)
 
 
 class Recorded:
@@ -193,11 +224,32 @@ def can_be_resident(device: torch.device) -> bool:
     return device.type == "cuda" and library.has_kernel(torch.empty(0, device=device))
 
 
-def make_optimizer(model: torch.nn.Module, weight_decay: float, device: torch.device) -> torch.optim.Adam:
-    """Adam; where steps are recorded, its learning rate is a tensor, which a recording reads anew each time."""
+def make_optimizer(
+    model: torch.nn.Module,
+    weight_decay: float,
+    device: torch.device,
+    kind: Optimizer = "adam",
+    decayed: Decayed = "all",
+) -> torch.optim.Optimizer:
+    """Adam or AdamW; where steps are recorded, its learning rate is a tensor, which a recording reads anew each time.
+
+    Args:
+        model: whose parameters it changes.
+        weight_decay: of those that `decayed` says.
+        device: of the model.
+        kind: see :class:`~tagnn_fast.runs.configuration.TrainingConfig` for this and `decayed`.
+        decayed: which parameters decay.
+    """
     recorded = can_be_resident(device)
     rate = torch.tensor(1e-3, device=device) if recorded else 1e-3
-    return torch.optim.Adam(model.parameters(), rate, weight_decay=weight_decay, fused=True, capturable=recorded)
+    optimizer_class = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    parameters = list(model.parameters())
+    groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": weight_decay}]
+    if decayed == "matrices":
+        matrices = [value for value in parameters if value.dim() > 1]
+        vectors = [value for value in parameters if value.dim() <= 1]
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return optimizer_class(groups, rate, fused=True, capturable=recorded)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -207,6 +259,39 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def begin_training(
+    fabric: Fabric, model: SessionModel, options: TrainingConfig, examples: PrefixExamples
+) -> tuple[torch.optim.Optimizer, Steps]:
+    """The optimiser of a model that is yet to be trained on these examples, and the steps.
+
+    Args:
+        fabric: the device and its precision; the model is taken there.
+        model: learns the neighbours of items from the examples' sessions here, if it has such.
+        options: of the training.
+        examples: what is trained on.
+    """
+    sessions = examples.sessions
+    if model.neighbours is not None:
+        model.neighbours.learn(sessions.clicks, sessions.offsets)
+    how = options.optimizer, options.weight_decay_on
+    optimizer = make_optimizer(model, options.weight_decay, fabric.device, *how)
+    fabric_model, fabric_optimizer = fabric.setup(model, optimizer)
+    for method in ("loss", "losses"):
+        fabric_model.mark_forward_method(method)
+    steps = (ResidentSteps if can_be_resident(fabric.device) else Steps)(
+        fabric,
+        fabric_model,
+        fabric_optimizer,
+        examples,
+        options.batch_size,
+        options.max_clicks_per_batch,
+        weights_by_age(examples, options.example_half_life) if options.example_half_life else None,
+        options.gradient_clipping,
+        WeightAverage(model, options.weight_averaging) if options.weight_averaging else None,
+    )
+    return optimizer, steps
 
 
 @contextmanager

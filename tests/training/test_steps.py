@@ -16,7 +16,7 @@ from tagnn_fast.data.examples import shuffled
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.runs.configuration import TrainingConfig, make_model
 from tagnn_fast.runs.run import Run, create_run, open_run
-from tagnn_fast.training import loop, steps
+from tagnn_fast.training import steps
 from tagnn_fast.training.loop import train
 from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.steps import ResidentSteps, Steps, make_optimizer, matrix_precision, set_learning_rate
@@ -43,12 +43,10 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """A device that data sets stay on; on the CPU, steps run as they do on a GPU, but are not recorded."""
     resident = lambda device: True  # noqa: E731
     monkeypatch.setattr(steps, "can_be_resident", resident)
-    monkeypatch.setattr(loop, "can_be_resident", resident)
     return request.param
 
 
 def stay_on_host(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loop, "can_be_resident", lambda device: False)
     patch.setattr(steps, "can_be_resident", lambda device: False)
 
 
