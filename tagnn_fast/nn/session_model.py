@@ -77,7 +77,8 @@ class SessionModel(nn.Module):
             if (given := getattr(config, name)) != getattr(ModelConfig, name):
                 raise ValueError(f"{name}: expected none with a network that does not use it, got {given!r}")
         hidden = config.hidden_size
-        self.is_settled = False
+        self.is_settled = config.cosine_scale is None and not config.neighbour_weight
+        self.has_plain_encoder = config.recency == "none" and not config.highway
         self.item_dropout, self.recency_place = config.item_dropout, str(config.recency)
         self.neighbours = (
             GlobalNeighbours(config.num_items, config.neighbour_weight) if config.neighbour_weight else None
@@ -121,20 +122,22 @@ class SessionModel(nn.Module):
         return self.padded_length if padded_length is None else padded_length
 
     def encodes_at_once(self, items: Tensor) -> bool:
-        """Whether :func:`tagnn_fast.ops.encode_sessions` will do: on the CPU, without dropout and gradients."""
-        return items.is_cpu and not self.training and not torch.is_grad_enabled()
+        """Whether :func:`tagnn_fast.ops.encode_sessions` will do: on the CPU, without dropout and gradients.
+
+        It knows of nothing that recipes add, but takes item vectors as they are when a model is settled.
+        """
+        plain = self.has_plain_encoder and self.is_settled
+        return plain and items.is_cpu and not self.training and not torch.is_grad_enabled()
 
     def node_vectors(self, graph: SessionGraph) -> Tensor:
         """Vectors of the nodes' items as an encoder takes them, float (slots, hidden); any in empty slots."""
-        if self.is_settled:
-            return self.item_embedding(graph.node_items)  # type: ignore[no-any-return]
         if self.neighbours is not None:
             nodes = self.neighbours(self.item_embedding.weight, graph.node_items)
         else:
             nodes = self.item_embedding(graph.node_items)
         if self.item_dropout > 0.0:
             nodes = nn.functional.dropout(nodes, self.item_dropout, self.training)
-        if self.cosine is not None:
+        if self.cosine is not None and not self.is_settled:
             nodes = unit_rows(nodes)
         return nodes  # type: ignore[no-any-return]
 
@@ -162,11 +165,9 @@ class SessionModel(nn.Module):
 
     def _finished(self, weight: Tensor) -> Tensor:
         """All rows of the item embedding, float (num_items + 1, hidden), with their neighbours, of length 1 if so."""
-        if self.is_settled:
-            return weight
         if self.neighbours is not None:
             weight = self.neighbours(weight)
-        if self.cosine is not None:
+        if self.cosine is not None and not self.is_settled:
             weight = unit_rows(weight)
         return weight
 
@@ -174,7 +175,7 @@ class SessionModel(nn.Module):
     @torch.no_grad()
     def settled(self) -> "SessionModel":
         """For answers only: itself, or a copy that holds the item vectors which it would make anew each time."""
-        if self.is_settled or (self.neighbours is None and self.cosine is None):
+        if self.is_settled:
             return self
         settled = copy.deepcopy(self).requires_grad_(False)
         settled.item_embedding.weight.copy_(self._finished(self.item_embedding.weight))

@@ -42,7 +42,7 @@ class TAGNNPP(SessionModel):
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
         """See the base class."""
         if self.encodes_at_once(items):
-            return ops.encode_sessions(
+            encoded = ops.encode_sessions(
                 items,
                 offsets,
                 self.padded_length_of_call(padded_length),
@@ -52,6 +52,7 @@ class TAGNNPP(SessionModel):
                 self.readout.op_parameters(),
                 self.target_projection.weight,
             )
+            return self.scaled(encoded)
         graph = self.graph(items, offsets, padded_length)
         vectors = self.node_vectors(graph)  # (slots, hidden)
         nodes = self.propagation(vectors, graph)  # (slots, hidden)

@@ -20,7 +20,7 @@ from tagnn_fast.experiments.tune_options import choose_options
 from tagnn_fast.experiments.tune_results import Tuning
 from tagnn_fast.nn import SRGNN
 from tagnn_fast.nn.architectures import ARCHITECTURES
-from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
+from tagnn_fast.nn.search_space import RECIPE_SPACE, Choice, Real, SearchSpace
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.methods import find_method, method_names
 from tests.cli.commands import read
@@ -53,6 +53,8 @@ def test_begins_with_the_defaults(dataset: Dataset, tuned: Tuning, tmp_path: Pat
         "weight_decay": 1e-5,
         "rounds": config.rounds,
         "hybrid": config.hybrid,
+        "readout_softmax": None,
+        **{name: getattr(config, name) for name in RECIPE_SPACE},
     }
     assert best is not None
     assert best.value == max(trial.value for trial in tuned.trials if trial.value is not None)

@@ -64,7 +64,7 @@ def test_arguments(arguments: list[object], message: str, dataset: Dataset, tmp_
         ({"rounds": 9}, "start: expected rounds 1 to 3, got 9"),
         (
             {"hidden_size": 16},
-            "start: expected options to tune (learning_rate, weight_decay, rounds, hybrid), or ",
+            "start: expected options to tune (learning_rate, weight_decay, rounds, hybrid, readout_softmax, ",
         ),
         ({"architecture": "tagnn"}, "start: expected options to tune"),
         ({"options": {"k": 5}}, "start: expected options to tune"),

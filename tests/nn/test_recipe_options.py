@@ -208,7 +208,11 @@ def test_settled(options: dict[str, Any]) -> None:
     settled = network.settled()
     assert (settled is network) == (not options)
     assert settled.item_vectors().data_ptr() == settled.item_embedding.weight[1:].data_ptr()
-    assert_near(settled(*clicks), network(*clicks).detach(), 1e-12)
+    expected = network(*clicks).detach()
+    assert_near(settled(*clicks).detach(), expected, 1e-12)
+    with torch.no_grad():  # encoded at once
+        assert_near(settled(*clicks), expected, 1e-12)
+        assert_near(network(*clicks), expected, 1e-12)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.requires_grad_()
 
