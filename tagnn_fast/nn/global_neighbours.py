@@ -1,9 +1,10 @@
 """Items that stand together in training sessions lend each other their vectors."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 NEIGHBOURS = 12  # of an item, those that stand beside it most often
 WINDOW = 3  # clicks, before and after
@@ -27,9 +28,11 @@ class GlobalNeighbours(nn.Module):
     def __init__(self, num_items: int, weight: float) -> None:
         super().__init__()
         self.weight = weight
-        # Item 0 with a share of 0 where there is none; row 0 has none at all.
-        self.register_buffer("items", torch.zeros(num_items + 1, NEIGHBOURS, dtype=torch.int64))
+        # Where there are fewer neighbours, an item is its own, with a share of 0: no row of the transpose is long.
+        own = torch.arange(num_items + 1).unsqueeze(1)
+        self.register_buffer("items", own.repeat(1, NEIGHBOURS))
         self.register_buffer("shares", torch.zeros(num_items + 1, NEIGHBOURS))
+        self._transposed: Any = None  # made where it is needed, and of which items
 
     def learn(self, clicks: Tensor, offsets: Tensor) -> None:
         """Count what stands together in sessions of item ids, integers (clicks,), offsets int64 (sessions + 1,)."""
@@ -39,18 +42,60 @@ class GlobalNeighbours(nn.Module):
 
     def forward(self, vectors: Tensor, items: Optional[Tensor] = None) -> Tensor:
         """Rows of V + λ A V for all of V, float (num_items + 1, hidden), or for item ids, int64 (any,)."""
-        if items is None:
-            return vectors + self.weight * _sum_of_neighbours(vectors, self.items, self.shares)
-        return vectors[items] + self.weight * _sum_of_neighbours(vectors, self.items[items], self.shares[items])
+        if items is not None:
+            return vectors[items] + self.weight * _sums(vectors, self.items[items], self.shares[items])
+        if not torch.jit.is_scripting() and _takes_gradient(vectors):
+            return vectors + self.weight * self._product(vectors)
+        return vectors + self.weight * _sums(vectors, self.items, self.shares)
+
+    @torch.jit.unused
+    def _product(self, vectors: Tensor) -> Tensor:
+        known = self.items.data_ptr(), self.items._version
+        if self._transposed is None or self._transposed[0] != known:
+            self._transposed = known, _transpose(self.items, self.shares)
+        product: Tensor = _Product.apply(vectors, self.items, self.shares, self._transposed[1])  # type: ignore[no-untyped-call]
+        return product
 
 
-def _sum_of_neighbours(vectors: Tensor, items: Tensor, shares: Tensor) -> Tensor:
+@torch.jit.unused
+def _takes_gradient(vectors: Tensor) -> bool:
+    return vectors.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _sums(vectors: Tensor, items: Tensor, shares: Tensor) -> Tensor:
     """A V for some rows of A, without the neighbours' vectors in memory: float (rows, hidden)."""
     return nn.functional.embedding_bag(items, vectors, mode="sum", per_sample_weights=shares.to(vectors.dtype))
 
 
+def _transpose(items: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Aᵀ: the rows that have an item, int64 (rows · 12,), where each item's begin, int64 (rows,), and their shares."""
+    ordered, order = items.flatten().sort(stable=True)
+    starts = torch.searchsorted(ordered, torch.arange(items.shape[0], device=items.device))
+    return order // NEIGHBOURS, starts, shares.flatten()[order]
+
+
+class _Product(torch.autograd.Function):
+    """A V, whose gradient is the same kind of product with Aᵀ: PyTorch's own sorts all entries at each step."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: Tensor, items: Tensor, shares: Tensor, transposed: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        ctx.transposed = transposed
+        return _sums(vectors, items, shares)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        rows, starts, shares = ctx.transposed
+        weights = shares.to(grad.dtype)
+        return nn.functional.embedding_bag(rows, grad, starts, mode="sum", per_sample_weights=weights), None, None, None
+
+
 def most_common_neighbours(clicks: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """The neighbours of each item, int64, and their shares, float32: both (rows, 12), zeros where there are fewer.
+    """The neighbours of each item, int64, and their shares, float32: both (rows, 12).
+
+    Where there are fewer, they are the item itself, with a share of 0.
 
     Args:
         clicks: item of each click, int64 (clicks,); 0 is none.
@@ -72,7 +117,8 @@ def most_common_neighbours(clicks: Tensor, offsets: Tensor, rows: int) -> tuple[
     place = torch.arange(item.numel(), device=clicks.device) - starts[item]
     kept = place < NEIGHBOURS
     item, place, order = item[kept], place[kept], order[kept]
-    items, shares = keys.new_zeros(rows, NEIGHBOURS), torch.zeros(rows, NEIGHBOURS, device=clicks.device)
+    items = torch.arange(rows, device=clicks.device).unsqueeze(1).repeat(1, NEIGHBOURS)
+    shares = torch.zeros(rows, NEIGHBOURS, device=clicks.device)
     items[item, place] = keys[order] % rows
     shares[item, place] = counts[order].float()
     return items, shares / shares.sum(1, keepdim=True).clamp(min=1)
