@@ -33,7 +33,9 @@ def train(
         typer.Option(help="JSON or TOML file of options by name, such as hidden_size; those given here replace its."),
     ] = None,
     preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
-    architecture: Annotated[Optional[str], _field("tagnn_pp, tagnn, sr_gnn, or a baseline such as vs_knn.")] = None,
+    architecture: Annotated[
+        Optional[str], _field("tagnn_pp, tagnn, sr_gnn, attention_enhanced, or a baseline such as vs_knn.")
+    ] = None,
     hidden_size: Annotated[Optional[int], _field("Width of item vectors and node states.")] = None,
     rounds: Annotated[
         Optional[int],

@@ -1,6 +1,7 @@
 """The networks and their parts."""
 
 from tagnn_fast.nn.architectures import register_architecture
+from tagnn_fast.nn.attention_enhanced import AttentionEnhancedGNN
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.gated_propagation import GatedPropagation
 from tagnn_fast.nn.session_model import SessionModel
@@ -14,6 +15,7 @@ __all__ = [
     "SRGNN",
     "TAGNN",
     "TAGNNPP",
+    "AttentionEnhancedGNN",
     "GatedPropagation",
     "ModelConfig",
     "SessionModel",

@@ -6,13 +6,19 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
+from tagnn_fast.nn.attention_enhanced import AttentionEnhancedGNN
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.sr_gnn import SRGNN
 from tagnn_fast.nn.tagnn import TAGNN
 from tagnn_fast.nn.tagnn_pp import TAGNNPP
 
-BUILT_IN: dict[str, type[SessionModel]] = {"tagnn_pp": TAGNNPP, "tagnn": TAGNN, "sr_gnn": SRGNN}
+BUILT_IN: dict[str, type[SessionModel]] = {
+    "tagnn_pp": TAGNNPP,
+    "tagnn": TAGNN,
+    "sr_gnn": SRGNN,
+    "attention_enhanced": AttentionEnhancedGNN,
+}
 ARCHITECTURES = dict(BUILT_IN)  # and what was registered
 # Of tagnn_fast.baselines, which lies above this room: no network may have one of these.
 BASELINE_NAMES = (

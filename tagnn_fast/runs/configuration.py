@@ -41,7 +41,7 @@ class TrainingConfig:
     """Options of a training run, checked when made.
 
     Attributes:
-        architecture: "tagnn_pp", "tagnn", "sr_gnn", or a registered one (see
+        architecture: "tagnn_pp", "tagnn", "sr_gnn", "attention_enhanced", or a registered one (see
             :func:`tagnn_fast.register_architecture`); or a baseline (see :mod:`tagnn_fast.baselines`), for which only
             the protocol below counts.
         protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.

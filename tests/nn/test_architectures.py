@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagnn_fast.nn import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionModel, register_architecture
+from tagnn_fast.nn import SRGNN, TAGNN, TAGNNPP, AttentionEnhancedGNN, ModelConfig, SessionModel, register_architecture
 from tagnn_fast.nn.architectures import ARCHITECTURES, find_architecture
 from tagnn_fast.ops import EncodedSessions, encoded_without_nodes
 from tagnn_fast.runs.configuration import TrainingConfig, make_model
@@ -39,7 +39,7 @@ def _own_names() -> Iterator[None]:
     ARCHITECTURES.update(before)
 
 
-@pytest.mark.parametrize("model_class", [TAGNNPP, TAGNN, SRGNN, LastClick])
+@pytest.mark.parametrize("model_class", [TAGNNPP, AttentionEnhancedGNN, TAGNN, SRGNN, LastClick])
 def test_register(model_class: type[SessionModel]) -> None:
     """What the package has keeps to what it asks; a name may be given again; no random number is drawn."""
     before = torch.get_rng_state()
@@ -67,7 +67,9 @@ def test_can_explain_is_kept_in_scripts() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ValueError, match="^architecture: expected one of tagnn_pp, tagnn, sr_gnn, got 'mine'$"):
+    with pytest.raises(
+        ValueError, match="^architecture: expected one of tagnn_pp, tagnn, sr_gnn, attention_enhanced, got 'mine'$"
+    ):
         find_architecture("mine")
 
 

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast.nn import AttentionEnhancedGNN
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import library
 from tests.support import DEVICES, random_sessions
 
-MODELS = [TAGNNPP, TAGNN, SRGNN]
+PUBLISHED_MODELS = [TAGNNPP, TAGNN, SRGNN]
+MODELS = [*PUBLISHED_MODELS, AttentionEnhancedGNN]
 CLEAN = ModelConfig(num_items=60, hidden_size=12, hybrid=True)
 PUBLISHED = replace(CLEAN, semantics="published", padded_length=9)
 RECIPE = replace(
@@ -27,7 +29,19 @@ RECIPE = replace(
     highway=True,
     neighbour_weight=0.5,
 )
-CONFIGS = pytest.mark.parametrize("config", [CLEAN, PUBLISHED, RECIPE], ids=["clean", "published", "recipe"])
+CONFIGS = {"clean": CLEAN, "published": PUBLISHED, "recipe": RECIPE}
+CASES = pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        *(
+            pytest.param(model, config, id=f"{model.__name__}-{name}")
+            for model in PUBLISHED_MODELS
+            for name, config in CONFIGS.items()
+        ),
+        pytest.param(AttentionEnhancedGNN, CLEAN, id="AttentionEnhancedGNN-clean"),
+        pytest.param(AttentionEnhancedGNN, replace(RECIPE, readout_softmax=None), id="AttentionEnhancedGNN-recipe"),
+    ],
+)
 SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 30), items=60)]
 
 
@@ -39,8 +53,7 @@ def make(model: type[SessionModel], config: ModelConfig, dtype: torch.dtype = to
     return network.to(dtype).eval()
 
 
-@pytest.mark.parametrize("model", MODELS)
-@CONFIGS
+@CASES
 def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig) -> None:
     """A session's scores are the same alone, in any batch and in any place of it."""
     network = make(model, config)
@@ -53,8 +66,7 @@ def test_sessions_are_independent(model: type[SessionModel], config: ModelConfig
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("model", MODELS)
-@CONFIGS
+@CASES
 def test_clicks_of_no_session(model: type[SessionModel], config: ModelConfig, device: str) -> None:
     """A batch padded with zeros after its last click has the losses and gradients of the exact one."""
     network = make(model, config).train().to(device)
@@ -71,7 +83,7 @@ def test_clicks_of_no_session(model: type[SessionModel], config: ModelConfig, de
         torch.testing.assert_close(padded, results[0], rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PUBLISHED_MODELS)
 def test_padded_length(model: type[SessionModel]) -> None:
     """Padding changes "published" scores of TAGNN and TAGNN-PP, and never "clean" ones."""
     batch = SessionBatch.from_lists(SESSIONS)
@@ -99,8 +111,7 @@ def test_clean_order_is_the_order_of_clicks() -> None:
         assert torch.allclose(scores, network(*batch), rtol=1e-9) == same
 
 
-@pytest.mark.parametrize("model", MODELS)
-@CONFIGS
+@CASES
 def test_topk_and_loss_agree_with_scores(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     scores = network(*batch)
@@ -152,8 +163,7 @@ def test_dropout_follows_the_seed() -> None:
     assert torch.equal(scores(1), scores(2))
 
 
-@pytest.mark.parametrize("model", MODELS)
-@CONFIGS
+@CASES
 def test_script(model: type[SessionModel], config: ModelConfig) -> None:
     network, batch = make(model, config), SessionBatch.from_lists(SESSIONS)
     buffer = io.BytesIO()
@@ -165,8 +175,7 @@ def test_script(model: type[SessionModel], config: ModelConfig) -> None:
         assert torch.equal(actual, expected)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@CONFIGS
+@CASES
 def test_export(model: type[SessionModel], config: ModelConfig) -> None:
     network = make(model, config)
     clicks, sessions = torch.export.Dim("clicks", min=2), torch.export.Dim("sessions", min=3)
@@ -192,8 +201,7 @@ def test_autocast() -> None:
     torch.testing.assert_close(loss, expected_loss, rtol=2e-3, atol=0)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@CONFIGS
+@CASES
 def test_devices_without_kernels(
     model: type[SessionModel], config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,7 @@ def test_json_of_earlier_versions() -> None:
         (
             {"architecture": "gru"},
             ValueError,
-            "architecture: expected one of tagnn_pp, tagnn, sr_gnn, popularity, .*'gru'",
+            "architecture: expected one of tagnn_pp, tagnn, sr_gnn, attention_enhanced, popularity, .*'gru'",
         ),
         ({"precision": "8"}, ValueError, "precision: expected one of"),
         ({"epochs": 0}, ValueError, "epochs: expected 1 or more, got 0"),
