@@ -77,7 +77,7 @@ class ProgressObserver(Observer):
     def begin(self, what: str, examples: int, done: int = 0) -> None:
         """See the base class."""
         self._show(what, examples, done)
-        self._scored = what  # by the end of an epoch, what was scored after it
+        self._whose, _, self._scored = what.rpartition(": ")  # by the end of an epoch, what was scored after it
 
     def stage(self, what: str) -> None:
         """See the base class."""
@@ -99,7 +99,8 @@ class ProgressObserver(Observer):
         """See the base class."""
         seconds = record["training_seconds"]
         epoch = f"epoch {record['epoch']}" + (" on all sessions" if record.get("refit") else "")
-        line = f"{epoch}: training loss {record['training_loss']:.4f}, {seconds:,.0f} s"
+        whose = f"{self._whose}: " if self._whose else ""  # one of several trainings, which has a name
+        line = f"{whose}{epoch}: training loss {record['training_loss']:.4f}, {seconds:,.0f} s"
         for name, value in record.get("validation", {}).items():
             if name in ("HR@20", "MRR@20"):
                 line += f", {self._scored} {name} {value:.2f}"

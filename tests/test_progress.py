@@ -60,6 +60,19 @@ def test_elsewhere(options: dict[str, bool]) -> None:
         )
 
 
+def test_one_of_several() -> None:
+    """The name of a training comes first."""
+    output = io.StringIO()
+    with progress_bar(Console(file=output, force_terminal=False)) as progress:
+        observer = ProgressObserver(progress)
+        observer.begin("sr_gnn, seed 1: epoch 1", 200)
+        observer.begin("sr_gnn, seed 1: validation", 10)
+        observer.end_epoch(RECORD)
+    assert output.getvalue().strip() == (
+        "sr_gnn, seed 1: epoch 1: training loss 2.5000, 3 s, validation HR@20 50.00, validation MRR@20 20.00"
+    )
+
+
 def test_who_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     own = Observer()
     with shown(own) as observer:

@@ -24,7 +24,11 @@ from tests.support import assert_near
 
 ARCHITECTURES = ["tagnn_pp", "tagnn", "sr_gnn"]
 SEMANTICS = ["clean", "published"]
-CASES = [*((architecture, semantics) for architecture in ARCHITECTURES for semantics in SEMANTICS), ("vs_knn", "clean")]
+CASES = [
+    *((architecture, semantics) for architecture in ARCHITECTURES for semantics in SEMANTICS),
+    ("attention_enhanced", "clean"),
+    ("vs_knn", "clean"),
+]
 ITEMS = 1100  # more than the longest list
 K_MAX = 1000
 
