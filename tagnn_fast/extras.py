@@ -12,6 +12,7 @@ EXTRAS = {
     "spark": ("pyspark",),
     "tune": ("optuna",),
     "serve": ("starlette", "msgspec", "uvicorn", "uvloop", "httptools", "prometheus_client", "valkey"),
+    "tracing": ("opentelemetry",),
 }
 
 

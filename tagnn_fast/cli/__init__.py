@@ -9,7 +9,7 @@ import sys
 import pyarrow as pa
 import typer
 
-from tagnn_fast.cli import compare, demo, evaluate, export, info, prepare, recommend, similar, train, tune
+from tagnn_fast.cli import compare, demo, evaluate, export, info, prepare, recommend, serve, similar, train, tune
 from tagnn_fast.cli.console import errors
 from tagnn_fast.extras import how_to_install
 from tagnn_fast.memory import is_out_of_memory
@@ -30,6 +30,7 @@ app.command("evaluate", short_help="Score a model on the test sessions.")(evalua
 app.command("recommend", short_help="Recommend for a session or a file of them.")(recommend.recommend)
 app.command("similar", short_help="Show the items most like some items.")(similar.similar)
 app.command("export", short_help="Write a model for services.")(export.export)
+app.command("serve", short_help="Answer with exported models over HTTP.")(serve.serve)
 app.command("info", short_help="Describe a data set or a run.")(info.info)
 app.command("demo", short_help="Everything once, on synthetic clicks.")(demo.demo)
 

@@ -216,7 +216,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """
     too_large = RequestError(413, None, f"body: expected at most {limit} bytes, got more")
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > limit:
+    if not length.isdecimal() or int(length) > limit:
         raise too_large
     body = bytearray()
     async for chunk in request.stream():

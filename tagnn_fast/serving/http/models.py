@@ -1,13 +1,26 @@
-"""The models that a service answers with, by name."""
+"""The models that a service answers with, by name; a new folder in a model's place takes over while requests go on."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tagnn_fast.serving.served_model import FormatName, ServedModel, load
+import torch
+
+from tagnn_fast.serving.http.observer import Observer
+from tagnn_fast.serving.manifest import ITEMS
+from tagnn_fast.serving.served_model import FORMATS, FormatName, ServedModel, load
+
+logger = logging.getLogger(__name__)
+
+_MANIFEST = "manifest.json"
+_POLL_SECONDS = 1.0  # three file stats a model
+_Signature = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +33,7 @@ class LoadedModel:
         served: what answers.
         has_strings: whether its items' ids are strings.
         k_max: the longest list it gives.
+        loaded: when, in UTC.
     """
 
     name: str
@@ -27,24 +41,45 @@ class LoadedModel:
     served: ServedModel
     has_strings: bool
     k_max: int
+    loaded: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class Models:
     """Models by name, and which of them a request gets.
 
+    A model's folder is looked at every second: what is new there is loaded beside, tried, and takes over; what cannot
+    be loaded leaves the old one answering. Whoever has got a model goes on with it: it is freed with the last of them.
+
     Args:
         folders: exported folders, by name.
         format: to load of each.
         split: percent of the requests that ask for no model by name, for each model; None: the first gets all.
+        observer: hears of what is loaded and refused.
+
+    Attributes:
+        split: as given.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`tagnn_fast.serving.load`; on a split of other models, or not of 100.
+        FloatingPointError: where a model's answers are not finite.
     """
 
-    def __init__(self, folders: Mapping[str, Path], format: FormatName, split: Mapping[str, float] | None) -> None:
-        self.split = check_split(split, folders)
-        self._current = {name: _load(name, folder, format) for name, folder in folders.items()}
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        format: FormatName,
+        split: Mapping[str, float] | None,
+        observer: Observer,
+    ) -> None:
+        self.split = _checked_split(split, folders)
+        self._folders, self._format, self._observer = dict(folders), format, observer
+        self._tried = {name: self._signature(name) for name in folders}
         self._refused: dict[str, str] = {}
+        self._current = {name: self._load(name) for name in folders}
+        self._thread: threading.Thread | None = None
+        self._wake, self._closed, self._again = threading.Event(), False, False
+        for model in self:
+            observer.loaded(model.name, model.version)
 
     def __iter__(self) -> Iterator[LoadedModel]:
         """As they are now."""
@@ -62,57 +97,132 @@ class Models:
         """The one that whoever has this key gets: always the same, while the split is."""
         if self.split is None:
             return next(iter(self._current.values()))
-        digest = hashlib.blake2b(key().encode(errors="surrogatepass"), digest_size=8).digest()
-        place = int.from_bytes(digest) / 2**64
-        names, percent = [*self.split], 0.0
-        for name in names[:-1]:
-            percent += self.split[name]
-            if 100 * place < percent:
+        digest = hashlib.blake2b(key().encode(), digest_size=8).digest()
+        place, end = 100 * int.from_bytes(digest) / 2**64, 0.0
+        for name, percent in self.split.items():
+            end += percent
+            if place < end:
                 return self._current[name]
-        return self._current[names[-1]]
+        return self._current[[name for name, percent in self.split.items() if percent][-1]]  # rounding
+
+    def watch(self) -> None:
+        """Look at the folders from now on, on a thread of its own; nothing where it does already."""
+        if self._thread is None or not self._thread.is_alive():  # a fork leaves it behind
+            self._closed = False
+            self._thread = threading.Thread(target=self._look, name="models", daemon=True)
+            self._thread.start()
+
+    def reload(self) -> None:
+        """Load every folder again soon, whether it looks new or not."""
+        self._again = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _look(self) -> None:
+        torch.set_num_threads(1)  # of this thread: loading beside is to disturb nobody
+        while True:
+            self._wake.wait(_POLL_SECONDS)
+            self._wake.clear()
+            if self._closed:
+                return
+            again, self._again = self._again, False
+            for name in self._folders:
+                signature = self._signature(name)
+                if again or signature != self._tried[name]:
+                    self._tried[name] = signature
+                    self._try(name)
+
+    def _try(self, name: str) -> None:
+        try:
+            model = self._load(name)
+        except Exception as error:  # whatever it is, the old one answers
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._refused[name] = reason
+            logger.error("%s: refused what is new: %s", name, reason)
+            self._observer.refused(name, reason)
+            return
+        self._current[name] = model
+        self._refused.pop(name, None)
+        logger.info("%s: version %s answers", name, model.version)
+        self._observer.loaded(name, model.version)
+
+    def _load(self, name: str) -> LoadedModel:
+        folder = self._folders[name]
+        version = _version(folder)
+        served = load(folder, self._format)
+        _warm_up(served)
+        if _version(folder) != version or self._signature(name) != self._tried[name]:
+            raise ValueError(f"{folder}: expected files that stay as they are while they are read, got new ones")
+        manifest = served.manifest
+        longest = manifest["items"] if self._format == "torchscript" else manifest["k_max"]
+        return LoadedModel(name, version, served, manifest["item_ids"] == "strings", longest)
+
+    def _signature(self, name: str) -> _Signature:
+        """Another one where a file of the folder was written or replaced."""
+        return tuple(_file_signature(self._folders[name] / file) for file in (_MANIFEST, ITEMS, FORMATS[self._format]))
 
 
-def name_folders(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """Folders by name: NAME=FOLDER, or a folder's own name.
+def folders_by_name(folders: Iterable[str | Path]) -> dict[str, Path]:
+    """Folders given as NAME=FOLDER, or as a folder, whose own name it is then.
 
     Raises:
         ValueError: on the same name twice, or none at all.
     """
     named: dict[str, Path] = {}
     for given in folders:
-        name, sign, folder = str(given).partition("=")
-        path = Path(folder if sign and "/" not in name else given)
-        name = name if sign and "/" not in name else path.resolve().name
-        if name in named:
-            raise ValueError(f"{given}: expected another name than {name!r}, which {named[name]} has: NAME=FOLDER")
-        named[name] = path
+        name, sign, rest = str(given).partition("=")
+        folder = Path(rest) if sign and "/" not in name else Path(given)
+        name = name if sign and "/" not in name else folder.absolute().name
+        if not name or name in named:
+            raise ValueError(f"{given}: expected a name that no other has, as in NAME=FOLDER, got {name!r}")
+        named[name] = folder
     if not named:
         raise ValueError("folders: expected at least one exported folder, got none")
     return named
 
 
-def check_split(split: Mapping[str, float] | None, names: Iterable[str]) -> dict[str, float] | None:
-    """Percent by name, in the order given.
+def _version(folder: Path) -> str:
+    return hashlib.sha256((folder / _MANIFEST).read_bytes()).hexdigest()[:12]
 
-    Raises:
-        ValueError: on a name that is none of these, one under 0, or where they are not 100 together.
-    """
+
+def _file_signature(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _warm_up(served: ServedModel) -> None:
+    """Ask of every kind what the first requests would wait for otherwise."""
+    strings = served.manifest["item_ids"] == "strings"
+    k = min(20, served.manifest["k_max"])
+    popular = served.recommend([[]], k).items[0]
+    for sessions in ([popular[:1]], [popular[:3]], [popular[:3] * 2] * 8):
+        for _ in range(2):  # TorchScript looks at the first call and compiles in the second
+            for exclude_clicked in (False, True):
+                served.recommend(sessions, k, exclude_clicked=exclude_clicked)
+            if served.manifest["version"] > 2:
+                served.recommend(sessions, k, candidates=popular, exclude=popular[:1])
+    if served.can_explain and served.manifest["version"] > 2:
+        clicks = popular[:3] if strings else torch.tensor(popular[:3])
+        served.explain(clicks, torch.tensor([0, len(clicks)]), clicks[:1])
+
+
+def _checked_split(split: Mapping[str, float] | None, folders: Mapping[str, Path]) -> dict[str, float] | None:
     if split is None:
         return None
-    known = list(names)
     for name, percent in split.items():
-        if name not in known:
-            raise ValueError(f"split: expected names of models, {', '.join(known)}, got {name!r}")
-        if not percent >= 0:
-            raise ValueError(f"split: expected 0 percent or more for {name}, got {percent}")
+        if name not in folders:
+            raise ValueError(f"split: expected names of models, {', '.join(folders)}, got {name!r}")
+        if not 0 <= percent <= 100:
+            raise ValueError(f"split: expected 0 to 100 percent for {name}, got {percent}")
     if abs(sum(split.values()) - 100) > 1e-6:
         raise ValueError(f"split: expected 100 percent together, got {sum(split.values()):g}")
     return dict(split)
-
-
-def _load(name: str, folder: Path, format: FormatName) -> LoadedModel:
-    version = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()[:12]
-    served = load(folder, format)
-    manifest = served.manifest
-    longest = manifest["items"] if format == "torchscript" else manifest["k_max"]
-    return LoadedModel(name, version, served, manifest["item_ids"] == "strings", longest)

@@ -30,7 +30,7 @@ class RecommendQuestion(Question):
     ) -> None:
         self.model, self._lists, self._k = model, sessions, k
         self._candidates, self._exclude, self._exclude_clicked = candidates, exclude or None, exclude_clicked
-        self.sessions = len(sessions)
+        self.sessions, self.clicks = len(sessions), sum(map(len, sessions))
 
     def alike(self) -> Hashable:
         """See :class:`Question`."""
@@ -69,7 +69,7 @@ class ExplainQuestion(Question):
 
     def __init__(self, model: LoadedModel, session: list[Any], items: list[Any]) -> None:
         self.model, self._session, self._items = model, session, items
-        self.sessions = len(items)
+        self.sessions, self.clicks = len(items), len(items) * len(session)
 
     def alike(self) -> Hashable:
         """See :class:`Question`."""

@@ -38,9 +38,11 @@ class Question(ABC):
 
     Attributes:
         sessions: how many it has, for the queue's bound.
+        clicks: how many these have together.
     """
 
     sessions: int
+    clicks: int
 
     @abstractmethod
     def alike(self) -> Hashable:
@@ -80,14 +82,15 @@ class ScoringQueue:
 
     Args:
         places: sessions that may wait; a question that finds no place for its own is refused.
-        round_sessions: sessions that are scored in one call, unless one question has more.
+        call_sessions: sessions that are scored in one call, unless one question has more.
+        call_clicks: the same for their clicks, which take memory.
         threads: of PyTorch, for each call.
         observer: hears of every call.
     """
 
-    def __init__(self, places: int, round_sessions: int, threads: int, observer: Observer) -> None:
-        self._places, self._round_sessions, self._threads = places, round_sessions, threads
-        self._observer = observer
+    def __init__(self, places: int, call_sessions: int, call_clicks: int, threads: int, observer: Observer) -> None:
+        self._places, self._call_sessions, self._call_clicks = places, call_sessions, call_clicks
+        self._threads, self._observer = threads, observer
         self._waiting: dict[_Waiting, None] = {}  # in the order of arrival; whoever leaves is taken out
         self._depth = 0
         self._condition = threading.Condition()
@@ -173,16 +176,17 @@ class ScoringQueue:
     def _take(self) -> list[_Waiting]:
         """The question that waits longest, and those alike that fit into its call; without those that are too late."""
         group: list[_Waiting] = []
-        sessions, now = 0, time.monotonic()
+        sessions, clicks, now = self._call_sessions, self._call_clicks, time.monotonic()  # left in this call
         for waiting in list(self._waiting):
-            size = waiting.question.sessions
+            question = waiting.question
             if waiting.deadline > now:
-                if group and (waiting.alike != group[0].alike or sessions + size > self._round_sessions):
+                fits = question.sessions <= sessions and question.clicks <= clicks
+                if group and not (fits and waiting.alike == group[0].alike):
                     continue
                 group.append(waiting)
-                sessions += size
+                sessions, clicks = sessions - question.sessions, clicks - question.clicks
             del self._waiting[waiting]
-            self._depth -= size
+            self._depth -= question.sessions
             if group and group[0].alike is None:
                 break
         return group

@@ -21,7 +21,8 @@ from tagnn_fast.serving.http.scoring_queue import ClientGone, DeadlinePassed, Qu
 logger = logging.getLogger(__name__)
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
-_ROUND_SESSIONS = 256  # scored in one call
+_CALL_SESSIONS = 256  # scored in one call
+_CALL_CLICKS = 1 << 16  # the same, and of one request: each takes some kilobytes while it is scored
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,19 @@ class Service:
 
     def __init__(self, models: Models, limits: Limits, threads: int, observer: Observer) -> None:
         self.models, self.limits, self.observer = models, limits, observer
-        self.queue = ScoringQueue(limits.queue, _ROUND_SESSIONS, threads, observer)
+        self.queue = ScoringQueue(limits.queue, _CALL_SESSIONS, _CALL_CLICKS, threads, observer)
         self.draining = False
 
-    def open(self) -> None:
-        """Take requests, again."""
+    def start(self) -> None:
+        """Take requests, also after a :meth:`close`. Threads start with the first, if not here."""
         self.draining = False
         self.queue.open()
+        self.models.watch()
 
     def close(self) -> None:
         """Answer what waits, and end the threads."""
         self.draining = True
+        self.models.close()
         self.queue.close()
 
     async def recommend(
@@ -118,6 +121,9 @@ class Service:
         for session in sessions:
             if len(session) > limits.clicks:
                 raise _wrong(field, f"at most {limits.clicks} clicks a session", len(session))
+        clicks = sum(map(len, sessions))
+        if clicks > _CALL_CLICKS:
+            raise _wrong(field, f"at most {_CALL_CLICKS} clicks in all", clicks)
         longest = min(limits.k, model.k_max)
         if not 1 <= choices.k <= longest:
             raise _wrong("k", f"1 to {longest}", choices.k)
@@ -154,6 +160,8 @@ class Service:
             raise _wrong("session", f"at most {self.limits.clicks} clicks", len(session))
         if len(items) > self.limits.k:
             raise _wrong("items", f"at most {self.limits.k}", len(items))
+        if len(items) * len(session) > _CALL_CLICKS:
+            raise _wrong("items", f"at most {_CALL_CLICKS // len(session)} for {len(session)} clicks", len(items))
         model = self.model(name, None, [session])
         if not model.served.can_explain:
             raise RequestError(422, "model", f"model: expected one that can explain, got {model.name!r}, which cannot")

@@ -1,0 +1,138 @@
+"""``tagnn-fast serve``: exported models over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from tagnn_fast.cli.console import say
+
+TOKEN_VARIABLE = "TAGNN_FAST_TOKEN"
+
+
+def serve(
+    exported: Annotated[
+        list[str], typer.Argument(help="Exported folders; NAME=FOLDER gives a model another name than its folder's.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 for any that is free.")] = 8080,
+    format: Annotated[
+        Literal["torchscript", "program", "compiled"], typer.Option(help="Which of a folder's files is to answer.")
+    ] = "torchscript",
+    split: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="NAME=PERCENT,...",
+            help="Requests that ask for no model by name go to these, by a hash of their key, or of their clicks. "
+            "Without it, the first model gets them.",
+        ),
+    ] = None,
+    sessions: Annotated[
+        Optional[str],
+        typer.Option(metavar="memory|valkey://...", help="Keep the clicks of sessions here, for /v1/sessions."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds a request may take; X-Timeout-Ms may ask for less.")] = 2.0,
+    queue: Annotated[int, typer.Option(help="Sessions that may wait; more are refused with status 503.")] = 1024,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1 << 20,
+    max_sessions: Annotated[int, typer.Option(help="Sessions of a request.")] = 256,
+    max_clicks: Annotated[int, typer.Option(help="Clicks of a session.")] = 1000,
+    max_k: Annotated[int, typer.Option(help="Length of a list.")] = 100,
+    threads: Annotated[int, typer.Option(help="Cores that score one call together.")] = 1,
+    drain: Annotated[
+        float, typer.Option(help="Seconds between SIGTERM, when /ready turns 503, and the end of listening.")
+    ] = 1.0,
+    token_file: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="File with a token that requests must bear (Authorization: Bearer ...), except the page and probes; "
+            f"or it is in the environment's {TOKEN_VARIABLE}."
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="ORIGIN", help="Let pages of this origin ask (CORS); can be given again."),
+    ] = None,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Log as JSON lines on standard error, a line for each request.")
+    ] = False,
+    tracing: Annotated[
+        bool,
+        typer.Option("--tracing", help="Add OpenTelemetry's middleware; start it under opentelemetry-instrument."),
+    ] = False,
+) -> None:
+    """Answer with exported models over HTTP, until SIGTERM.
+
+    A new folder in a model's place (or SIGHUP) is loaded beside, tried, and takes over without a failed request; one
+    that cannot be loaded leaves the old model answering, and /ready says why. An exported folder is a program: serve
+    only what you would run.
+    """
+    from tagnn_fast.serving.http.application import app
+    from tagnn_fast.serving.http.server import Server, listen
+    from tagnn_fast.serving.http.service import Limits
+
+    if drain < 0:
+        raise ValueError(f"drain: expected seconds, 0 or more, got {drain}")
+    _set_up_logs(json_logs)
+    listener = listen(host, port)
+    application = app(
+        exported,
+        format=format,
+        split=None if split is None else _percent_by_name(split),
+        limits=Limits(max_body, max_sessions, max_clicks, max_k, queue, timeout),
+        threads=threads,
+        sessions=sessions,
+        token=_token(token_file),
+        allow_origins=allow_origin or (),
+        tracing=tracing,
+    )
+    models = application.state.service.models
+    signal.signal(signal.SIGHUP, lambda *_: models.reload())
+    for model in models:
+        say(f"{model.name}: version {model.version}, {model.served.manifest['items']:,} items")
+    listener.listen()  # who connects from here on is answered
+    shown = f"[{host}]" if ":" in host else host
+    say(f"serving at http://{shown}:{listener.getsockname()[1]}")
+    Server(application, drain).run([listener])
+
+
+def _percent_by_name(split: str) -> dict[str, float]:
+    """What ``--split`` says."""
+    shares: dict[str, float] = {}
+    for part in split.split(","):
+        name, _, percent = part.strip().rpartition("=")
+        try:
+            share = float(percent)
+        except ValueError:
+            share = -1.0
+        if not name or share < 0 or name in shares:
+            raise ValueError(f"split: expected NAME=PERCENT,... with each name once, got {split!r}")
+        shares[name] = share
+    return shares
+
+
+def _token(file: Path | None) -> str | None:
+    """From the file, or else from the environment: arguments can be read by every process of the machine."""
+    found = os.environ.get(TOKEN_VARIABLE)
+    if file is None:
+        return found
+    if found is not None:
+        raise ValueError(f"token-file: expected a file or {TOKEN_VARIABLE}, got both")
+    return file.read_text(encoding="utf-8")
+
+
+def _set_up_logs(json_logs: bool) -> None:
+    from tagnn_fast.serving.http.gate import requests_logger
+    from tagnn_fast.serving.http.json_logs import JsonFormatter
+
+    handler = logging.StreamHandler()
+    if json_logs:
+        handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    logging.getLogger("tagnn_fast.serving").setLevel(logging.INFO)
+    requests_logger.setLevel(logging.INFO if json_logs else logging.WARNING)
