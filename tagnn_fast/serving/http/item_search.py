@@ -47,17 +47,22 @@ class ItemSearch:
         text = text.strip()
         if not text:
             return self._items[:limit].tolist()  # type: ignore[no-any-return]
-        folded = _fold(text)
-        # Several ids may be the text but for case and accents.
-        named = self._ids_in_order.equal(folded).tolist()
-        named.sort(key=lambda place: (str(self._raw_id(place)) != text, place))
-        found = self._items[named].tolist()
+        folded, found = _fold(text), self._items[self._named(text)].tolist()
         for places in self._places(folded, limit + len(found)):
             best = self._items[np.flatnonzero(places)[: limit + len(found)]].tolist()
             found += [item for item in best if item not in found]
             if len(found) >= limit:
                 break
         return found[:limit]  # type: ignore[no-any-return]
+
+    def item(self, raw_id: str) -> int:
+        """Index of the item whose id, as text, is exactly this; 0 where there is none."""
+        return next((int(self._items[place]) for place in self._named(raw_id) if self._raw_id(place) == raw_id), 0)
+
+    def _named(self, text: str) -> list[int]:
+        """Places whose id is the text; first the one that is it in case and accents too."""
+        places = self._ids_in_order.equal(_fold(text)).tolist()
+        return sorted(places, key=lambda place: (self._raw_id(place) != text, place))
 
     def _places(self, folded: str, most: int) -> Iterator[np.ndarray]:
         """Which places match, bool (items,), in one way after the other; of ids with it inside, enough for `most`."""
@@ -74,8 +79,8 @@ class ItemSearch:
         inside[self._ids.first_containing(folded, 2 * most)] = True  # up to `most` of them are found by then
         yield inside
 
-    def _raw_id(self, place: int) -> object:
-        return self._vocabulary.raw_ids[int(self._items[place]) - 1].as_py()
+    def _raw_id(self, place: int) -> str:
+        return str(self._vocabulary.raw_ids[int(self._items[place]) - 1].as_py())
 
     def _title(self, place: int) -> str:
         titles: Any = self._vocabulary.titles

@@ -132,6 +132,20 @@ class ModelList(msgspec.Struct):
     models: list[ModelDescription]
 
 
+class ItemDescription(msgspec.Struct):
+    """An item of a model."""
+
+    id: ItemId
+    title: str | None
+    clicks: int
+
+
+class ItemList(msgspec.Struct):
+    """``GET /v1/items``."""
+
+    items: list[ItemDescription]
+
+
 class Liveness(msgspec.Struct):
     """``GET /live``."""
 
