@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,14 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def held_out_weights(self) -> Path:
+        """File of the chosen epoch's weights from before the training on all sessions: they know no session held out.
+
+        Runs of earlier versions have none, and other protocols need none.
+        """
+        return self.folder / "held_out.safetensors"
+
+    @property
     def initial_weights(self) -> Path:
         """File of the weights to begin with, where they come from another run."""
         return self.folder / "initial.safetensors"
@@ -131,6 +140,11 @@ class Run:
         """Make these the run's weights."""
         with replaced_file(self.weights) as temporary:
             save_tensors(parameters, temporary, epoch=str(epoch))
+
+    def keep_held_out(self) -> None:
+        """Keep the run's weights a second time, before a training on all sessions replaces them."""
+        with replaced_file(self.held_out_weights) as temporary:
+            shutil.copyfile(self.weights, temporary)
 
     def kept_epoch(self) -> int:
         """The epoch whose weights are kept.

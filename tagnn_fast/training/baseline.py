@@ -101,6 +101,8 @@ class _Fitting:
             result["validation"] = score_model(self._recommender(baseline), protocol.validation, self._advance)
             self.history[0]["validation"] = result["validation"]
         if protocol.refit is not None:
+            self.run.keep_model(baseline.state_dict(), _EPOCH)
+            self.run.keep_held_out()
             baseline = self._fitted(protocol.refit, refit=True)
             result["refit"] = {"examples": len(protocol.refit)}
         self.run.keep_model(baseline.state_dict(), _EPOCH)

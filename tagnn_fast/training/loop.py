@@ -146,6 +146,7 @@ class _Training:
         with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._steps_done + 1) as self.writer:
             self._train()
             if self.protocol.refit is not None and self.progress.refit is None:
+                self.run.keep_held_out()
                 self._begin(self.protocol.refit)
                 self.progress = Progress(history=self.progress.history, refit=[])
                 self._train()

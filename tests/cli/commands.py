@@ -129,7 +129,11 @@ def assert_same_run(actual: Path, expected: Path) -> None:
     assert history(actual) == history(expected)
     assert read(actual / "result.json") == read(expected / "result.json")
     assert looks(actual) == looks(expected)
-    weights, expected_weights = (load_file(folder / "model.safetensors") for folder in (actual, expected))
-    assert weights.keys() == expected_weights.keys()
-    for name, value in weights.items():
-        assert torch.equal(value, expected_weights[name]), name
+    assert (actual / "held_out.safetensors").exists() == (expected / "held_out.safetensors").exists()
+    for file in ("model.safetensors", "held_out.safetensors"):
+        if not (expected / file).exists():
+            continue
+        weights, expected_weights = (load_file(folder / file) for folder in (actual, expected))
+        assert weights.keys() == expected_weights.keys()
+        for name, value in weights.items():
+            assert torch.equal(value, expected_weights[name]), (file, name)

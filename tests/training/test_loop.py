@@ -68,6 +68,7 @@ def test_what_a_run_leaves(protocol: str, preset: str, tmp_path: Path) -> None:
     names = {path.name for path in run.folder.iterdir()}
     expected = {"config.json", "items.parquet", "checkpoints", "tensorboard", "history.json", "result.json"}
     expected |= {"curves.png", "model.safetensors"}
+    expected |= {"held_out.safetensors"} if protocol == "held-out-refit" else set()
     expected |= set() if protocol.startswith("published") else {"test_ranks.parquet"}
     assert names == expected | (set() if protocol == "published" else {"test_reads.jsonl"})
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -95,6 +95,8 @@ def test_weights_of_the_chosen_epoch_until_it_has_ended(refitted: Run, tmp_path:
     assert same(load_file(run.weights), load_file(held_out.weights))
     train(run, DATASET)
     assert same(load_file(run.weights), load_file(refitted.weights))
+    for ended in (run, refitted):  # kept, as they know no session held out
+        assert same(load_file(ended.held_out_weights), load_file(held_out.weights))
 
 
 def test_checkpoints_of_others(tmp_path: Path) -> None:
