@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from tagnn_fast.serving.http import inference_protocol as protocol
 from tagnn_fast.serving.http import messages
+from tagnn_fast.serving.http.item_routes import LIMIT, LONGEST, MOST
 from tagnn_fast.serving.http.routes import service_of
 from tagnn_fast.serving.http.service import TIMEOUT_HEADER, Limits, Service
 from tagnn_fast.serving.http.session_routes import SESSION_ID
@@ -71,6 +72,13 @@ _V1 = [
         messages.Explanation,
         messages.ExplainRequest,
         _SCORED,
+    ),
+    Operation(
+        "get",
+        "/v1/items",
+        "Items that a text finds, or the most clicked; or those with each id that there is.",
+        messages.ItemList,
+        errors=(401, 422, 503),
     ),
     Operation("get", "/v1/models", "The models that answer.", messages.ModelList),
     Operation(
@@ -190,8 +198,16 @@ def _parameters(operation: Operation, names: list[str]) -> list[Schema]:
     if "{name}" in operation.path:
         found.append({"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": names}})
     if 504 in operation.errors:
-        schema = {"type": "integer", "minimum": 1, "maximum": 10**9 - 1}
+        schema = {"type": "integer", "minimum": 1}
         found.append({"name": TIMEOUT_HEADER, "in": "header", "schema": schema, "description": "Milliseconds."})
+    if operation.answer is messages.ItemList:
+        query: dict[str, Schema] = {
+            "q": {"type": "string", "maxLength": LONGEST},
+            "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
+            "id": {"type": "array", "items": {"type": "string"}, "maxItems": MOST},
+            "model": {"type": "string", "enum": names},
+        }
+        found += [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
     return found
 
 

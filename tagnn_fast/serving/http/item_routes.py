@@ -17,7 +17,7 @@ from tagnn_fast.serving.http.messages import ItemDescription, ItemList, RequestE
 from tagnn_fast.serving.http.models import LoadedModel
 from tagnn_fast.serving.http.routes import service_of
 
-_LIMIT, _LONGEST, _LENGTH = 20, 100, 200  # items answered by default and at most; characters looked for
+LIMIT, MOST, LONGEST = 20, 100, 200  # items by default and at most; characters of what is looked for
 _WAITING = 32  # requests that may wait
 
 
@@ -68,10 +68,10 @@ async def find_items(request: Request) -> Response:
     ids, text = asked.getlist("id"), asked.get("q", "")
     if ids and ("q" in asked or "limit" in asked):
         raise RequestError(422, "id", "id: expected neither q nor limit beside it, got one")
-    if len(ids) > _LONGEST:
-        raise RequestError(422, "id", f"id: expected at most {_LONGEST}, got {len(ids)}")
-    if len(text) > _LENGTH:
-        raise RequestError(422, "q", f"q: expected at most {_LENGTH} characters, got {len(text)}")
+    if len(ids) > MOST:
+        raise RequestError(422, "id", f"id: expected at most {MOST}, got {len(ids)}")
+    if len(text) > LONGEST:
+        raise RequestError(422, "q", f"q: expected at most {LONGEST} characters, got {len(text)}")
     limit = _limit(asked.get("limit"))
     model = service_of(request).model(asked.get("model"), None, [])
     if ids:
@@ -88,10 +88,10 @@ def _limit(given: str | None) -> int:
         RequestError: 422.
     """
     if given is None:
-        return _LIMIT
-    if given.isascii() and given.isdigit() and len(given) < 9 and 1 <= int(given) <= _LONGEST:
+        return LIMIT
+    if given.isascii() and given.isdigit() and len(given) < 9 and 1 <= int(given) <= MOST:
         return int(given)
-    raise RequestError(422, "limit", f"limit: expected 1 to {_LONGEST}, got {reprlib.repr(given)}")
+    raise RequestError(422, "limit", f"limit: expected 1 to {MOST}, got {reprlib.repr(given)}")
 
 
 ROUTES = [Route("/v1/items", find_items)]
