@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
 import tagnn_fast
-from tests.serving.folders import make_run, sample_sessions
+from tagnn_fast.serving.export import export
+from tagnn_fast.serving.programs import NoCompilerError
+from tests.serving.folders import make_run, sample_sessions, small_run
 from tests.serving.http.services import exported, refusal, serving
 
 STRINGS = pytest.mark.parametrize("strings", [False, True])
@@ -53,6 +57,17 @@ def test_many_sessions(strings: bool) -> None:
         answer = client.post("/v1/recommend", json={"sessions": sessions, "k": 7, "exclude_clicked": True}).json()
         assert answer["results"] == as_answers(expected)
         assert client.post("/v1/recommend", json={"sessions": []}).json()["results"] == []
+
+
+@pytest.mark.parametrize("format", ["torchscript", "program"])
+def test_fewer_items_than_asked_for(format: str, tmp_path: Path) -> None:
+    """All of them: a shop of nine items is asked for 20 by default."""
+    with mock.patch("tagnn_fast.serving.export.compile_program", side_effect=NoCompilerError("not here")):
+        export(small_run(), tmp_path / "small")
+    with serving(tmp_path / "small", format=format) as client:
+        for choice in ({}, {"k": 9}, {"k": 100}):
+            assert len(client.post("/v1/recommend", json={"session": [11], **choice}).json()["items"]) == 9
+        assert refusal(client.post("/v1/recommend", json={"session": [11], "k": 101}), 422)[0] == "k"
 
 
 def test_integers_beyond_64_bits_are_unknown() -> None:
