@@ -19,7 +19,15 @@ from starlette.routing import BaseRoute, Route
 
 from tagnn_fast.checks import check_count
 from tagnn_fast.extras import needed_by
-from tagnn_fast.serving.http import description, inference_protocol, item_routes, metrics, routes, session_routes
+from tagnn_fast.serving.http import (
+    description,
+    inference_protocol,
+    item_routes,
+    metrics,
+    page_routes,
+    routes,
+    session_routes,
+)
 from tagnn_fast.serving.http.gate import Gate
 from tagnn_fast.serving.http.messages import RequestError, error_response
 from tagnn_fast.serving.http.models import Models, folders_by_name
@@ -80,6 +88,7 @@ def app(
         *inference_protocol.ROUTES,
         *metrics.ROUTES,
         *description.ROUTES,
+        *page_routes.ROUTES,
     ]
 
     @asynccontextmanager
