@@ -147,8 +147,8 @@ class Models:
             logger.error("%s: refused what is new: %s", name, reason)
             self._observer.refused(name, reason)
             return
-        self._current[name] = model
         self._refused.pop(name, None)
+        self._current[name] = model
         logger.info("%s: version %s answers", name, model.version)
         self._observer.loaded(name, model.version)
 

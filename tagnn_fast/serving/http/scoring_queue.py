@@ -130,6 +130,8 @@ class ScoringQueue:
             if waiting.watcher is not None:
                 waiting.watcher.cancel()
             self._leave(waiting)
+            waiting.watcher = None  # no circle of references is to keep a model that was replaced
+            del waiting
 
     def close(self) -> None:
         """Score what waits, and end the thread. Whoever asks afterwards finds the queue full, until :meth:`open`."""
@@ -172,6 +174,7 @@ class ScoringQueue:
                 group = self._take()
             if group:
                 self._score(group)
+            del group  # whose models may be replaced while this waits
 
     def _take(self) -> list[_Waiting]:
         """The question that waits longest, and those alike that fit into its call; without those that are too late."""

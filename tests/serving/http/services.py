@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,14 @@ def serving(*folders: str | Path, **options: Any) -> Iterator[TestClient]:
     """A client of a service; an error of the server's is an answer, as it is to a client."""
     with TestClient(app(folders, **options), raise_server_exceptions=False) as client:
         yield client
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for what is to happen."""
+    deadline = time.monotonic() + 15
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def refusal(answer: Any, status: int) -> tuple[str | None, str]:
