@@ -113,11 +113,9 @@ def test_origins() -> None:
 
 
 def test_logs(caplog: pytest.LogCaptureFixture) -> None:
-    """A line for each request, where somebody listens: never its path, which may have a session's id, nor its clicks."""
-    with (
-        caplog.at_level(logging.INFO, "tagnn_fast.serving.http.gate"),
-        serving(exported(), sessions="memory") as client,
-    ):
+    """A line for each request, where somebody listens; without its path, which may have a session's id."""
+    caplog.set_level(logging.INFO, "tagnn_fast.serving.http.gate")
+    with serving(exported(), sessions="memory") as client:
         client.post("/v1/recommend", json={"session": [13], "k": 0})
         client.get("/v1/sessions/visitor-7")
         client.get("/nothing")
