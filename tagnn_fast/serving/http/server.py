@@ -31,7 +31,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.waiting_since: float | None = time.monotonic()
-        self._header_bytes = 0
+        self._in_headers, self._header_bytes = False, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See :class:`asyncio.Protocol`."""
@@ -39,30 +39,29 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > _most_connections():
             transport.abort()
 
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`. The parser keeps a header until it ends."""
+        began_before = self._in_headers
+        super().data_received(data)
+        if began_before and self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > _HEADER_BYTES:
+                self.transport.abort()
+
     def on_message_begin(self) -> None:
         """The first bytes of a request are here."""
-        self.waiting_since, self._header_bytes = time.monotonic(), 0
+        self.waiting_since, self._in_headers, self._header_bytes = time.monotonic(), True, 0
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        """A part of its path is."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers is."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+    def on_headers_complete(self) -> None:
+        """All of its headers are."""
+        self._in_headers = False
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """All of it is."""
         self.waiting_since = None
         super().on_message_complete()
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > _HEADER_BYTES:
-            self.transport.abort()
 
 
 class Server(uvicorn.Server):

@@ -1,0 +1,214 @@
+"""`tagnn-fast serve` as a process, and its connections: ended by signals, and by clients that keep them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tagnn_fast
+from tagnn_fast.serving import app
+from tagnn_fast.serving.http import server
+from tagnn_fast.serving.http.service import Limits
+from tests.cli.commands import finish, refused, start
+from tests.serving.http.services import exported, until
+
+SESSION = {"session": [13, 23], "k": 5}
+
+
+@contextmanager
+def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The command, and the port it answers at."""
+    started = start("serve", *arguments, "--port", 0)
+    try:
+        assert started.stdout is not None
+        line = "\n"
+        while line and not line.startswith("serving at http://127.0.0.1:"):
+            line = started.stdout.readline()
+        assert line, started.communicate()
+        yield started, int(line.rpartition(":")[2])
+    finally:
+        started.kill()
+        started.wait()
+
+
+def ask(port: int, path: str = "/v1/recommend", body: Any = None, headers: Any = None) -> tuple[int, Any]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET" if body is None else "POST", path, body and json.dumps(body), headers or {})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+class Client(threading.Thread):
+    """Asks without a pause, until nobody listens any more."""
+
+    def __init__(self, port: int, headers: dict[str, str]) -> None:
+        super().__init__()
+        self.port, self.headers = port, headers
+        self.answers: list[tuple[int, Any]] = []
+        self.lost: list[BaseException] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        while True:
+            try:
+                if connection.sock is None:
+                    connection.connect()
+            except ConnectionError:
+                return
+            try:
+                connection.request("POST", "/v1/recommend", json.dumps(SESSION), self.headers)
+                answer = connection.getresponse()
+                self.answers.append((answer.status, json.loads(answer.read())))
+            except BaseException as error:
+                self.lost.append(error)
+                return
+
+
+def test_process(tmp_path: Path) -> None:
+    """A token that nobody sees, SIGHUP, JSON logs; and SIGTERM under load loses no request and ends with status 0."""
+    token = tmp_path / "token"
+    token.write_text("secret\n", encoding="utf-8")
+    bearer = {"Authorization": "Bearer secret"}
+    expected = tagnn_fast.load(exported()).recommend([SESSION["session"]], 5)
+    folder = f"shop={exported()}"
+    with process(folder, "--token-file", token, "--json-logs", "--drain", 0.5) as (started, port):
+        assert ask(port, body=SESSION)[0] == 401
+        assert ask(port, "/live") == (200, {"live": True})
+        started.send_signal(signal.SIGHUP)
+        clients = [Client(port, bearer) for _ in range(4)]
+        for client in clients:
+            client.start()
+        until(lambda: all(len(client.answers) > 20 for client in clients))
+        started.send_signal(signal.SIGTERM)
+        statuses = set[tuple[int, bool]]()
+        with suppress(ConnectionError):
+            while True:
+                status, ready = ask(port, "/ready")
+                statuses.add((status, ready["draining"]))
+        for client in clients:
+            client.join(60)
+        done = finish(started)
+    assert done.returncode == 0
+    assert [client.lost for client in clients] == [[]] * 4
+    for status, answer in (answer for client in clients for answer in client.answers):
+        assert (status, answer["model"]) == (200, "shop")
+        assert answer["items"] == expected.items[0]
+        assert answer["scores"] == pytest.approx(expected.scores[0], rel=1e-5)
+    assert (503, True) in statuses
+    assert statuses <= {(503, True), (200, False)}
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any(line["message"].startswith("shop: version ") for line in lines)  # SIGHUP
+    answered = sum(len(client.answers) for client in clients)
+    assert sum(line.get("route") == "/v1/recommend" and line["status"] == 200 for line in lines) == answered
+    assert "secret" not in done.stderr
+
+
+@contextmanager
+def listening(limits: Limits = Limits()) -> Iterator[tuple[server.Server, int]]:  # noqa: B008
+    """A server in this process, and its port."""
+    listener = server.listen("127.0.0.1", 0)
+    listener.listen()
+    running = server.Server(app(exported(), limits=limits), drain_seconds=0)
+    thread = threading.Thread(target=running.run, args=([listener],))
+    thread.start()
+    try:
+        yield running, listener.getsockname()[1]
+    finally:
+        running.handle_exit(signal.SIGTERM, None)
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+def closed(client: socket.socket) -> bool:
+    """Whether the server ends the connection, answering nothing."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_clients_that_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that say nothing, and requests that do not end, are cut; others go on."""
+    monkeypatch.setattr(server, "_REQUEST_SECONDS", 0.5)
+    with listening() as (_, port):
+        slow = [connect(port) for _ in range(3)]
+        slow[1].sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: ")
+        slow[2].sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 40\r\n\r\n{")
+        kept = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for _ in range(3):
+            kept.request("GET", "/live")
+            assert kept.getresponse().read() == b'{"live":true}'
+            time.sleep(0.4)
+        assert all(closed(client) for client in slow)
+
+
+def test_long_headers() -> None:
+    with listening() as (_, port):
+        for begin in (b"GET /", b"GET / HTTP/1.1\r\nHost: here\r\nX: "):
+            client = connect(port)
+            with suppress(ConnectionError):
+                for _ in range(100):
+                    client.sendall((begin or b"") + b"x" * 10_000)
+                    begin = b""
+            assert closed(client)
+        assert ask(port, "/live")[0] == 200
+
+
+def test_too_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_most_connections", lambda: 3)
+    with listening() as (_, port):
+        kept = [connect(port) for _ in range(3)]
+        for client in kept:
+            client.sendall(b"GET /live HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert closed(connect(port))
+        kept[0].close()
+        until(lambda: not closed_at_once(port))
+
+
+def closed_at_once(port: int) -> bool:
+    with suppress(ConnectionError, http.client.RemoteDisconnected):
+        return ask(port, "/live")[0] != 200
+    return True
+
+
+def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line each, before anything is served."""
+    folder = exported()
+    with server.listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        message = f"127.0.0.1:{port}: expected an address to listen at: Address already in use"
+        assert refused("serve", folder, "--port", port) == message
+    assert refused("serve", tmp_path / "nothing", "--port", 0).endswith("nothing/manifest.json'")
+    for options, message in (
+        (("--split", "a"), "split: expected NAME=PERCENT,... with each name once, got 'a'"),
+        (("--split", "a=x"), "split: expected NAME=PERCENT,... with each name once, got 'a=x'"),
+        (("--split", "a=50,a=50"), "split: expected NAME=PERCENT,... with each name once, got 'a=50,a=50'"),
+        (("--split", "a=50,b=50"), "split: expected names of models, tagnn_pp, got 'a'"),
+        (("--queue", 10), "queue: expected room for the largest request, 256, got 10"),
+        (("--threads", 0), "threads: expected 1 or more, got 0"),
+        (("--drain", -1), "drain: expected seconds, 0 or more, got -1.0"),
+    ):
+        assert refused("serve", folder, "--port", 0, *options) == message
+    (tmp_path / "token").write_text("secret", encoding="utf-8")
+    monkeypatch.setenv("TAGNN_FAST_TOKEN", "other")
+    message = "token-file: expected a file or TAGNN_FAST_TOKEN, got both"
+    assert refused("serve", folder, "--port", 0, "--token-file", tmp_path / "token") == message
+    monkeypatch.setenv("TAGNN_FAST_TOKEN", "")
+    assert refused("serve", folder, "--port", 0) == "token: expected some characters, got none"
