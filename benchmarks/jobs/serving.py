@@ -43,14 +43,14 @@ FORMATS = ["torchscript", "program", "compiled"]
 PROGRAMS = {"serve": "torchscript", "serve_compiled": "compiled"}
 
 
-def export(items: int, folder: Path) -> Path:
-    """A run of random weights, exported."""
+def export(items: int, folder: Path, hidden_size: int = 100, scale: float = 1.0) -> Path:
+    """A run of random weights, exported; weights times `scale` for another model."""
     made = synthetic_dataset(clicks=5000, items=300)
     vocabulary = Vocabulary(pa.array(np.arange(1, items + 1) * 7), np.ones(items, np.int64))
     dataset = Dataset("random", made.train, made.test, vocabulary)
-    model, training = resolve("clean", {"hidden_size": 100}, items, 10)
+    model, training = resolve("clean", {"hidden_size": hidden_size}, items, 10)
     run = create_run(folder / "run", model, training, dataset, folder)
-    run.keep_model(make_model(model, training).state_dict(), 1)
+    run.keep_model({name: scale * value for name, value in make_model(model, training).state_dict().items()}, 1)
     export_run(run, folder / "exported", k_max=K)
     return folder
 
