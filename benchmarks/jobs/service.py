@@ -35,7 +35,7 @@ from benchmarks.service_process import OURS, PEER, Checker, K, Service, serving
 from tagnn_fast.data import PrefixExamples, read_exchange, synthetic_dataset
 from tests.support import SHARED
 
-CASES = ["43097:100:100,1000", "10000:100:200,2000", "1000000:32:10,50,100,200,400", "100000:100:250"]
+CASES = ["43097:100:100,1000", "10000:100:100,200,2000", "1000000:32:10,50,100,200,500", "100000:100:250"]
 SCENARIOS = ["rates", "overload", "swaps", "end", "fastapi"]
 SESSIONS = 1000  # different ones
 SWAPS = 10

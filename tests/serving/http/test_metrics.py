@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tagnn_fast.recommendations import Recommendations
 from tagnn_fast.serving.http.metrics import Metrics
 from tests.serving.http.services import exported, serving
+from tests.support import ROOT
 
 
 def read(metrics: str) -> dict[str, float]:
@@ -105,6 +107,8 @@ def test_served() -> None:
     with serving(exported()) as client:
         for session in ([13, 999_999], [999_999]):
             client.post("/v1/recommend", json={"session": session})
+        client.get("/nowhere")
+        client.post("/v1/recommend", json={"session": [13], "k": 0})
         answer = client.get("/metrics")
         version = client.get("/v1/models").json()["models"][0]["version"]
     assert answer.headers["content-type"].startswith("text/plain")
@@ -114,5 +118,17 @@ def test_served() -> None:
     assert found["tagnn_fast_unknown_items_total{model=tagnn_pp}"] == 2
     assert found["tagnn_fast_queue_seconds_count"] == 2
     assert found["tagnn_fast_queue_depth"] == 0
+    assert found["tagnn_fast_requests_total{route=/v1/recommend,status=200}"] == 2
+    assert found["tagnn_fast_requests_total{route=/v1/recommend,status=422}"] == 1
+    assert found["tagnn_fast_requests_total{route=other,status=404}"] == 1
+    assert found["tagnn_fast_model_loads_total{model=tagnn_pp,outcome=loaded}"] == 1
     assert found[f"tagnn_fast_model_info{{architecture=tagnn_pp,model=tagnn_pp,version={version}}}"] == 1
     assert 0 <= found["tagnn_fast_model_age_seconds{model=tagnn_pp}"] < 3600
+
+
+def test_guide_names_every_number() -> None:
+    with serving(exported()) as client:
+        served = set(re.findall(r"^# TYPE (tagnn_fast_\w+)", client.get("/metrics").text, re.MULTILINE))
+    guide = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tagnn_fast_\w+)", guide))
+    assert named == {name for name in served if not name.endswith("_created")}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -140,6 +142,50 @@ def test_store_that_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None
         found = click(client, "s", 33).json()
         assert (found["stored"], found["clicks"]) == (True, [33])
         server.kill()
+
+
+@needs_server
+def test_store_killed_and_restarted_under_load(monkeypatch: pytest.MonkeyPatch, shared_server: Server) -> None:
+    """Every answer is that of the clicks which it says it is of, and they are the session's own."""
+    monkeypatch.setattr(valkey_store, "PAUSE", 0.05)
+    application = app(exported(), sessions=shared_server.url)
+    answers: list[tuple[int, int, dict[str, Any]]] = []  # session, item, answer
+
+    async def shopper(client: httpx.AsyncClient, number: int) -> None:
+        for step in range(40):
+            item = 13 + 10 * (100 * number + step)
+            answer = await client.post(f"/v1/sessions/s{number}/clicks", json={"item": item})
+            assert answer.status_code == 200
+            answers.append((number, item, answer.json()))
+
+    async def load() -> None:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+            shoppers = [asyncio.create_task(shopper(client, number)) for number in range(8)]
+            while len(answers) < 80:
+                await asyncio.sleep(0.001)
+            shared_server.kill()
+            while not any(not answer["stored"] for _, _, answer in answers):
+                await asyncio.sleep(0.001)
+            await asyncio.to_thread(shared_server.start)
+            await asyncio.wait_for(asyncio.gather(*shoppers), 120)
+            await asyncio.sleep(0.1)
+            final = await client.post("/v1/sessions/last/clicks", json={"item": 13})
+            assert final.json()["stored"]
+        await application.state.sessions.close()
+
+    asyncio.run(load())
+    assert len(answers) == 8 * 40
+    expected = tagnn_fast.load(exported()).recommend([answer["clicks"] for _, _, answer in answers])
+    before: dict[int, list[int]] = {}
+    for (number, item, answer), items in zip(answers, expected.items, strict=True):
+        clicked = before.setdefault(number, [])
+        clicked.append(item)
+        clicks = answer["clicks"]
+        assert clicks[-1] == item
+        assert clicks == [earlier for earlier in clicked if earlier in clicks]
+        assert answer["stored"] or clicks == [item]
+        assert answer["items"] == items
 
 
 @needs_server
