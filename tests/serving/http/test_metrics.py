@@ -129,6 +129,6 @@ def test_served() -> None:
 def test_guide_names_every_number() -> None:
     with serving(exported()) as client:
         served = set(re.findall(r"^# TYPE (tagnn_fast_\w+)", client.get("/metrics").text, re.MULTILINE))
-    guide = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(tagnn_fast_\w+)", guide))
     assert named == {name for name in served if not name.endswith("_created")}
