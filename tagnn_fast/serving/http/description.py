@@ -56,7 +56,7 @@ class Operation(NamedTuple):
     not_ready: bool = False
 
 
-_V1 = [
+_OPERATIONS = [
     Operation(
         "post",
         "/v1/recommend",
@@ -97,8 +97,6 @@ _V1 = [
     Operation("get", "/ready", "Whether it takes requests.", messages.Readiness, errors=(), not_ready=True),
     Operation("get", "/metrics", "Metrics for Prometheus.", "text/plain"),
     Operation("get", "/openapi.json", "This description.", dict[str, Any]),
-]
-_V2 = [
     Operation("get", "/v2", "The server (Open Inference Protocol).", protocol.ServerMetadata),
     Operation("get", "/v2/health/live", "Whether the process lives.", protocol.ServerLive, errors=()),
     Operation("get", "/v2/health/ready", "Whether it takes requests.", protocol.ServerReady, errors=(), not_ready=True),
@@ -122,16 +120,20 @@ _V2 = [
 ]
 
 
-def describe(service: Service) -> Schema:
-    """The description, as an OpenAPI document."""
+def describe(service: Service, prefix: str) -> Schema:
+    """The description, as an OpenAPI document.
+
+    Args:
+        service: to describe, with its models and limits.
+        prefix: of all paths, where the application is mounted; empty where it is not.
+    """
     names = [model.name for model in service.models]
-    types = _types([*_V1, *_V2])
+    types = _types()
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     by_type = dict(zip(types, schemas, strict=True))
-    k = max(min(service.limits.k, model.k_max) for model in service.models)
-    _add_limits(components, service.limits, k, names)
+    _add_limits(components, service.limits, max(map(service.longest, service.models)), names)
     paths: dict[str, Schema] = {}
-    for operation in [*_V1, *_V2]:
+    for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _described(operation, by_type, names)
     return {
         "openapi": "3.1.0",
@@ -140,16 +142,17 @@ def describe(service: Service) -> Schema:
             "version": __version__,
             "description": "Recommendations for click sessions.",
         },
+        "servers": [{"url": prefix or "/"}],
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"token": []}],  # for a service that was started with one
     }
 
 
-def _types(operations: list[Operation]) -> list[Any]:
+def _types() -> list[Any]:
     """Every structure that has to do with them, once."""
     found: list[Any] = [messages.ErrorAnswer, protocol.InferenceError]
-    for operation in operations:
+    for operation in _OPERATIONS:
         found += operation.answer if isinstance(operation.answer, tuple) else [operation.answer]
         found.append(operation.body)
     return [kind for kind in dict.fromkeys(found) if not isinstance(kind, (str, type(None)))]
@@ -231,7 +234,10 @@ def _add_limits(components: dict[str, Schema], limits: Limits, k: int, names: li
 
 async def read_description(request: Request) -> Response:
     """``GET /openapi.json``."""
-    return Response(msgspec.json.encode(describe(service_of(request))), media_type="application/json")
+    return Response(
+        msgspec.json.encode(describe(service_of(request), request.scope.get("root_path", ""))),
+        media_type="application/json",
+    )
 
 
 ROUTES = [Route("/openapi.json", read_description)]

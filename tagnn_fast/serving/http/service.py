@@ -124,14 +124,18 @@ class Service:
         clicks = sum(map(len, sessions))
         if clicks > _CALL_CLICKS:
             raise _wrong(field, f"at most {_CALL_CLICKS} clicks in all", clicks)
-        whole = model.k_max == model.served.manifest["items"]  # which is the answer to any k above it
-        longest = limits.k if whole else min(limits.k, model.k_max)
+        longest = self.longest(model)
         if not 1 <= choices.k <= longest:
             raise _wrong("k", f"1 to {longest}", choices.k)
         for session in sessions:
             check_ids(model, session, field)
         check_ids(model, choices.candidates or (), "candidates")
         check_ids(model, choices.exclude, "exclude")
+
+    def longest(self, model: LoadedModel) -> int:
+        """The highest k that this model may be asked for; it has fewer items, perhaps, and answers with all of them."""
+        whole = model.k_max == model.served.manifest["items"]
+        return self.limits.k if whole else min(self.limits.k, model.k_max)
 
     async def recommend_by(
         self, model: LoadedModel, request: Request, sessions: list[list[ItemId]], choices: Choices

@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
-from starlette.routing import Route
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 
 from tagnn_fast.serving import app
+from tagnn_fast.serving.http.service import Limits
 from tests.serving.http.services import exported, serving
 
 OPERATIONS, VARIED = 17, 7  # without parameters there is one request
@@ -77,3 +80,19 @@ def test_every_route_is_described() -> None:
         }
     assert described == routes
     assert len(described) == OPERATIONS
+
+
+def test_mounted() -> None:
+    """Paths are those of the application that it is mounted in."""
+    outer = Starlette(routes=[Mount("/shop", app(exported()))])
+    with TestClient(outer) as client:
+        assert client.get("/shop/openapi.json").json()["servers"] == [{"url": "/shop"}]
+
+
+def test_longest_list() -> None:
+    with serving(exported(), limits=Limits(k=7, sessions=3, clicks=5)) as client:
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    recommend = schemas["RecommendRequest"]["properties"]
+    assert recommend["k"]["maximum"] == schemas["InferParameters"]["properties"]["k"]["maximum"] == 7
+    assert recommend["sessions"]["anyOf"][0]["maxItems"] == 3
+    assert recommend["session"]["anyOf"][0]["maxItems"] == 5
