@@ -1,4 +1,5 @@
 # make demo        the package in .venv; then trains about a minute on synthetic clicks, evaluates, recommends
+# make page        the same, then the service on its model, with the page at http://127.0.0.1:8080
 # make test        the package in .venv, with PyTorch's CPU build, and the test suite
 # make lint        ruff, vermin, mypy, clang-format
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
@@ -6,6 +7,7 @@
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
+# make page-test   the page in headless Chromium (needs chromium and chromium-driver; npm, for what axe-core finds)
 # make docs-test   every command and Python block of the README and docs/
 # make spark       raw logs by Spark, against DuckDB (needs Java 17; installs pyspark into .venv)
 # make benchmark   the comparisons in benchmarks/
@@ -17,15 +19,19 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized
 EMULATED := build/emulated
+AXE := build/axe
 
-.PHONY: demo test lint sanitize emulate cuda-compile test-install cpp docs-test spark benchmark report clean
+.PHONY: demo page test lint sanitize emulate cuda-compile test-install cpp page-test docs-test spark benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
 	$(BIN)/tagnn-fast demo demo
 
+page: demo
+	$(BIN)/tagnn-fast serve demo/exported
+
 test: .venv/installed lint
-	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark --ignore=tests/docs
+	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark --ignore=tests/docs --ignore=tests/page
 	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
@@ -67,6 +73,11 @@ cpp: .venv/installed
 	cmake -S examples/cpp -B build/cpp -DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
 	cmake --build build/cpp
 	$(BIN)/pytest tests/cpp tests/field_cases/test_serving.py
+
+# Without axe-core its test is skipped, and says so.
+page-test: .venv/installed
+	-test -f $(AXE)/package/axe.min.js || { mkdir -p $(AXE) && cd $(AXE) && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-*.tgz; }
+	$(BIN)/pytest tests/page
 
 docs-test: .venv/installed
 	$(BIN)/pytest tests/docs

@@ -19,11 +19,13 @@ from tagnn_fast.training.fit import fit, plan
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder to make for the data set and the run.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(help="Folder to make, of data set, run and export.")] = Path("demo"),
     clicks: Annotated[int, typer.Option(help="Clicks of the synthetic data.")] = 500_000,
     epochs: Annotated[int, typer.Option(help="Passes over the examples.")] = 3,
 ) -> None:
-    """Make synthetic clicks, train about a minute, compare with three baselines, recommend for three sessions."""
+    """Make synthetic clicks, train about a minute, compare with baselines, recommend for three sessions, export."""
+    from tagnn_fast.serving.export import export
+
     if folder.exists():
         raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
     dataset = synthetic_dataset(clicks)
@@ -36,7 +38,10 @@ def demo(
     say(f"wrote {folder / 'run'}")
     show(evaluate(run, dataset), console)
     items = _recommend(run, dataset)
-    say(f"\ntry: tagnn-fast recommend {folder / 'run'} {' '.join(map(str, items))}")
+    export(run, folder / "exported")
+    say(f"wrote {folder / 'exported'}")
+    say(f"\nsee it at http://127.0.0.1:8080: tagnn-fast serve {folder / 'exported'}")
+    say(f"try: tagnn-fast recommend {folder / 'run'} {' '.join(map(str, items))}")
 
 
 def _recommend(run: Run, dataset: Dataset) -> list[object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,9 @@ def export(
     recommender = run.recommender(bfloat16_table=bfloat16_table, screen=screen)
     model = ServingModel(recommender.ranker, recommender.vocabulary).eval()
     k_max = min(k_max, len(run.vocabulary))
-    with new_folder(Path(folder)) as temporary:
+    with new_folder(Path(folder)) as temporary, warnings.catch_warnings():
+        # PyTorch's, of its own code.
+        warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
         torch.jit.save(torch.jit.script(model), temporary / TORCHSCRIPT)
         program = export_program(model, k_max)
         torch.export.save(program, temporary / PROGRAM)

@@ -36,7 +36,7 @@ function drawSession() {
   const unknown = new Set(clicks.filter((id) => unknownTo(id).length === lists.length));
   graph.draw(clicks, titleOf, unknown);
   clickList.draw(clicks, titleOf, unknownTo);
-  by("clicks-heading").hidden = by("clear").hidden = !clicks.length;
+  by("clicks-heading").hidden = by("legend").hidden = by("clear").hidden = !clicks.length;
   by("copy").hidden = !clicks.length || !navigator.clipboard;
   look(...looked);
 }
@@ -48,6 +48,7 @@ function look(list, id) {
   graph.highlight(weights);
   clickList.highlight(weights);
   for (const other of lists) other.mark(other === list ? id : null);
+  by("why").classList.toggle("reason", id !== null);
   by("why").textContent = !clicks.length ? "" : id === null ? hint() : reason(list, id, weights);
 }
 
@@ -55,7 +56,7 @@ function hint() {
   if (!lists.some((list) => list.model.can_explain)) return "";
   return touch
     ? "Tap a recommendation to see which clicks it looked at, and again to click it."
-    : "Point at a recommendation to see which clicks it looked at. Click it to go on with it.";
+    : "Point at a recommendation to see which clicks it looked at. Click it to go on from there.";
 }
 
 function reason(list, id, weights) {
@@ -64,7 +65,7 @@ function reason(list, id, weights) {
   clicks.forEach((click, place) => shares.set(click, (shares.get(click) ?? 0) + (weights[place] ?? 0)));
   const most = [...shares].sort((one, other) => other[1] - one[1]).filter(([, share]) => share >= 0.005).slice(0, 3);
   const seen = most.map(([click, share]) => `${titleOf(click)} (${percent(share)})`).join(", ");
-  return `${titleOf(id)} ${lists.length > 1 ? `of ${list.model.name} ` : ""}looked at ${seen || "no click"}.`;
+  return `${titleOf(id)}${lists.length > 1 ? `, on the list of ${list.model.name},` : ""} looked at ${seen || "no click"}.`;
 }
 
 /** Another session, or other models: into the address, and onto the page. */
@@ -89,7 +90,7 @@ function chooseModels(names) {
   lists = names.map((name) => kept.get(name) ?? new ModelList(service, models.find((model) => model.name === name), on));
   for (const [name, list] of kept) if (!names.includes(name)) list.stop();
   by("lists").replaceChildren(...lists.map((list) => list.element));
-  by("lists").classList.toggle("two", lists.length > 1);
+  by("main").classList.toggle("two", lists.length > 1);
   const options = (chosen, first) => [...first, ...models.map(({ name }) => element("option", { value: name, selected: name === chosen }, name))];
   by("model").replaceChildren(...options(names[0], []));
   by("other").replaceChildren(...options(names[1], [element("option", { value: "" }, "none")]));
@@ -140,6 +141,10 @@ by("models").addEventListener("change", () => {
   goTo(clicks, other && other !== model ? [model, other] : [model]);
 });
 by("models").addEventListener("submit", (event) => event.preventDefault());
+by("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the fragment is the session's
+  by("lists").focus();
+});
 by("clear").addEventListener("click", () => {
   goTo([]);
   by("search").focus();

@@ -7,6 +7,7 @@ import { changesBetween, stepBetween } from "./session.js";
 const LENGTH = 20;
 const PATIENCE = 300; // milliseconds that a list waits for its titles
 const ROW = ".row";
+const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
 
 export class ModelList {
   #aborter = null;
@@ -95,7 +96,7 @@ export class ModelList {
       const mark = row.querySelector(".elsewhere");
       const place = places?.get(row.dataset.id);
       row.classList.toggle("alone", places !== null && place === undefined);
-      mark.textContent = places === null ? "" : place === undefined ? "only here" : `${place}. there`;
+      mark.textContent = places === null ? "" : elsewhere(this.ids.indexOf(row.dataset.id) + 1, place);
     }
     const common = places === null ? 0 : this.ids.filter((id) => places.has(id)).length;
     this.difference.textContent = places === null ? "" : `${common} of ${this.ids.length} in both lists`;
@@ -131,7 +132,7 @@ export class ModelList {
     const lowest = Math.min(0, ...scores);
     const highest = Math.max(...scores, lowest + 1e-9);
     this.unit.textContent = byModel ? "score" : "clicks";
-    this.list.classList.toggle("steady", !step); // no room for what moved
+    this.list.classList.toggle("steady", !step?.rose.some((places) => places !== 0)); // no room for what moved
     this.list.replaceChildren(
       ...ids.map((id, place) => {
         const bar = element("span", { class: "bar" });
@@ -164,7 +165,7 @@ export class ModelList {
     let words = "";
     if (!clicks.length) words = "Nothing is clicked yet. These are the items clicked most in training.";
     else if (!byModel) words = "This model knows none of the clicks, so these are the items clicked most in training.";
-    else if (skipped) words = `${skipped} of ${clicks.length} clicks ${skipped === 1 ? "is" : "are"} unknown to this model, and skipped.`;
+    else if (skipped) words = `${skipped} of ${clicks.length} clicks ${skipped === 1 ? "is unknown to this model and was" : "are unknown to this model and were"} skipped.`;
     this.notice.textContent = words;
     this.notice.classList.remove("problem");
     this.notice.hidden = !words;
@@ -215,7 +216,7 @@ export class ModelList {
     list.addEventListener("focusin", (event) => this.#look(idOf(event)));
     list.addEventListener("focusout", () => this.#look(null));
     list.addEventListener("pointerover", (event) => event.pointerType === "touch" || this.#look(idOf(event)));
-    list.addEventListener("pointerleave", () => this.#look(document.activeElement?.closest(".recommended") === list ? document.activeElement.dataset.id : null));
+    list.addEventListener("pointerleave", () => this.#look(list.querySelector(`${ROW}:focus-visible`)?.dataset.id ?? null));
     list.addEventListener("pointerdown", (event) => {
       this.#touched = event.pointerType === "touch" ? this.#looked : idOf(event);
     });
@@ -225,6 +226,14 @@ export class ModelList {
       if (id !== null && (event.detail === 0 || this.#touched === id)) this.on.pick(id);
     });
   }
+}
+
+/** Where an item stands on the other list. */
+function elsewhere(here, there) {
+  if (there === undefined) return "only here";
+  if (there === here) return "same place";
+  const ending = { one: "st", two: "nd", few: "rd", other: "th" }[ORDINALS.select(there)];
+  return `${there}${ending} there`;
 }
 
 /** How far an item rose or fell, for the eye and for the ear. */

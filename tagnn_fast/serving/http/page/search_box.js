@@ -10,6 +10,7 @@ export class SearchBox {
   #timer = 0;
   #items = [];
   #active = -1;
+  #wantsFirst = false; // Enter was pressed before the answer came
 
   /**
    * find(text, limit, signal): items; onPick(item): one was chosen.
@@ -33,6 +34,7 @@ export class SearchBox {
   close() {
     clearTimeout(this.#timer);
     this.#aborter?.abort();
+    this.#wantsFirst = false;
     this.box.hidden = true;
     this.input.setAttribute("aria-expanded", "false");
     this.#activate(-1);
@@ -40,6 +42,9 @@ export class SearchBox {
 
   #later() {
     clearTimeout(this.#timer);
+    this.#aborter?.abort();
+    this.list.setAttribute("aria-busy", "true");
+    this.#activate(-1); // what is shown was found by another text
     this.#timer = setTimeout(() => this.#ask(), PAUSE);
   }
 
@@ -48,7 +53,8 @@ export class SearchBox {
     this.#aborter?.abort();
     const { signal } = (this.#aborter = new AbortController());
     const text = this.input.value.trim();
-    const slow = setTimeout(() => this.#show([], "Searching…"), 250);
+    this.list.setAttribute("aria-busy", "true");
+    const slow = setTimeout(() => this.#show([], "Searching…", true), 250);
     try {
       const items = await this.find(text, SHOWN, signal);
       if (!signal.aborted) this.#show(items, items.length ? (text ? "" : "Most clicked") : `No item has “${text}” in its title or id.`);
@@ -59,8 +65,9 @@ export class SearchBox {
     }
   }
 
-  #show(items, caption) {
+  #show(items, caption, busy = false) {
     this.#items = items;
+    this.list.setAttribute("aria-busy", String(busy));
     this.caption.textContent = caption;
     this.caption.hidden = !caption;
     this.list.replaceChildren(
@@ -76,6 +83,10 @@ export class SearchBox {
     this.box.hidden = false;
     this.input.setAttribute("aria-expanded", String(items.length > 0));
     this.#activate(items.length && this.input.value.trim() ? 0 : -1);
+    if (this.#wantsFirst && !busy) {
+      this.#wantsFirst = false;
+      if (this.#active === 0) this.#pick(0);
+    }
   }
 
   #activate(place) {
@@ -99,7 +110,8 @@ export class SearchBox {
       else if (count) this.#activate((this.#active + (event.key === "ArrowDown" ? 1 : this.#active < 0 ? count : count - 1)) % count);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (!this.box.hidden && this.#active >= 0) this.#pick(this.#active);
+      if (this.list.getAttribute("aria-busy") === "true") this.#wantsFirst = this.input.value.trim() !== "";
+      else if (!this.box.hidden && this.#active >= 0) this.#pick(this.#active);
     }
   }
 

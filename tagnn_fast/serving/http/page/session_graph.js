@@ -32,7 +32,7 @@ export class Layout {
 
   constructor(width) {
     this.width = width;
-    this.columns = Math.max(2, Math.min(6, Math.floor(width / 124)));
+    this.columns = Math.max(2, Math.min(6, Math.floor(width / 112)));
   }
 
   /** Give each node of the graph a place; those no longer in it give theirs up. */
