@@ -2,7 +2,7 @@
 
 /**
  * A node for each item, in order of first click, with the places of its clicks; an edge for each pair of items that
- * follow each other, with how often they do and when they last did.
+ * follow each other, with how often they do, and when they first and last did.
  */
 export function sessionGraph(clicks) {
   const nodes = new Map();
@@ -13,7 +13,7 @@ export function sessionGraph(clicks) {
     if (place === 0) return;
     const from = clicks[place - 1];
     const key = JSON.stringify([from, id]);
-    if (!edges.has(key)) edges.set(key, { from, to: id, count: 0, last: 0 });
+    if (!edges.has(key)) edges.set(key, { from, to: id, count: 0, first: place, last: place });
     const edge = edges.get(key);
     edge.count++;
     edge.last = place;
@@ -35,18 +35,15 @@ export class Layout {
     this.columns = Math.max(2, Math.min(6, Math.floor(width / 112)));
   }
 
-  /** Give each node of the graph a place; those no longer in it give theirs up. */
+  /** Give each node a place, by the clicks up to its first; nodes no longer in the graph give theirs up. */
   place(graph) {
     const present = new Set(graph.nodes.map((node) => node.id));
     for (const id of [...this.#slots.keys()]) if (!present.has(id)) this.#slots.delete(id);
-    for (const { id } of graph.nodes) {
+    for (const { id, places } of graph.nodes) {
       if (this.#slots.has(id)) continue;
-      const edges = graph.edges.filter(({ from, to }) => this.#slots.has(from) && this.#slots.has(to));
-      const joined = graph.edges
-        .filter(({ from, to }) => (from === id) !== (to === id))
-        .map(({ from, to }) => (from === id ? to : from))
-        .filter((other) => this.#slots.has(other));
-      this.#slots.set(id, this.#best(joined, edges));
+      const edges = graph.edges.filter(({ from, to, first }) => first < places[0] && this.#slots.has(from) && this.#slots.has(to));
+      const before = graph.edges.find(({ first }) => first === places[0])?.from ?? null;
+      this.#slots.set(id, this.#best(before, edges));
     }
   }
 
@@ -66,20 +63,22 @@ export class Layout {
     return { x: step * (column + 0.5), y: TOP + row * ROW + (column % 2 ? ODD : 0) };
   }
 
-  /** The free place that is near to what a node is joined to, by edges that cross little. */
-  #best(joined, edges) {
-    const taken = new Set([...this.#slots.values()].map(({ column, row }) => `${column} ${row}`));
-    const rows = Math.max(-1, ...[...this.#slots.values()].map(({ row }) => row)) + 2;
+  /** The free place near to the node before, by an edge that crosses little. */
+  #best(before, edges) {
+    const slots = [...this.#slots.values()];
+    const taken = new Set(slots.map(({ column, row }) => `${column} ${row}`));
+    const there = before === null ? null : this.point(before);
+    const rows = Math.max(-1, ...slots.map(({ row }) => row)) + 2; // the last one is free
+    const near = before === null ? 0 : Math.max(0, this.#slots.get(before).row - 2);
     const points = [...this.#slots.keys()].map((id) => this.point(id));
     const segments = edges.map(({ from, to }) => [this.point(from), this.point(to)]);
     let best = null;
-    for (let row = 0; row < rows; row++) {
+    for (let row = near; row < rows && (row < near + 5 || best === null); row++) {
       for (let column = 0; column < this.columns; column++) {
         if (taken.has(`${column} ${row}`)) continue;
         const here = this.#at(column, row);
         let cost = 60 * row + column;
-        for (const other of joined) {
-          const there = this.point(other);
+        if (there !== null) {
           cost += Math.hypot(here.x - there.x, here.y - there.y) + (here.x < there.x ? 8 : 0);
           for (const point of points) if (point.x !== there.x || point.y !== there.y) cost += distance(point, here, there) < 40 ? 150 : 0;
           for (const [one, two] of segments) cost += cross(here, there, one, two) ? 80 : 0;
