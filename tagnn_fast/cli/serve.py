@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -71,6 +72,8 @@ def serve(
     that cannot be loaded leaves the old model answering, and /ready says why. An exported folder is a program: serve
     only what you would run.
     """
+    import torch
+
     from tagnn_fast.serving.http.application import app
     from tagnn_fast.serving.http.server import Server, listen
     from tagnn_fast.serving.http.service import Limits
@@ -79,6 +82,7 @@ def serve(
         raise ValueError(f"drain: expected seconds, 0 or more, got {drain}")
     _set_up_logs(json_logs)
     listener = listen(host, port)
+    torch.set_num_threads(threads)
     application = app(
         exported,
         format=format,
@@ -97,6 +101,8 @@ def serve(
     listener.listen()  # who connects from here on is answered
     shown = f"[{host}]" if ":" in host else host
     say(f"serving at http://{shown}:{listener.getsockname()[1]}")
+    gc.collect()
+    gc.freeze()  # a collection would look at all of PyTorch, a sixth of a second in which nobody is answered
     Server(application, drain).run([listener])
 
 
