@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from tagnn_fast.checks import check_count
 from tagnn_fast.cli.console import say
 
 TOKEN_VARIABLE = "TAGNN_FAST_TOKEN"
@@ -38,7 +39,7 @@ def serve(
         typer.Option(metavar="memory|valkey://...", help="Keep the clicks of sessions here, for /v1/sessions."),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds a request may take; X-Timeout-Ms may ask for less.")] = 2.0,
-    queue: Annotated[int, typer.Option(help="Sessions that may wait; more are refused with status 503.")] = 1024,
+    queue: Annotated[int, typer.Option(help="Sessions that may wait; more are refused with status 503.")] = 512,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1 << 20,
     max_sessions: Annotated[int, typer.Option(help="Sessions of a request.")] = 256,
     max_clicks: Annotated[int, typer.Option(help="Clicks of a session.")] = 1000,
@@ -82,7 +83,7 @@ def serve(
         raise ValueError(f"drain: expected seconds, 0 or more, got {drain}")
     _set_up_logs(json_logs)
     listener = listen(host, port)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(check_count(threads, "threads"))
     application = app(
         exported,
         format=format,

@@ -1,67 +1,20 @@
-"""uvicorn, ended without losing a request, and without patience for clients that keep a connection and ask nothing."""
+"""uvicorn, ended without losing a request."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import resource
 import signal
 import socket
 import time
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tagnn_fast.serving.http.connection import Connection, State
 from tagnn_fast.serving.http.service import Service
 
-logger = logging.getLogger(__name__)
-
-_HEADER_BYTES = 1 << 16
-_REQUEST_SECONDS = 20.0  # for a request to arrive, and for the first one of a connection to begin
 _SETTLE_SECONDS = 0.25  # after the last connection was accepted, for what it asks to arrive
-_SPARE_DESCRIPTORS = 64  # for files, and for connections to others
-
-
-class Connection(HttpToolsProtocol):
-    """A connection whose requests must arrive soon, with short headers; one of a bounded number."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.waiting_since: float | None = time.monotonic()
-        self._in_headers, self._header_bytes = False, 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See :class:`asyncio.Protocol`."""
-        super().connection_made(transport)
-        if len(self.connections) > _most_connections():
-            transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """See :class:`asyncio.Protocol`. The parser keeps a header until it ends."""
-        began_before = self._in_headers
-        super().data_received(data)
-        if began_before and self._in_headers:
-            self._header_bytes += len(data)
-            if self._header_bytes > _HEADER_BYTES:
-                self.transport.abort()
-
-    def on_message_begin(self) -> None:
-        """The first bytes of a request are here."""
-        self.waiting_since, self._in_headers, self._header_bytes = time.monotonic(), True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """All of its headers are."""
-        self._in_headers = False
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """All of it is."""
-        self.waiting_since = None
-        super().on_message_complete()
 
 
 class Server(uvicorn.Server):
@@ -89,6 +42,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=round(self._service.limits.timeout + 5),
         )
         super().__init__(config)
+        self.server_state: State = State(application)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to end: at once where it is the second, or Ctrl-C."""
@@ -101,11 +55,9 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to end."""
         if counter % 10 == 0:
-            late = time.monotonic() - _REQUEST_SECONDS
             for connection in list(self.server_state.connections):
-                waiting_since = getattr(connection, "waiting_since", None)
-                if waiting_since is not None and waiting_since < late:
-                    connection.transport.abort()
+                if isinstance(connection, Connection):
+                    connection.abort_if_slow()
         return await super().on_tick(counter) or time.monotonic() >= self._listens_until
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -151,7 +103,3 @@ def _accept_all(listener: socket.socket) -> list[socket.socket]:
             accepted.append(listener.accept()[0])
         except (BlockingIOError, InterruptedError, ConnectionError):
             return accepted
-
-
-def _most_connections() -> int:
-    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS)

@@ -21,7 +21,7 @@ from tagnn_fast.serving.http.scoring_queue import ClientGone, DeadlinePassed, Qu
 logger = logging.getLogger(__name__)
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
-_CALL_SESSIONS = 256  # scored in one call
+_CALL_SESSIONS = 128  # scored in one call: larger ones gain little, and all of it waits for them
 _CALL_CLICKS = 1 << 16  # the same, and of one request: each takes some kilobytes while it is scored
 
 
@@ -34,7 +34,7 @@ class Limits:
         sessions: of a request.
         clicks: of a session.
         k: length of a list; also how many items may be explained at once.
-        queue: sessions that may wait for the scoring thread.
+        queue: sessions that may wait for the scoring thread; also how many requests may be unanswered in all.
         timeout: seconds a request may take; X-Timeout-Ms may ask for less.
 
     Raises:
@@ -45,7 +45,7 @@ class Limits:
     sessions: int = 256
     clicks: int = 1000
     k: int = 100
-    queue: int = 1024
+    queue: int = 512
     timeout: float = 2.0
 
     def __post_init__(self) -> None:
@@ -203,7 +203,7 @@ class Service:
         try:
             return await self.queue.ask(question, timeout, gone)
         except QueueFull:
-            raise RequestError(503, None, "as many sessions wait as may: try again", {"Retry-After": "1"}) from None
+            raise too_many() from None
         except DeadlinePassed:
             raise RequestError(504, None, f"no answer within {1000 * timeout:g} ms") from None
         except (ClientGone, ClientDisconnect):
@@ -229,6 +229,11 @@ class Service:
         if not (given.isascii() and given.isdigit() and int(given[:9])):
             raise _wrong(TIMEOUT_HEADER, "milliseconds, 1 or more", given)
         return min(int(given[:9]) / 1000, self.limits.timeout)
+
+
+def too_many() -> RequestError:
+    """What is said to those for whom there is no place."""
+    return RequestError(503, None, "as many wait as may: try again", {"Retry-After": "1"})
 
 
 def check_ids(model: LoadedModel, ids: Sequence[ItemId], field: str) -> None:

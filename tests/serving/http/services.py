@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -16,6 +19,7 @@ from starlette.testclient import TestClient
 from tagnn_fast.serving import app
 from tagnn_fast.serving.export import export
 from tagnn_fast.serving.programs import NoCompilerError
+from tagnn_fast.serving.served_model import ServedModel
 from tests.serving.folders import make_run
 
 
@@ -39,9 +43,39 @@ def serving(*folders: str | Path, **options: Any) -> Iterator[TestClient]:
         yield client
 
 
+class HeldModel:
+    """A model that answers when it is let to, and knows what it was asked."""
+
+    def __init__(self) -> None:
+        self.let, self.asked = threading.Event(), list[Any]()
+
+    @contextmanager
+    def in_place(self) -> Iterator[HeldModel]:
+        recommend = ServedModel.recommend
+
+        def held(served: ServedModel, sessions: Any, k: int = 20, **choice: Any) -> Any:
+            self.asked.append([*sessions])
+            assert self.let.wait(30)
+            return recommend(served, sessions, k, **choice)
+
+        with mock.patch.object(ServedModel, "recommend", held):
+            try:
+                yield self
+            finally:
+                self.let.set()
+
+
+def ask(port: int, path: str = "/v1/recommend", body: Any = None, headers: Any = None) -> tuple[int, Any]:
+    """Status and answer of a server on this machine."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET" if body is None else "POST", path, body and json.dumps(body), headers or {})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
 def until(happened: Callable[[], bool]) -> None:
     """Wait for what is to happen."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.005)

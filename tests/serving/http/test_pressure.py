@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -17,31 +14,9 @@ from starlette.applications import Starlette
 from tagnn_fast.serving import app
 from tagnn_fast.serving.http.service import Limits
 from tagnn_fast.serving.served_model import ServedModel
-from tests.serving.http.services import exported, refusal, serving
+from tests.serving.http.services import HeldModel, exported, refusal, serving
 
 LIMITS = Limits(sessions=4, k=5, queue=5, timeout=30)
-
-
-class Model:
-    """A model that answers when it is let to, and knows what it was asked."""
-
-    def __init__(self) -> None:
-        self.let, self.asked = threading.Event(), list[Any]()
-
-    @contextmanager
-    def in_place(self) -> Iterator[Model]:
-        recommend = ServedModel.recommend
-
-        def held(served: ServedModel, sessions: Any, k: int = 20, **choice: Any) -> Any:
-            self.asked.append([*sessions])
-            assert self.let.wait(30)
-            return recommend(served, sessions, k, **choice)
-
-        with mock.patch.object(ServedModel, "recommend", held):
-            try:
-                yield self
-            finally:
-                self.let.set()
 
 
 def client_of(application: Starlette) -> httpx.AsyncClient:
@@ -60,7 +35,7 @@ def test_full() -> None:
     async def ask() -> None:
         application = app(exported(), limits=LIMITS)
         queue = application.state.service.queue
-        with Model().in_place() as model:
+        with HeldModel().in_place() as model:
             async with client_of(application) as client:
 
                 def post(*sessions: list[int], **headers: str) -> Any:
@@ -73,7 +48,7 @@ def test_full() -> None:
                 await until(lambda: queue.depth == 5)
                 for sessions in ([[73]], [[73], [83]]):
                     refused = await post(*sessions)
-                    assert refusal(refused, 503) == (None, "as many sessions wait as may: try again")
+                    assert refusal(refused, 503) == (None, "as many wait as may: try again")
                     assert refused.headers["retry-after"] == "1"
                 model.let.set()
                 assert [answer.status_code for answer in await asyncio.gather(first, *waiting)] == [200] * 3
@@ -88,7 +63,7 @@ def test_deadline() -> None:
 
     async def ask() -> None:
         application = app(exported(), limits=Limits(timeout=0.2))
-        with Model().in_place() as model:
+        with HeldModel().in_place() as model:
             async with client_of(application) as client:
                 slow = asyncio.create_task(client.post("/v1/recommend", json={"session": [13]}))
                 await until(lambda: model.asked == [[[13]]])
@@ -127,7 +102,7 @@ def test_client_gone() -> None:
             scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "headers": [], "query_string": b""}
             await application(scope, receive, send)
 
-        with Model().in_place() as model:
+        with HeldModel().in_place() as model:
             async with client_of(application) as client:
                 first = asyncio.create_task(client.post("/v1/recommend", json={"session": [13], "k": 5}))
                 await until(lambda: model.asked == [[[13]]])

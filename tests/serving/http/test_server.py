@@ -5,23 +5,19 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tagnn_fast
-from tagnn_fast.serving import app
 from tagnn_fast.serving.http import server
-from tagnn_fast.serving.http.service import Limits
 from tests.cli.commands import finish, refused, start
-from tests.serving.http.services import exported, until
+from tests.serving.http.services import ask, exported, until
 
 SESSION = {"session": [13, 23], "k": 5}
 
@@ -40,13 +36,6 @@ def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], int]]:
     finally:
         started.kill()
         started.wait()
-
-
-def ask(port: int, path: str = "/v1/recommend", body: Any = None, headers: Any = None) -> tuple[int, Any]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request("GET" if body is None else "POST", path, body and json.dumps(body), headers or {})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
 
 
 class Client(threading.Thread):
@@ -112,79 +101,6 @@ def test_process(tmp_path: Path) -> None:
     answered = sum(len(client.answers) for client in clients)
     assert sum(line.get("route") == "/v1/recommend" and line["status"] == 200 for line in lines) == answered
     assert "secret" not in done.stderr
-
-
-@contextmanager
-def listening(limits: Limits = Limits()) -> Iterator[tuple[server.Server, int]]:  # noqa: B008
-    """A server in this process, and its port."""
-    listener = server.listen("127.0.0.1", 0)
-    listener.listen()
-    running = server.Server(app(exported(), limits=limits), drain_seconds=0)
-    thread = threading.Thread(target=running.run, args=([listener],))
-    thread.start()
-    try:
-        yield running, listener.getsockname()[1]
-    finally:
-        running.handle_exit(signal.SIGTERM, None)
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=30)
-
-
-def closed(client: socket.socket) -> bool:
-    """Whether the server ends the connection, answering nothing."""
-    try:
-        return client.recv(1) == b""
-    except ConnectionError:
-        return True
-
-
-def test_clients_that_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections that say nothing, and requests that do not end, are cut; others go on."""
-    monkeypatch.setattr(server, "_REQUEST_SECONDS", 0.5)
-    with listening() as (_, port):
-        slow = [connect(port) for _ in range(3)]
-        slow[1].sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: ")
-        slow[2].sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 40\r\n\r\n{")
-        kept = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        for _ in range(3):
-            kept.request("GET", "/live")
-            assert kept.getresponse().read() == b'{"live":true}'
-            time.sleep(0.4)
-        assert all(closed(client) for client in slow)
-
-
-def test_long_headers() -> None:
-    with listening() as (_, port):
-        for begin in (b"GET /", b"GET / HTTP/1.1\r\nHost: here\r\nX: "):
-            client = connect(port)
-            with suppress(ConnectionError):
-                for _ in range(100):
-                    client.sendall((begin or b"") + b"x" * 10_000)
-                    begin = b""
-            assert closed(client)
-        assert ask(port, "/live")[0] == 200
-
-
-def test_too_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_most_connections", lambda: 3)
-    with listening() as (_, port):
-        kept = [connect(port) for _ in range(3)]
-        for client in kept:
-            client.sendall(b"GET /live HTTP/1.1\r\nHost: here\r\n\r\n")
-            assert client.recv(15) == b"HTTP/1.1 200 OK"
-        assert closed(connect(port))
-        kept[0].close()
-        until(lambda: not closed_at_once(port))
-
-
-def closed_at_once(port: int) -> bool:
-    with suppress(ConnectionError, http.client.RemoteDisconnected):
-        return ask(port, "/live")[0] != 200
-    return True
 
 
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,154 @@
+"""uvicorn's HTTP connection, with no patience for clients that ask nothing, and few words where there are too many.
+
+The loop that reads requests is a queue as well: what it has taken up and not answered is bounded as the sessions that
+wait for the scoring thread are, and what is beyond is refused before a task is made of it, at a tenth of the price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from tagnn_fast.serving.http.messages import error_response
+from tagnn_fast.serving.http.service import Service, too_many
+
+_HEADER_BYTES = 1 << 16
+_REQUEST_SECONDS = 20.0  # for a request to arrive, and for the first one of a connection to begin
+_SPARE_DESCRIPTORS = 64  # for files, and for connections to others
+
+
+class State(ServerState):
+    """What connections share.
+
+    Args:
+        application: that answers.
+
+    Attributes:
+        service: the application's.
+        paths: of its routes.
+        unanswered: requests that are here to the last byte and not answered.
+    """
+
+    def __init__(self, application: Starlette) -> None:
+        super().__init__()
+        self.service: Service = application.state.service
+        self.paths = {route.path for route in application.routes if isinstance(route, Route)}
+        self.unanswered = 0
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose requests must arrive soon, with short headers; one of a bounded number.
+
+    Args:
+        config: of the server.
+        server_state: what all connections share.
+        options: of uvicorn's.
+    """
+
+    def __init__(self, config: Config, server_state: State, **options: Any) -> None:
+        super().__init__(config, server_state, **options)
+        self._state, self._unanswered = server_state, 0
+        self._waiting_since: float | None = time.monotonic()
+        self._in_headers, self._header_bytes = False, 0
+        self._refuses, self._keeps = False, True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See :class:`asyncio.Protocol`."""
+        super().connection_made(transport)
+        if len(self.connections) > _most_connections():
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._state.unanswered -= self._unanswered
+        self._unanswered = 0
+        super().connection_lost(exc)
+
+    def abort_if_slow(self) -> None:
+        """End the connection where a request of it takes too long to arrive."""
+        if self._waiting_since is not None and time.monotonic() > self._waiting_since + _REQUEST_SECONDS:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`. The parser keeps a header until it ends."""
+        began_before = self._in_headers
+        super().data_received(data)
+        if began_before and self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > _HEADER_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """The first bytes of a request are here."""
+        self._waiting_since, self._in_headers, self._header_bytes = time.monotonic(), True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """All of its headers are."""
+        self._in_headers = False
+        answered = self.cycle is None or self.cycle.response_complete
+        service = self._state.service
+        crowded = self._state.unanswered >= service.limits.queue and not service.draining
+        self._refuses = crowded and answered and self.parser.get_method() == b"POST"
+        if self._refuses:
+            self._keeps = self.parser.should_keep_alive()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body is."""
+        if not self._refuses:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of it is."""
+        self._waiting_since = None
+        if self._refuses:
+            self._refuse()
+            return
+        if not self.cycle.response_complete:
+            self._unanswered += 1
+            self._state.unanswered += 1
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """It is answered."""
+        if self._unanswered:
+            self._unanswered -= 1
+            self._state.unanswered -= 1
+        super().on_response_complete()
+
+    def _refuse(self) -> None:
+        """What the application would say of a full queue; its metrics count it, its log has no line of it."""
+        self._refuses = False
+        self.transport.write(_REFUSAL)
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        self._state.service.observer.requested(path if path in self._state.paths else "other", 503, 0.0)
+        if self._keeps:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            self.transport.close()
+
+
+def _most_connections() -> int:
+    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS)
+
+
+def _ready_made() -> bytes:
+    answer = error_response(too_many())
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+    return b"HTTP/1.1 503 Service Unavailable\r\n" + head + b"\r\n" + bytes(answer.body)
+
+
+_REFUSAL = _ready_made()
