@@ -1,7 +1,8 @@
 """Fast TAGNN++: session-based recommendation with native kernels for session graphs, propagation and attention.
 
-From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`compare`, :func:`fit`, :func:`evaluate`,
-:func:`open_run`, :func:`export`, :func:`load`. What they need beside PyTorch is imported when they are used.
+From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`compare`, :func:`fit`, :func:`blend`,
+:func:`evaluate`, :func:`open_run`, :func:`export`, :func:`load`. What they need beside PyTorch is imported when they
+are used.
 """
 
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tagnn_fast.logs.jobs import prepare
     from tagnn_fast.runs.run import open_run
     from tagnn_fast.serving.export import export
+    from tagnn_fast.training.blend import blend
     from tagnn_fast.training.fit import fit
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "SessionBatch",
     "SessionModel",
     "__version__",
+    "blend",
     "build_information",
     "compare",
     "cpu_capability",
@@ -64,6 +67,7 @@ __all__ = [
 __getattr__ = when_used(
     __name__,
     {
+        "blend": "training.blend",
         "compare": "experiments.compare",
         "evaluate": "evaluation.evaluate",
         "export": "serving.export",

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import check_count, check_flag, check_integer_vector, check_offsets_leniently, is_table
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommendations import POPULAR, SKIPPED, Recommendations
@@ -32,10 +33,10 @@ class BestItems(NamedTuple):
     """Best items of each session.
 
     Attributes:
-        items: item indices, best first, equal scores by index (a baseline's by popularity, then by index), int64
-            (sessions, k), k being at most the number of items. 0 where fewer are left to choose from.
-        scores: the model's scores, float (sessions, k); a baseline's are 0 where it knows nothing of an item. For a
-            popular item its clicks in training; -inf for no item.
+        items: item indices, best first, equal scores by index (a baseline's and a blend's by popularity, then by
+            index), int64 (sessions, k), k being at most the number of items. 0 where fewer are left to choose from.
+        scores: the model's scores, float (sessions, k); a baseline's are 0 where it knows nothing of an item, a blend's
+            are shares of 1. For a popular item its clicks in training; -inf for no item.
         known_clicks: clicks of each session on items with a row, int64 (sessions,). Where there are none, the session
             gets the most popular items.
     """
@@ -49,7 +50,7 @@ class Recommender:
     """A trained model and its items; the most popular of them for sessions of which it knows no click.
 
     Args:
-        model: a network, set to evaluation mode here, or a fitted baseline.
+        model: a network, set to evaluation mode here, a fitted baseline, or several of these together.
         vocabulary: its items.
         bfloat16_table: score with item vectors rounded to bfloat16: half the memory to read for each answer, which is
             what a single session's time goes into. Takes a copy of the vectors.
@@ -58,15 +59,15 @@ class Recommender:
             weights alone from then on: not every change to them can be noticed.
 
     Attributes:
-        ranker: what ranks: the baseline itself, or the network with what it needs to.
+        ranker: what ranks: the baseline or blend itself, or the network with what it needs to.
 
     Raises:
-        ValueError: on a vocabulary of another size, or a bfloat16_table for a baseline.
+        ValueError: on a vocabulary of another size, or a bfloat16_table for anything but a network.
     """
 
     def __init__(
         self,
-        model: SessionModel | Baseline,
+        model: SessionModel | Baseline | BlendRanker,
         vocabulary: Vocabulary,
         bfloat16_table: bool = False,
         screen: bool = False,
@@ -75,14 +76,12 @@ class Recommender:
             raise ValueError(f"vocabulary: expected {model.config.num_items} items, got {len(vocabulary)}")
         self.model = model
         self.vocabulary = vocabulary
-        if isinstance(model, Baseline):
+        if not isinstance(model, SessionModel):
             if bfloat16_table:
-                raise ValueError("bfloat16_table: expected False for a baseline, which has no item vectors, got True")
-            self.ranker: NetworkRanker | Baseline = model
+                raise ValueError(f"bfloat16_table: expected False for {_no_network(model)}, got True")
+            self.ranker: NetworkRanker | Baseline | BlendRanker = model
         else:
-            counts = torch.from_numpy(vocabulary.counts).double()
-            popular = torch.from_numpy(vocabulary.by_popularity()) - 1
-            self.ranker = NetworkRanker(model, counts, popular, bfloat16_table, screen)
+            self.ranker = NetworkRanker(model, *popularity(vocabulary), bfloat16_table, screen)
 
     @torch.no_grad()
     def topk(
@@ -121,7 +120,7 @@ class Recommender:
         check_offsets_leniently(offsets, items.numel())
         device = self.ranker.counts.device
         items, offsets = items.to(device), offsets.to(device)
-        ranker: Any = self.ranker  # which of the two does not matter, but neither takes what the other's encode gives
+        ranker: Any = self.ranker  # which of them does not matter, but none takes what another's encode gives
         best = ranker.best_rows(
             ranker.encode(items, offsets, padded_length),
             items,
@@ -210,7 +209,7 @@ class Recommender:
             ``item`` (raw id), ``vector`` (fixed-size list of float32), and ``title`` where the data set has titles.
 
         Raises:
-            ValueError: for a baseline.
+            ValueError: for a baseline or a blend.
         """
         vectors = self._vectors("item_vectors").detach().float().cpu().contiguous()
         lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.flatten().numpy()), vectors.shape[1])
@@ -233,7 +232,7 @@ class Recommender:
 
         Raises:
             TypeError: on ids of another type than the data set's, or a k that is no int.
-            ValueError: on an unknown id, or a k below 1; for a baseline.
+            ValueError: on an unknown id, or a k below 1; for a baseline or a blend.
             FloatingPointError: where an item's vector is NaN or infinite.
         """
         table = self._vectors("similar")
@@ -259,9 +258,20 @@ class Recommender:
 
     def _vectors(self, method: str) -> Tensor:
         """The network's item vectors, float (items, hidden)."""
-        if isinstance(self.ranker, Baseline):
-            raise ValueError(f"{method}: expected a network, got a baseline, which has no item vectors")
+        if not isinstance(self.ranker, NetworkRanker):
+            raise ValueError(f"{method}: expected a network, got {_no_network(self.ranker)}")
         return self.ranker.model.item_vectors()
+
+
+def popularity(vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    """Clicks on each item in training, float64, and all items from 0, most clicked first, int64: (items,)."""
+    return torch.from_numpy(vocabulary.counts).double(), torch.from_numpy(vocabulary.by_popularity()) - 1
+
+
+def _no_network(ranker: nn.Module) -> str:
+    """What it is instead, for people."""
+    is_baseline = isinstance(ranker, Baseline)
+    return "a baseline, which has no item vectors" if is_baseline else "a blend, which has no item vectors of its own"
 
 
 def _batches(offsets: np.ndarray) -> Iterator[tuple[int, int]]:

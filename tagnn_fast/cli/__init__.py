@@ -9,7 +9,7 @@ import sys
 import pyarrow as pa
 import typer
 
-from tagnn_fast.cli import compare, demo, evaluate, export, info, prepare, recommend, serve, similar, train, tune
+from tagnn_fast.cli import blend, compare, demo, evaluate, export, info, prepare, recommend, serve, similar, train, tune
 from tagnn_fast.cli.console import errors
 from tagnn_fast.extras import how_to_install
 from tagnn_fast.memory import is_out_of_memory
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(prepare.app, name="prepare", short_help="Make a data set.")
 app.command("train", short_help="Train a model.")(train.train)
 app.command("tune", short_help="Search for a method's best options.")(tune.tune)
+app.command("blend", short_help="Put runs together: ensembles, hybrids.")(blend.blend)
 app.command("compare", short_help="Train methods side by side and report.")(compare.compare)
 app.command("evaluate", short_help="Score a model on the test sessions.")(evaluate.evaluate)
 app.command("recommend", short_help="Recommend for a session or a file of them.")(recommend.recommend)

@@ -88,6 +88,8 @@ def _describe_run(path: Path) -> None:
     run = open_run(path)
     console.print(dataset_table(str(run.dataset["name"]), run.dataset["statistics"]))
     content: dict[str, Any] = dict(run.configuration)
+    if run.members:
+        content["members"] = run.members
     checkpoints = list_checkpoints(run.checkpoints)
     content["newest_checkpoint"] = checkpoints[-1].name if checkpoints else None
     content["result"] = run.result or "not finished"

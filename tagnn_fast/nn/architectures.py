@@ -33,6 +33,7 @@ BASELINE_NAMES = (
     "vstan",
     "slist",
 )
+BLEND_NAMES = ("ensemble", "hybrid")  # what several runs together are called, nor one of these
 
 # What encode must take: an empty session, one of skipped clicks, one with skipped clicks and the same without, and
 # clicks behind the last session.
@@ -59,7 +60,7 @@ def register_architecture(name: str, model_class: type[SessionModel]) -> None:
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"name: expected a string, got {name!r}")
-    if name in (taken := (*BUILT_IN, *BASELINE_NAMES)):
+    if name in (taken := (*BUILT_IN, *BASELINE_NAMES, *BLEND_NAMES)):
         raise ValueError(f"name: expected another than {', '.join(taken)}, got {name!r}")
     if not (isinstance(model_class, type) and issubclass(model_class, SessionModel)):
         raise TypeError(f"model_class: expected a subclass of SessionModel, got {model_class!r}")

@@ -77,7 +77,7 @@ def popular_where_unknown(
 
     The other arguments are those of :func:`best_rows`.
     """
-    known = torch.cat([offsets[:1], (items != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
+    known = known_clicks(items, offsets)
     # A score that is not a number sorts first, so that none can hide behind the best k.
     finite = (scores.isfinite() | (rows < 0)).all()
     nothing_known = (known == 0).unsqueeze(1)  # so there is nothing of its own to exclude either
@@ -86,6 +86,11 @@ def popular_where_unknown(
         scores = torch.where(nothing_known, popular_scores.to(scores.dtype), scores)
         rows = torch.where(nothing_known, popular_rows, rows)
     return RankedRows(rows, scores, known, finite)
+
+
+def known_clicks(items: Tensor, offsets: Tensor) -> Tensor:
+    """Clicks of each session on known items, int64 (sessions,)."""
+    return torch.cat([offsets[:1], (items != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
 
 
 def most_popular(

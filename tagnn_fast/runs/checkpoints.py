@@ -89,6 +89,15 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of what is in a safetensors file: that of the file itself depends on the order of its metadata.
+
+    Raises:
+        ValueError: on a damaged file.
+    """
+    return _digest(load_tensors(path))
+
+
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):

@@ -12,7 +12,7 @@ import torch
 from tagnn_fast.baselines import BASELINES
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import check_count, check_real
-from tagnn_fast.nn.architectures import find_architecture
+from tagnn_fast.nn.architectures import BLEND_NAMES, find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.runs.methods import check_options, find_method, method_names
@@ -31,7 +31,8 @@ _CHOICES = {
     "schedule": get_args(Schedule),
 }
 VALIDATED = ("held-out", "held-out-refit")  # whose validation examples may say how long to train, and at which rate
-# All that the configuration of a baseline has, which is not trained by gradients; its own options are in `options`.
+# All that the configuration of a baseline has, which is not trained by gradients; its own options are in `options`. A
+# blend's has the same.
 BASELINE_FIELDS = {"num_items", "options", "architecture", "protocol"}
 MAX_CLICKS_PER_BATCH = 100_000  # a batch of 512 sessions of 195 clicks; the models take about 10 KB each to train
 
@@ -43,7 +44,7 @@ class TrainingConfig:
     Attributes:
         architecture: "tagnn_pp", "tagnn", "sr_gnn", "attention_enhanced", or a registered one (see
             :func:`tagnn_fast.register_architecture`); or a baseline (see :mod:`tagnn_fast.baselines`), for which only
-            the protocol below counts.
+            the protocol below counts. "ensemble" and "hybrid" are what :func:`tagnn_fast.blend` makes of other runs.
         protocol: which examples are trained on and which choose the epoch; see :mod:`tagnn_fast.training.protocols`.
         epochs: passes over the training examples; at most, with `patience`.
         patience: epochs without a better validation MRR@20 after which training stops; 0: it never does. For protocols
@@ -97,7 +98,8 @@ class TrainingConfig:
     example_half_life: float = 0.0
 
     def __post_init__(self) -> None:
-        find_method(self.architecture)
+        if not self.is_blend:
+            find_method(self.architecture)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -136,11 +138,16 @@ class TrainingConfig:
         """Whether the architecture is a baseline, which counts instead of being trained."""
         return self.architecture in BASELINES
 
+    @property
+    def is_blend(self) -> bool:
+        """Whether it is an ensemble or a hybrid of other runs."""
+        return self.architecture in BLEND_NAMES
+
 
 def configuration_json(model: ModelConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
-    """Both configurations as JSON objects; those of a baseline without what means nothing for it."""
+    """Both configurations as JSON objects; those of a baseline or a blend without what means nothing for it."""
     content = {"model": asdict(model), "training": asdict(training)}
-    if not training.is_baseline:
+    if not (training.is_baseline or training.is_blend):
         return content
     return {
         part: {name: value for name, value in values.items() if name in BASELINE_FIELDS}
@@ -159,7 +166,7 @@ def configuration_from_json(value: object, where: object) -> tuple[ModelConfig, 
     if not isinstance(value, Mapping) or not all(isinstance(value.get(part), dict) for part in ("model", "training")):
         raise ValueError(f"{where}: expected the configuration of a run, got {reprlib.repr(value)}")
     architecture = value["training"].get("architecture")
-    if isinstance(architecture, str) and architecture not in method_names():
+    if isinstance(architecture, str) and architecture not in (*method_names(), *BLEND_NAMES):
         raise ValueError(
             f"{where}: expected one of the architectures {', '.join(method_names())}, got {architecture!r}; "
             f"tagnn_fast.register_architecture({architecture!r}, its class) makes it known"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +22,11 @@ from tagnn_fast.data.dataset import Dataset, read_dataset, read_digests, write_d
 from tagnn_fast.data.stored_tables import read_items, write_items
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.files import describe_file, load_json, new_folder, read_json, replaced_file, write_json
+from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
-from tagnn_fast.recommender import Recommender
-from tagnn_fast.runs.checkpoints import load_learnt, load_parameters, save_tensors
+from tagnn_fast.recommender import Recommender, popularity
+from tagnn_fast.runs.checkpoints import digest_of, load_learnt, load_parameters, save_tensors
 from tagnn_fast.runs.configuration import (
     TrainingConfig,
     configuration_from_json,
@@ -34,11 +35,13 @@ from tagnn_fast.runs.configuration import (
     make_model,
 )
 from tagnn_fast.runs.looks import append_look, read_looks
+from tagnn_fast.runs.members import check_members, read_choice
 from tagnn_fast.runs.results import History, Result
 from tagnn_fast.version import __version__
 
 FORMAT, VERSION = "tagnn_fast.run", 1
 _DATA = "data"  # folder in the run's, of a data set that had none
+_MEMBERS = "members"  # folder in a blend's, of the runs that it was made of
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Run:
         dataset: name, path (relative to the run's folder where it is in it), fingerprint and statistics of the data set
             trained on.
         vocabulary: the items.
+        members: of a blend, the runs that it was made of: where they were, their method and seed, and a digest of their
+            weights.
     """
 
     folder: Path
@@ -59,6 +64,7 @@ class Run:
     training: TrainingConfig
     dataset: Mapping[str, Any]
     vocabulary: Vocabulary
+    members: Sequence[Mapping[str, Any]] = ()
 
     @property
     def configuration(self) -> dict[str, dict[str, Any]]:
@@ -72,16 +78,24 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """File of the chosen epoch's weights so far."""
-        return self.folder / "model.safetensors"
+        """File of the chosen epoch's weights so far; of a blend, of what each member weighs."""
+        return self.folder / ("weights.json" if self.training.is_blend else "model.safetensors")
 
     @property
     def held_out_weights(self) -> Path:
-        """File of the chosen epoch's weights from before the training on all sessions: they know no session held out.
+        """File of the chosen epoch's weights that have not seen the sessions held out, where the run has one.
 
-        Runs of earlier versions have none, and other protocols need none.
+        Those from before the training on all sessions, where there is one; earlier versions did not keep them.
         """
-        return self.folder / "held_out.safetensors"
+        return self.weights if self.training.protocol == "held-out" else self.folder / "held_out.safetensors"
+
+    def check_held_out(self) -> None:
+        """Raise FileNotFoundError where the run has no weights that have not seen the sessions held out."""
+        if not self.held_out_weights.exists():
+            raise FileNotFoundError(
+                f"{self.held_out_weights}: expected weights that have not seen the sessions held out; runs of earlier "
+                "versions kept none, and trained again they do"
+            )
 
     @property
     def initial_weights(self) -> Path:
@@ -172,28 +186,54 @@ class Run:
         Raises:
             FileNotFoundError: before the first epoch has ended.
             ValueError: where the weights are damaged or not of this configuration, or no model can be made of it; for a
-                baseline, on another device than the CPU or a bfloat16_table.
+                baseline or a blend, on another device than the CPU or a bfloat16_table.
         """
         if not self.weights.exists():
             raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
-        if self.training.is_baseline and torch.device(device).type != "cpu":
-            raise ValueError(f"device: expected cpu, which baselines run on, got {device}")
-        model = self._baseline() if self.training.is_baseline else self._network().to(device)
-        return Recommender(model, self.vocabulary, bfloat16_table, screen)
+        if (self.training.is_baseline or self.training.is_blend) and torch.device(device).type != "cpu":
+            raise ValueError(f"device: expected cpu, which baselines and blends run on, got {device}")
+        if self.training.is_blend:
+            rankers = [member.recommender(screen=False).ranker for member in self.open_members()]
+            weights = read_choice(self.weights, len(self.members))["weights"]
+            blend = BlendRanker(self.model, rankers, weights, *popularity(self.vocabulary))
+            return Recommender(blend, self.vocabulary, bfloat16_table)
+        model = self._model(self.weights)
+        return Recommender(model.to(device), self.vocabulary, bfloat16_table, screen)
 
-    def _network(self) -> SessionModel:
+    def held_out_recommender(self) -> Recommender:
+        """The model of the chosen epoch that has not seen the sessions held out.
+
+        Raises:
+            FileNotFoundError: where the run has none.
+            ValueError: see :meth:`recommender`.
+        """
+        self.check_held_out()
+        return Recommender(self._model(self.held_out_weights), self.vocabulary)
+
+    def open_members(self) -> list[Run]:
+        """The runs of a blend, as it keeps them."""
+        return [open_run(self.folder / _MEMBERS / str(number)) for number in range(len(self.members))]
+
+    def describe_member(self) -> dict[str, Any]:
+        """What a blend of this run says of it."""
+        return {
+            "run": str(self.folder),
+            "architecture": self.training.architecture,
+            "seed": None if self.training.is_baseline else self.training.seed,
+            "weights": digest_of(self.weights),
+        }
+
+    def _model(self, weights: Path) -> SessionModel | Baseline:
         with self._made_of_the_configuration():
-            model = make_model(self.model, self.training)
+            make: Any = make_baseline if self.training.is_baseline else make_model
+            model: SessionModel | Baseline = make(self.model, self.training)
+        if isinstance(model, Baseline):
+            load_learnt(model, weights)
+            return model
         if self.training.precision == "64-true":
             model = model.double()
-        load_parameters(model, self.weights)
+        load_parameters(model, weights)
         return model
-
-    def _baseline(self) -> Baseline:
-        with self._made_of_the_configuration():
-            baseline = make_baseline(self.model, self.training)
-        load_learnt(baseline, self.weights)
-        return baseline
 
     @contextmanager
     def _made_of_the_configuration(self) -> Iterator[None]:
@@ -225,6 +265,7 @@ def create_run(
     dataset: Dataset,
     source: Path | None,
     start_from: Run | None = None,
+    members: Sequence[Run] = (),
 ) -> Run:
     """Make the folder of a new run.
 
@@ -235,6 +276,7 @@ def create_run(
         dataset: what is to be trained on.
         source: its folder; None where it is in none: the run then has it in its own.
         start_from: a run whose weights to begin with, of the same model but for items behind its own.
+        members: of a blend, the runs to copy what recommends of.
 
     Raises:
         FileExistsError: where it exists.
@@ -263,9 +305,15 @@ def create_run(
             save_tensors(weights, temporary / "initial.safetensors")
         write_items(dataset.vocabulary, temporary / "items.parquet")
         (temporary / "checkpoints").mkdir()
+        for number, member in enumerate(members):
+            (own := temporary / _MEMBERS / str(number)).mkdir(parents=True)
+            for name in ("config.json", "items.parquet", member.weights.name):
+                shutil.copyfile(member.folder / name, own / name)
         if source is None:
             write_dataset(dataset, temporary / _DATA)
         content = {"format": FORMAT, "version": VERSION, "created": _now(), **configuration_json(model, training)}
+        if members:
+            content["members"] = [member.describe_member() for member in members]
         files = {"items.parquet": describe_file(temporary / "items.parquet")["sha256"]}
         write_json(
             temporary / "config.json", {**content, "dataset": described, "environment": environment, "files": files}
@@ -317,7 +365,8 @@ def open_run(folder: str | Path) -> Run:
         )
     if dataset.get("items", vocabulary.fingerprint()) != vocabulary.fingerprint():  # runs of before have none
         raise ValueError(f"{folder / 'items.parquet'}: expected the items of config.json, got others")
-    return Run(folder, model, training, dataset, vocabulary)
+    members = check_members(content.get("members"), path) if training.is_blend else []
+    return Run(folder, model, training, dataset, vocabulary, members)
 
 
 def _now() -> str:

@@ -112,6 +112,7 @@ def _card(run: Run) -> dict[str, Any]:
         "task": "next item of a click session",
         "trained_on": {"name": run.dataset["name"], "statistics": statistics},
         "training": run.configuration["training"],
+        **({"members": run.members} if run.members else {}),
         "result": load_json(result) if result.exists() else None,
         "limits": [
             "Items that did not occur in training cannot be recommended; their clicks are skipped.",

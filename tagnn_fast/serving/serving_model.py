@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import rise_to
 from tagnn_fast.data.vocabulary import Vocabulary
+from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.serving.finite import NOT_FINITE, check_finite
 from tagnn_fast.serving.requests import NO_ITEM, UNKNOWN_ID
@@ -42,7 +43,7 @@ class ServingModel(nn.Module):
     names: list[str]
     name_items: dict[str, int]
 
-    def __init__(self, ranker: NetworkRanker | Baseline, vocabulary: Vocabulary) -> None:
+    def __init__(self, ranker: NetworkRanker | Baseline | BlendRanker, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.ranker: Any = ranker.eval().requires_grad_(False)  # what its encode gives, no other takes
         if isinstance(ranker, NetworkRanker):
@@ -81,10 +82,10 @@ class ServingModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Raw ids, int64, and scores, float, of each session's best, (sessions, min(k, items)); status, (sessions,).
 
-        Best first, equal scores by item index (a baseline's by popularity, then by item index). Where fewer items are
-        left, the rest are -1 and -inf. A popular item's score is its clicks in training. Status: 0, answered in full;
-        1, unknown items were skipped; 2, nothing is known, answered by popularity. `candidates` and `exclude` are raw
-        ids, int64 (any,).
+        Best first, equal scores by item index (a baseline's and a blend's by popularity, then by item index). Where
+        fewer items are left, the rest are -1 and -inf. A popular item's score is its clicks in training. Status: 0,
+        answered in full; 1, unknown items were skipped; 2, nothing is known, answered by popularity. `candidates` and
+        `exclude` are raw ids, int64 (any,).
 
         Raises:
             ValueError: where raw ids are strings, or on a k under 1.
@@ -146,7 +147,7 @@ class ServingModel(nn.Module):
     def scores(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Scores of all items, float (sessions, number of items), in the order of :meth:`item_ids`.
 
-        A session with nothing known scores every item 0.
+        A blend's are shares of 1. A session with nothing known scores every item 0.
 
         Raises:
             ValueError: where raw ids are strings.

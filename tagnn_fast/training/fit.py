@@ -229,6 +229,8 @@ def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None =
         ValueError: on another data set, or a damaged checkpoint.
         KeyboardInterrupt, FloatingPointError, MemoryError, OSError: see :func:`fit`.
     """
+    if run.training.is_blend:
+        raise ValueError(f"{run.folder}: expected a run that is trained, got an ensemble or hybrid of others")
     if run.training.is_baseline:
         train = fit_baseline
     else:
@@ -248,7 +250,7 @@ def _opened(run: Run | str | Path | None) -> Run | None:
 
 def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that describe a run's network; none of them may be given."""
-    if run.training.is_baseline:
+    if run.training.is_baseline or run.training.is_blend:
         raise ValueError(f"start_from: expected a run of a network, got one of {run.training.architecture}")
     own = {**asdict(run.model), "architecture": run.training.architecture}
     del own["num_items"]

@@ -106,7 +106,7 @@ def test_protocols(dataset: Dataset, tmp_path: Path) -> None:
     assert results["held-out-refit"]["test"] == results["all"]["test"]  # type: ignore[index]
     for name, value in fitted["all"][1].items():
         assert torch.equal(fitted["held-out-refit"][1][name], value)
-    held_out = {protocol: run.held_out_weights.exists() for protocol, (run, _) in fitted.items()}
+    held_out = {protocol: (run.folder / "held_out.safetensors").exists() for protocol, (run, _) in fitted.items()}
     assert held_out == {"all": False, "held-out": False, "held-out-refit": True}
     for name, value in load_file(fitted["held-out-refit"][0].held_out_weights).items():
         assert torch.equal(fitted["held-out"][1][name], value)
