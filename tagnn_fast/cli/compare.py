@@ -30,6 +30,12 @@ def compare(
         Optional[list[str]],
         typer.Option(help="NAME=FILE: JSON or TOML file of a method's options; repeatable.", show_default=False),
     ] = None,
+    blend: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="NAME: the ensemble of its seeds; NAME+NAME: hybrids of two methods; repeatable.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Train methods under one protocol, score the test set once with each, and say which is best.
 
@@ -39,6 +45,7 @@ def compare(
     """
     names = [name.strip() for name in models.split(",")]
     given: dict[str, Any] = {"seeds": seeds, "budget": budget, "configs": _configs(config or [])}
+    given["blends"] = blend or []
     try:
         comparison = compare_methods(
             dataset, folder, names, protocol=cast(Optional[ComparedProtocol], protocol), **given

@@ -11,10 +11,11 @@ from tagnn_fast.checks import check_count, check_path, differing
 from tagnn_fast.data.dataset import Dataset, read_dataset, write_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.experiments.budget import Ledger, seconds_of
+from tagnn_fast.experiments.compare_blends import blend_trials, run_blend
 from tagnn_fast.experiments.compare_markdown import markdown
 from tagnn_fast.experiments.compare_report import report
 from tagnn_fast.experiments.compare_results import Comparison, make_comparison
-from tagnn_fast.experiments.compare_trials import Trial, is_random, run_trial
+from tagnn_fast.experiments.compare_trials import Ended, Trial, is_random, run_trial
 from tagnn_fast.extras import needed_by
 from tagnn_fast.files import exclusive, read_json, remove_leftovers, write_json, write_text
 from tagnn_fast.nn.architectures import BUILT_IN
@@ -42,6 +43,7 @@ def compare(
     budget: str | None = None,
     protocol: ComparedProtocol | None = None,
     configs: Mapping[str, str | Path | Mapping[str, Any]] | None = None,
+    blends: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> Comparison:
     """Train methods under one protocol, score the test set once with each, and say which is best.
@@ -64,6 +66,9 @@ def compare(
         protocol: which sessions are trained on and which choose the epoch, of all methods; the default of
             :func:`tagnn_fast.fit` if not given.
         configs: by method, options of :func:`tagnn_fast.fit` by name, or a JSON or TOML file of them.
+        blends: ensembles of a method's seeds, such as ``"tagnn_pp"``, and hybrids of two methods with each seed, such
+            as ``"tagnn_pp+vstan"``: runs in ``FOLDER/blends`` that :func:`tagnn_fast.blend` makes, in the figures
+            beside the methods. They may differ from call to call; one of which a member is left out is so, too.
         observer: told how it goes; a progress bar if not given. ``Observer()`` shows nothing.
 
     Raises:
@@ -84,12 +89,15 @@ def compare(
     limit = None if budget is None else seconds_of(budget)
     options = _options(models, seeds, protocol, {} if configs is None else configs)
     trials = _trials(options)
+    blended = blend_trials(blends, trials, options["protocol"])
     for trial in trials:
         plan(dataset, "clean", trial.options)
     with exclusive(folder), shown(observer) as told:
         dataset = _begin(folder, dataset, options)
         ledger = Ledger(folder / "seconds.json", limit)
         outcomes = [run_trial(trial, folder, dataset, ledger, told) for trial in trials]
+        ended = {outcome.trial.path for outcome in outcomes if isinstance(outcome, Ended)}
+        outcomes += [run_blend(trial, folder, dataset, ended, ledger, told) for trial in blended]
         told.stage("tests and report")
         comparison = make_comparison(dataset, options["protocol"], outcomes, limit, ledger.total)
         blocks = list(report(comparison))

@@ -273,6 +273,12 @@ def _how(comparison: Comparison) -> Iterator[Block]:
         "answered by popularity; equal scores stand in a fixed order. Training and "
         f"validation took {duration(comparison.seconds)} in all, under {limit}."
     )
+    if any(method.weights for method in comparison.methods):
+        yield Paragraph(
+            "Ensembles rank items by the mean of the shares of 1 that a method with several seeds gives them; hybrids "
+            "mix two methods by one weight, chosen by MRR on the sessions held out, by runs that had not seen them. "
+            "Their training is that of their members, and choosing the weight."
+        )
     yield Rows(
         "Data set",
         ["", "value"],
@@ -290,9 +296,16 @@ def _how(comparison: Comparison) -> Iterator[Block]:
         [
             method.name,
             ", ".join(map(str, method.seeds)),
-            ", ".join(f"{name} {value}" for name, value in method.options.items() if name != "protocol") or "defaults",
+            _given(method),
         ]
         for method in comparison.methods
     ]
     if rows:
         yield Rows("Methods", ["method", "seeds", "options given"], rows)
+
+
+def _given(method: MethodResult) -> str:
+    """The options that a method was given, or what the members of a blend weigh with each seed."""
+    if method.weights:
+        return "weights " + "; ".join(" + ".join(f"{one:.3g}" for one in of_seed) for of_seed in method.weights)
+    return ", ".join(f"{name} {value}" for name, value in method.options.items() if name != "protocol") or "defaults"

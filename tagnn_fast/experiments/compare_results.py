@@ -56,6 +56,7 @@ class MethodResult:
         bytes: of the file that has them.
         times: ``training_seconds``, and milliseconds to answer one session alone, ``single_ms``, and each of many at
             once, ``batched_ms``.
+        weights: of a blend, what each member weighs, for each seed.
     """
 
     name: str
@@ -67,6 +68,7 @@ class MethodResult:
     numbers: int
     bytes: int
     times: Mapping[str, Spread]
+    weights: Sequence[Sequence[float]] = ()
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ def _method(
         numbers=trials[0].numbers,
         bytes=trials[0].bytes,
         times={time: Spread.of([getattr(trial, time) for trial in trials]) for time in times},
+        weights=[trial.weights for trial in trials if trial.weights],
     )
 
 

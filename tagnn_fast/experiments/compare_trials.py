@@ -32,6 +32,7 @@ from tagnn_fast.training.stopping import Interrupted
 _K = 20  # recommendations that are timed
 _ALONE, _TOGETHER = 200, 512  # sessions that are timed one by one, and at once
 _WARM_UP = 5
+NO_TIME_LEFT = "the budget was spent before it could begin"
 _MEASURED = {"single_ms", "batched_ms", "numbers", "bytes", "machine"}
 
 
@@ -74,6 +75,7 @@ class Ended:
         numbers: how many were learnt or are stored.
         bytes: size of the file that has them.
         machine: where the times were measured.
+        weights: of a blend, what each member weighs.
     """
 
     trial: Trial
@@ -85,6 +87,7 @@ class Ended:
     numbers: int
     bytes: int
     machine: str
+    weights: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -116,21 +119,31 @@ def run_trial(trial: Trial, folder: Path, dataset: Dataset, ledger: Ledger, obse
         OSError, ValueError: see :func:`tagnn_fast.fit`.
     """
     path = folder / trial.path
-    record = path.with_name(f"{path.name}.json")
     if not (path / "result.json").exists():
-        record.unlink(missing_ok=True)  # of a run that is no longer there
+        _record(path).unlink(missing_ok=True)  # of a run that is no longer there
         left_out = _train(trial, path, dataset, ledger, observer)
         if left_out is not None:
             observer.say(f"{trial.name}: left out, {left_out.reason}")
             return left_out
-    run = open_run(path)
+    return measured(trial, open_run(path), dataset, observer)
+
+
+def measured(trial: Trial, run: Run, dataset: Dataset, observer: Observer) -> Ended:
+    """What an ended run came to, measured unless an earlier call has."""
+    record = _record(run.folder)
     ranked = _ranks(run, dataset, observer)
     if not record.exists():
         observer.stage(f"{trial.name}: time of a recommendation")
         write_json(record, _measure(run, dataset.train))
-    validation = run.result.get("validation", {}) if run.result is not None else {}
+    result = {} if run.result is None else run.result
     seconds = sum(epoch["training_seconds"] for epoch in run.history)
-    return Ended(trial, ranked, validation, seconds, **_measured(record))
+    weights = result.get("weights", [])
+    return Ended(trial, ranked, result.get("validation", {}), seconds, **_measured(record), weights=weights)
+
+
+def _record(path: Path) -> Path:
+    """Where it stands what a run costs."""
+    return path.with_name(f"{path.name}.json")
 
 
 def _train(trial: Trial, path: Path, dataset: Dataset, ledger: Ledger, observer: Observer) -> LeftOut | None:
@@ -157,7 +170,7 @@ def _train(trial: Trial, path: Path, dataset: Dataset, ledger: Ledger, observer:
 def _no_time_left(path: Path) -> str:
     """Why a training that has begun or not has no figures."""
     if not (path / "config.json").exists():
-        return "the budget was spent before it could begin"
+        return NO_TIME_LEFT
     return f"the budget was spent before it had ended, after {len(open_run(path).history)} epochs"
 
 
@@ -187,15 +200,17 @@ def _measured(record: Path) -> dict[str, Any]:
 def _measure(run: Run, sessions: Sessions) -> dict[str, Any]:
     """The fields of :class:`Ended` that say what a method costs."""
     recommender = run.recommender()
-    with safe_open(run.weights, "pt") as file:
-        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (no mapping)
+    files, shapes = [one.weights for one in run.open_members() or [run]], []
+    for path in files:
+        with safe_open(path, "pt") as file:
+            shapes += [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (no mapping)
     latest = sessions.slice(max(0, len(sessions) - _TOGETHER), len(sessions))
     alone = [latest.slice(place, place + 1) for place in range(max(0, len(latest) - _ALONE), len(latest))]
     return {
         "single_ms": statistics.median(_times(recommender, alone)),
         "batched_ms": statistics.median(_times(recommender, [latest] * 3)) / len(latest),
         "numbers": sum(torch.Size(shape).numel() for shape in shapes),
-        "bytes": run.weights.stat().st_size,
+        "bytes": sum(path.stat().st_size for path in files),
         "machine": _machine(),
     }
 
