@@ -27,7 +27,7 @@ class History(Shown, list[dict[str, Any]]):
 
 
 class Result(Shown, dict[str, Any]):
-    """The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of."""
+    """The content of ``result.json``: the chosen epoch, or a blend's weights; validation and test figures; cautions."""
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -42,6 +42,9 @@ class Result(Shown, dict[str, Any]):
         if rows := {name: main_figures(figures) for name, figures in self.figures.items()}:
             best = "best_of_each_metric" in self
             stages = [f"epoch {self['epoch']}"] if "epoch" in self and not best else []
+            stages += (
+                ["weights " + " + ".join(f"{weight:.3g}" for weight in self["weights"])] if "weights" in self else []
+            )
             stages += ["then trained on all sessions"] if "refit" in self and not best else []
             yield figures_table(rows, ", ".join([*stages, "in percent"]))
         if self.get("caution"):

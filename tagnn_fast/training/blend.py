@@ -153,7 +153,13 @@ class _Blending:
         if not run.weights.exists():
             write_json(run.weights, self._choose())
         choice = read_choice(run.weights, len(run.members))
-        result: dict[str, Any] = {"protocol": run.training.protocol, "caution": "", "weights": choice["weights"]}
+        weighed = zip(run.members, choice["weights"], strict=True)
+        nothing = ", ".join(dict.fromkeys(member["architecture"] for member, weight in weighed if not weight))
+        result: dict[str, Any] = {
+            "protocol": run.training.protocol,
+            "caution": f"{nothing}: weighs nothing, the other method alone was best." if nothing else "",
+            "weights": choice["weights"],
+        }
         record: dict[str, Any] = {"epoch": _EPOCH, "training_seconds": choice["seconds"]}
         if "validation" in choice:
             result["validation"] = record["validation"] = choice["validation"]

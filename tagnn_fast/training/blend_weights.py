@@ -19,6 +19,7 @@ from tagnn_fast.runs.configuration import MAX_CLICKS_PER_BATCH
 STEPS = 20  # the first method weighs 0, 1 / 20, ..., 1, and the second the rest
 
 
+@torch.no_grad()
 def weigh(
     first: BlendRanker, second: BlendRanker, examples: PrefixExamples, advance: Callable[[int], None]
 ) -> list[dict[str, Any]]:

@@ -120,6 +120,16 @@ def test_seeds_and_another_method(networks: list[Run], neighbours: Run, folder: 
     assert run.training.architecture == "hybrid"
 
 
+def test_a_method_that_weighs_nothing(networks: list[Run], neighbours: Run, folder: Path, monkeypatch: Any) -> None:
+    """The figures are those of the other, and the result says so."""
+    monkeypatch.setattr("tagnn_fast.training.blend.best_of", lambda table: table[0])
+    run = blend([networks[0], neighbours], folder / "nothing", observer=QUIET)
+    assert run.result is not None
+    assert run.result["weights"] == [0, 1]
+    assert run.result["test"] == neighbours.result["test"]  # type: ignore[index]
+    assert "tagnn_pp: weighs nothing, the other method alone was best." in str(run.result)
+
+
 def test_a_run_like_any_other(hybrid: Run, networks: list[Run], folder: Path) -> None:
     """It opens, is read once, evaluated, described, and answers, without the runs it was made of."""
     examples = PrefixExamples(DATA.test)
@@ -137,7 +147,8 @@ def test_a_run_like_any_other(hybrid: Run, networks: list[Run], folder: Path) ->
     assert '"architecture": "hybrid"' in printed
     assert str(networks[0].folder) in printed
     assert succeed("recommend", moved, "10003", "10005").count("\n") > 20
-    for part in ("validation", "test"):
+    weights = " + ".join(f"{weight:.3g}" for weight in run.result["weights"])
+    for part in ("validation", "test", f"weights {weights}"):
         assert part in str(run.result)
     for name in ("weights.json", "members/0/model.safetensors", "members/1/model.safetensors"):
         assert (moved / name).exists()
