@@ -24,9 +24,9 @@ def save(chrome: Chrome, path: Path) -> None:
 def visit(page: Page, row: int) -> None:
     """Click items by their titles, and look at a recommendation."""
     page.open()
-    for title in TITLES:
+    for count, title in enumerate(TITLES, 1):
         page.one("#search").send_keys(title, Keys.ENTER)
-        page.wait(lambda: page.text("#search") == "" and not page.one("#found-box").is_displayed())
+        page.wait(lambda count=count: len(page.all(".clicks li")) == count)  # type: ignore[misc]
         page.settle()
     look_at(page, row)
 

@@ -10,7 +10,7 @@ from tests.page.shop import MARKUP, UNKNOWN, Page
 
 
 def percents(texts: list[str]) -> list[int]:
-    return [int(text.removesuffix(" %")) for text in texts]
+    return [int(text.removesuffix("%")) for text in texts]
 
 
 def test_from_empty_to_explained(page: Page) -> None:
@@ -173,7 +173,7 @@ def test_unknown_items_and_odd_addresses(page: Page) -> None:
     assert page.text(".model .notice") == "2 of 3 clicks are unknown to this model and were skipped."
     assert page.texts(".clicks .detail")[0] == "unknown to tagnn_pp: skipped"
     page.point_at(page.all(".row")[1])
-    page.wait(lambda: page.texts(".node .weight") == ["", "", "100 %"])  # only what is known was looked at
+    page.wait(lambda: page.texts(".node .weight") == ["", "", "100%"])  # only what is known was looked at
     page.open("%")
     assert page.texts(".clicks .title") == ["%"]
 

@@ -44,4 +44,4 @@ export function settleFocus(list, selector, place, focus) {
   if (focus && chosen) chosen.focus();
 }
 
-export const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => `${Math.round(100 * share)}%`;
