@@ -16,6 +16,7 @@ from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranking import known_clicks
 from tagnn_fast.runs.configuration import MAX_CLICKS_PER_BATCH
 
+_BEST = 256  # items of each method that are looked at first
 STEPS = 20  # the first method weighs 0, 1 / 20, ..., 1, and the second the rest
 
 
@@ -49,10 +50,10 @@ def weigh(
             if not all(bool(part.isfinite().all()) for part in shares):
                 raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
             target = place[(batch.targets - 1).clamp(min=0)]
+            standing = _Standing(shares[0], shares[1], target)
             unknown = known_clicks(batch.items, batch.offsets) == 0
             for counts, weights in zip(at_rank, tried, strict=True):
-                ranks = _ranks(weights[0] * shares[0] + weights[1] * shares[1], target)
-                ranks = torch.where(unknown, target + 1, ranks)  # popularity answers
+                ranks = torch.where(unknown, target + 1, standing.ranks(*weights, longest))  # popularity answers
                 ranks = torch.where((batch.targets == 0) | (ranks > longest), 0, ranks)
                 counts += torch.bincount(ranks, minlength=longest + 1)
         advance(batch.targets.numel())
@@ -70,13 +71,41 @@ def best_of(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return max(table, key=lambda entry: float(entry[metric]))
 
 
-def _ranks(shares: Tensor, target: Tensor) -> Tensor:
-    """Rank of each session's target, int64 (sessions,); of equal shares the more popular stands first.
+class _Standing:
+    """Where targets stand by the weighted sum of two methods' shares, of equal ones the more popular first.
+
+    Few items are enough to know: what is not among the best of either method has at most what the last of them has.
 
     Args:
-        shares: most popular item first, (sessions, items).
-        target: its place there, int64 (sessions,).
+        first: shares of all items, most popular first, (sessions, items).
+        second: the same of another method.
+        target: place of each session's target there, int64 (sessions,).
     """
-    own = shares.gather(1, target.unsqueeze(1))
-    before = torch.arange(shares.shape[1]) < target.unsqueeze(1)
-    return 1 + ((shares > own) | ((shares == own) & before)).sum(1)
+
+    def __init__(self, first: Tensor, second: Tensor, target: Tensor) -> None:
+        self.shares, self.target = (first, second), target.unsqueeze(1)
+        best = [part.topk(min(_BEST, part.shape[1]), dim=1) for part in self.shares]
+        seen = torch.zeros_like(first, dtype=torch.bool).scatter(1, best[0].indices, True)
+        self.places = torch.cat([part.indices for part in best], 1)
+        twice = torch.cat([torch.zeros_like(seen[:, : best[0].indices.shape[1]]), seen.gather(1, best[1].indices)], 1)
+        self.near = [part.gather(1, self.places).masked_fill(twice, -1.0) for part in self.shares]
+        self.last = [part.values[:, -1:] for part in best]
+
+    def ranks(self, first: float, second: float, longest: int) -> Tensor:
+        """Ranks given two weights, int64 (sessions,): true ones up to `longest`, and beyond it some others beyond."""
+
+        def mixed(parts: Sequence[Tensor]) -> Tensor:
+            return first * parts[0] + second * parts[1]
+
+        own = mixed([part.gather(1, self.target) for part in self.shares])
+        ranks = _ranks(mixed(self.near), own, self.places, self.target)
+        unsure = (ranks <= longest) & (own <= mixed(self.last)).squeeze(1)
+        if bool(unsure.any()):
+            every = mixed([part[unsure] for part in self.shares])
+            ranks[unsure] = _ranks(every, own[unsure], torch.arange(every.shape[1]), self.target[unsure])
+        return ranks
+
+
+def _ranks(shares: Tensor, own: Tensor, places: Tensor, target: Tensor) -> Tensor:
+    """One more than the items that stand before the target, which has `own` and its place in popularity."""
+    return 1 + ((shares > own) | ((shares == own) & (places < target))).sum(1)

@@ -6,10 +6,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tagnn_fast
 from tagnn_fast.data import PrefixExamples, synthetic_dataset
@@ -18,6 +21,7 @@ from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.recommender import Recommender, popularity
 from tagnn_fast.runs.run import Run, open_run
+from tagnn_fast.training import blend_weights
 from tagnn_fast.training.blend import blend
 from tagnn_fast.training.protocols import make_protocol
 from tests.cli.commands import contents, looks_at_test_set, read, refused, succeed
@@ -83,6 +87,22 @@ def test_weight_is_chosen_as_brute_force_does(hybrid: Run, networks: list[Run], 
     assert hybrid.result is not None
     assert hybrid.result["validation"]["MRR@20"] == pytest.approx(chosen["MRR@20"])
     assert hybrid.result["weights"] == choice["weights"]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 12), st.integers(1, 6), st.data())
+def test_few_items_tell_where_targets_stand(items: int, sessions: int, best: int, longest: int, data: Any) -> None:
+    """As all of them do, ties included."""
+    values = st.lists(st.sampled_from([0.0, 0.0, 0.1, 0.2, 0.5]), min_size=items, max_size=items)
+    shares = [torch.tensor([data.draw(values) for _ in range(sessions)], dtype=torch.float64) for _ in range(2)]
+    target = torch.tensor([data.draw(st.integers(0, items - 1)) for _ in range(sessions)])
+    with mock.patch.object(blend_weights, "_BEST", best):
+        standing = blend_weights._Standing(*shares, target)
+    for weight in (0.0, 0.25, 0.5, 1.0):
+        mixed = (weight * shares[0] + (1 - weight) * shares[1]).tolist()
+        for row, place, rank in zip(mixed, target.tolist(), standing.ranks(weight, 1 - weight, longest), strict=True):
+            expected = 1 + sorted(range(items), key=lambda item: -row[item]).index(place)
+            assert min(int(rank), longest + 1) == min(expected, longest + 1)
 
 
 @pytest.mark.parametrize(("weights", "member"), [([1.0, 0.0], 0), ([0.0, 1.0], 1)])
