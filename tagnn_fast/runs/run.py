@@ -191,7 +191,8 @@ class Run:
         if not self.weights.exists():
             raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
         if (self.training.is_baseline or self.training.is_blend) and torch.device(device).type != "cpu":
-            raise ValueError(f"device: expected cpu, which baselines and blends run on, got {device}")
+            kind = "baselines" if self.training.is_baseline else "blends"
+            raise ValueError(f"device: expected cpu, which {kind} run on, got {device}")
         if self.training.is_blend:
             rankers = [member.recommender(screen=False).ranker for member in self.open_members()]
             weights = read_choice(self.weights, len(self.members))["weights"]

@@ -91,7 +91,8 @@ def test_protocols(protocol: str, data: Path, tmp_path: Path) -> None:
     looks, published = looks_at_test_set(folder), protocol.startswith("published")
     reads = {"published": 0, "published-test": 2}.get(protocol, 1)
 
-    assert {path.name for path in folder.iterdir()} - {"test_ranks.parquet", "test_reads.jsonl"} == LEFT
+    left = {path.name for path in folder.iterdir()} - {"test_ranks.parquet", "test_reads.jsonl"}
+    assert left == LEFT | ({"held_out.safetensors"} if protocol == "held-out-refit" else set())
     assert configuration(folder)["protocol"] == result["protocol"] == protocol
     assert len(looks) == reads
     assert all(look["reader"] == "train" and look["dataset"] == "synthetic-900-200-0" for look in looks)

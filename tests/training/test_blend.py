@@ -294,7 +294,7 @@ def test_what_only_networks_have(hybrid: Run) -> None:
         recommender.similar([10_003])
     with pytest.raises(ValueError, match="bfloat16_table: expected False for a blend, which has no item vectors of"):
         hybrid.recommender(bfloat16_table=True)
-    with pytest.raises(ValueError, match="device: expected cpu, which baselines and blends run on, got meta"):
+    with pytest.raises(ValueError, match="device: expected cpu, which blends run on, got meta"):
         hybrid.recommender("meta")
 
 
