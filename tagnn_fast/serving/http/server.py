@@ -62,13 +62,11 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what the system has accepted for us, listen no more, and answer all that is there."""
-        for listener in sockets or []:
-            accepted = _accept_all(listener)
-            listener.close()
-            for server in self.servers:
-                server.close()
-            for connection in accepted:
-                await asyncio.get_running_loop().connect_accepted_socket(self._connection, connection)
+        accepted = [connection for listener in sockets or [] for connection in _accept_all(listener)]
+        for server in self.servers:
+            server.close()  # the listener's descriptor is uvloop's: to close it here would close it twice
+        for connection in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._connection, connection)
         await asyncio.sleep(0 if self.force_exit else _SETTLE_SECONDS)
         await super().shutdown(sockets)
 

@@ -16,23 +16,29 @@ import pytest
 
 import tagnn_fast
 from tagnn_fast.serving.http import server
-from tests.cli.commands import finish, refused, start
+from tests.cli.commands import refused, start
 from tests.serving.http.services import ask, exported, until
 
 SESSION = {"session": [13, 23], "k": 5}
 
 
 @contextmanager
-def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The command, and the port it answers at."""
+def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
+    """The command, the port it answers at, and the lines that it logs, all of them once it has ended."""
     started = start("serve", *arguments, "--port", 0)
+    lines: list[str] = []
+    # A pipe that nobody empties would stop whoever logs.
+    reader = threading.Thread(target=lambda: lines.extend(started.stderr), daemon=True)
+    reader.start()
     try:
         assert started.stdout is not None
         line = "\n"
         while line and not line.startswith("serving at http://127.0.0.1:"):
             line = started.stdout.readline()
-        assert line, started.communicate()
-        yield started, int(line.rpartition(":")[2])
+        assert line, lines
+        yield started, int(line.rpartition(":")[2]), lines
+        started.wait(60)
+        reader.join(60)
     finally:
         started.kill()
         started.wait()
@@ -71,7 +77,7 @@ def test_process(tmp_path: Path) -> None:
     bearer = {"Authorization": "Bearer secret"}
     expected = tagnn_fast.load(exported()).recommend([SESSION["session"]], 5)
     folder = f"shop={exported()}"
-    with process(folder, "--token-file", token, "--json-logs", "--drain", 0.5) as (started, port):
+    with process(folder, "--token-file", token, "--json-logs", "--drain", 0.5) as (started, port, logged):
         assert ask(port, body=SESSION)[0] == 401
         assert ask(port, "/live") == (200, {"live": True})
         started.send_signal(signal.SIGHUP)
@@ -87,8 +93,7 @@ def test_process(tmp_path: Path) -> None:
                 statuses.add((status, ready["draining"]))
         for client in clients:
             client.join(60)
-        done = finish(started)
-    assert done.returncode == 0
+    assert started.returncode == 0
     assert [client.lost for client in clients] == [[]] * 4
     for status, answer in (answer for client in clients for answer in client.answers):
         assert (status, answer["model"]) == (200, "shop")
@@ -96,11 +101,11 @@ def test_process(tmp_path: Path) -> None:
         assert answer["scores"] == pytest.approx(expected.scores[0], rel=1e-5)
     assert (503, True) in statuses
     assert statuses <= {(503, True), (200, False)}
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    lines = [json.loads(line) for line in logged]
     assert any(line["message"].startswith("shop: version ") for line in lines)  # SIGHUP
     answered = sum(len(client.answers) for client in clients)
     assert sum(line.get("route") == "/v1/recommend" and line["status"] == 200 for line in lines) == answered
-    assert "secret" not in done.stderr
+    assert "secret" not in str(logged)
 
 
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
