@@ -24,3 +24,14 @@ def results(folder: Path) -> dict[str, Any]:
     for method in content["methods"]:
         del method["times"]
     return content
+
+
+class Stops(Observer):
+    """Wants to stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def stop(self) -> bool:
+        self.left -= 1
+        return self.left < 0

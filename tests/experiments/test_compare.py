@@ -20,10 +20,9 @@ from tagnn_fast.evaluation.significance import paired_tests
 from tagnn_fast.experiments.compare import METHODS, compare
 from tagnn_fast.experiments.compare_results import Comparison
 from tagnn_fast.files import exclusive
-from tagnn_fast.observer import Observer
 from tagnn_fast.runs.run import Run, open_run
 from tests.cli.commands import looks_at_test_set, read, refused, succeed
-from tests.experiments.comparisons import CONFIGS, DATA, MODELS, QUIET, SMALL, results
+from tests.experiments.comparisons import CONFIGS, DATA, MODELS, QUIET, SMALL, Stops, results
 
 
 @pytest.fixture(scope="module")
@@ -230,17 +229,6 @@ def test_other_folders_and_data(tmp_path: Path) -> None:
 def test_two_processes(comparison: Comparison, folder: Path) -> None:
     with exclusive(folder / "whole"), pytest.raises(BlockingIOError, match="expected a folder that no other process"):
         compare(DATA, folder / "whole", **other())
-
-
-class Stops(Observer):
-    """Wants to stop after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def stop(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_stopped_on_request(comparison: Comparison, folder: Path) -> None:

@@ -13,10 +13,9 @@ from tagnn_fast.data import PrefixExamples
 from tagnn_fast.evaluation.ranks import rank_model
 from tagnn_fast.experiments.compare import compare
 from tagnn_fast.experiments.compare_results import Comparison
-from tagnn_fast.observer import Observer
 from tagnn_fast.runs.run import open_run
 from tests.cli.commands import looks_at_test_set, read, succeed
-from tests.experiments.comparisons import CONFIGS, DATA, MODELS, QUIET, results
+from tests.experiments.comparisons import CONFIGS, DATA, MODELS, QUIET, Stops, results
 
 BLENDS = ["sr_gnn", "sr_gnn+vs_knn"]
 ENSEMBLE, HYBRID = "ensemble of sr_gnn", "hybrid of sr_gnn and vs_knn"
@@ -92,17 +91,6 @@ def test_command(folder: Path, comparison: Comparison) -> None:
     blends = [argument for text in BLENDS for argument in ("--blend", text)]
     printed = succeed("compare", data, folder / "whole", "--models", ",".join(MODELS), "--seeds", 2, *configs, *blends)
     assert HYBRID in printed
-
-
-class Stops(Observer):
-    """Wants to stop after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def stop(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_stopped(comparison: Comparison, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
@@ -79,6 +80,15 @@ def until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+async def happens(what: Callable[[], bool]) -> None:
+    """As :func:`until`, while the loop goes on."""
+    for _ in range(3000):
+        if what():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
 
 
 def refusal(answer: Any, status: int) -> tuple[str | None, str]:

@@ -14,21 +14,13 @@ from starlette.applications import Starlette
 from tagnn_fast.serving import app
 from tagnn_fast.serving.http.service import Limits
 from tagnn_fast.serving.served_model import ServedModel
-from tests.serving.http.services import HeldModel, exported, refusal, serving
+from tests.serving.http.services import HeldModel, exported, happens, refusal, serving
 
 LIMITS = Limits(sessions=4, k=5, queue=5, timeout=30)
 
 
 def client_of(application: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test", timeout=30)
-
-
-async def until(happened: Any) -> None:
-    for _ in range(3000):
-        if happened():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 def test_full() -> None:
@@ -43,9 +35,9 @@ def test_full() -> None:
                     return asyncio.create_task(request)
 
                 first = post([13])
-                await until(lambda: model.asked == [[[13]]])
+                await happens(lambda: model.asked == [[[13]]])
                 waiting = [post([23], [33]), post([43], [53], [63])]
-                await until(lambda: queue.depth == 5)
+                await happens(lambda: queue.depth == 5)
                 for sessions in ([[73]], [[73], [83]]):
                     refused = await post(*sessions)
                     assert refusal(refused, 503) == (None, "as many wait as may: try again")
@@ -66,7 +58,7 @@ def test_deadline() -> None:
         with HeldModel().in_place() as model:
             async with client_of(application) as client:
                 slow = asyncio.create_task(client.post("/v1/recommend", json={"session": [13]}))
-                await until(lambda: model.asked == [[[13]]])
+                await happens(lambda: model.asked == [[[13]]])
                 for header, milliseconds in (("50", 50), ("90000", 200)):
                     request = client.post("/v1/recommend", json={"session": [23]}, headers={"X-Timeout-Ms": header})
                     assert refusal(await request, 504) == (None, f"no answer within {milliseconds} ms")
@@ -105,9 +97,9 @@ def test_client_gone() -> None:
         with HeldModel().in_place() as model:
             async with client_of(application) as client:
                 first = asyncio.create_task(client.post("/v1/recommend", json={"session": [13], "k": 5}))
-                await until(lambda: model.asked == [[[13]]])
+                await happens(lambda: model.asked == [[[13]]])
                 leaving = asyncio.create_task(leave([23], [33]))
-                await until(lambda: service.queue.depth == 2)
+                await happens(lambda: service.queue.depth == 2)
                 gone.set()
                 await asyncio.wait_for(leaving, 30)
                 assert service.queue.depth == 0

@@ -13,6 +13,7 @@ import pytest
 
 from tagnn_fast.serving.http.observer import Observer
 from tagnn_fast.serving.http.scoring_queue import ClientGone, DeadlinePassed, Question, QueueFull, ScoringQueue
+from tests.serving.http.services import happens
 
 
 class Held(Question):
@@ -63,23 +64,15 @@ def start(queue: ScoringQueue, *questions: Held, timeout: float = 30) -> list[as
     return [asyncio.create_task(queue.ask(question, timeout, never)) for question in questions]
 
 
-async def until(happened: Any) -> None:
-    for _ in range(3000):
-        if happened():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
-
-
 def test_a_round_takes_what_waits() -> None:
     """The first is scored alone and at once; what came in the meantime is answered together, up to the bound."""
 
     async def ask() -> None:
         with queue_of() as (queue, heard):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             tasks += start(queue, *(Held(number) for number in range(1, 11)))
-            await until(lambda: queue.depth == 10)
+            await happens(lambda: queue.depth == 10)
             Held.gate.set()
             assert await asyncio.gather(*tasks) == list(range(11))
             assert Held.calls == [[0], list(range(1, 9)), [9, 10]]
@@ -95,12 +88,12 @@ def test_who_is_answered_together() -> None:
     async def ask() -> None:
         with queue_of(clicks=20) as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             kinds = [Held(1, "a"), Held(2, "b"), Held(3, None), Held(4, "a"), Held(5, None), Held(6, "b")]
             sizes = [Held(7, "c", sessions=5), Held(8, "c", sessions=4), Held(9, "c", sessions=3)]
             clicks = [Held(10, "d", clicks=15), Held(11, "d", clicks=6), Held(12, "d", clicks=5), Held(13, "e", 99, 99)]
             tasks += start(queue, *kinds, *sizes, *clicks[:3])
-            await until(lambda: queue.depth == 21)
+            await happens(lambda: queue.depth == 21)
             Held.gate.set()
             assert await asyncio.gather(*tasks) == list(range(13))
             assert Held.calls[1:] == [[1, 4], [2, 6], [3], [5], [7, 9], [8], [10, 12], [11]]
@@ -115,17 +108,17 @@ def test_full() -> None:
     async def ask() -> None:
         with queue_of(places=3) as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             tasks += start(queue, Held(1, sessions=2), Held(2))
-            await until(lambda: queue.depth == 3)
+            await happens(lambda: queue.depth == 3)
             with pytest.raises(QueueFull):
                 await queue.ask(Held(3), 30, never)
             tasks[1].cancel()
-            await until(lambda: queue.depth == 1)
+            await happens(lambda: queue.depth == 1)
             with pytest.raises(QueueFull):
                 await queue.ask(Held(3, sessions=3), 30, never)
             tasks += start(queue, Held(4, sessions=2))
-            await until(lambda: queue.depth == 3)
+            await happens(lambda: queue.depth == 3)
             Held.gate.set()
             assert await asyncio.gather(tasks[0], *tasks[2:]) == [0, 2, 4]
             assert Held.calls == [[0], [2, 4]]
@@ -139,7 +132,7 @@ def test_deadline() -> None:
     async def ask() -> None:
         with queue_of() as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             began = time.monotonic()
             with pytest.raises(DeadlinePassed):
                 await queue.ask(Held(1), 0.05, never)
@@ -159,7 +152,7 @@ def test_deadline_of_what_the_thread_takes_first() -> None:
     async def ask() -> None:
         with queue_of() as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             tasks += start(queue, Held(2), timeout=0.001)
             await asyncio.sleep(0)
             time.sleep(0.01)
@@ -176,14 +169,14 @@ def test_client_gone() -> None:
     async def ask() -> None:
         with queue_of() as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             gone = asyncio.Event()
 
             async def until_gone() -> None:
                 await gone.wait()
 
             leaving = asyncio.create_task(queue.ask(Held(1), 30, until_gone))
-            await until(lambda: queue.depth == 1)
+            await happens(lambda: queue.depth == 1)
             gone.set()
             with pytest.raises(ClientGone):
                 await leaving
@@ -199,9 +192,9 @@ def test_one_failure_is_nobody_elses() -> None:
     async def ask() -> None:
         with queue_of() as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             tasks += start(queue, Held(1), Held(-2), Held(3))
-            await until(lambda: queue.depth == 3)
+            await happens(lambda: queue.depth == 3)
             Held.gate.set()
             answers = await asyncio.gather(*tasks, return_exceptions=True)
             assert answers[:2] + answers[3:] == [0, 1, 3]
@@ -218,9 +211,9 @@ def test_close_answers_what_waits() -> None:
     async def ask() -> None:
         with queue_of() as (queue, _):
             tasks = start(queue, Held(0))
-            await until(lambda: Held.calls == [[0]])
+            await happens(lambda: Held.calls == [[0]])
             tasks += start(queue, Held(1), Held(2))
-            await until(lambda: queue.depth == 2)
+            await happens(lambda: queue.depth == 2)
             closing = asyncio.create_task(asyncio.to_thread(queue.close))
             await asyncio.sleep(0.02)
             with pytest.raises(QueueFull):
