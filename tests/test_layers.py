@@ -21,6 +21,7 @@ FLOORS = [
     Layer("logs", "recommender"),
     Layer("baselines"),
     Layer("data"),
+    Layer("parallel"),
     Layer("nn"),
     Layer("ops"),
     Layer(

@@ -161,9 +161,9 @@ class SessionModel(nn.Module):
 
     def item_vectors(self) -> Tensor:
         """The vectors that sessions score items by, float (num_items, hidden)."""
-        return self._finished(self.item_embedding.weight)[1:]
+        return self.finished(self.item_embedding.weight)[1:]
 
-    def _finished(self, weight: Tensor) -> Tensor:
+    def finished(self, weight: Tensor) -> Tensor:
         """All rows of the item embedding, float (num_items + 1, hidden), with their neighbours, of length 1 if so."""
         if self.neighbours is not None:
             weight = self.neighbours(weight)
@@ -178,7 +178,7 @@ class SessionModel(nn.Module):
         if self.is_settled:
             return self
         settled = copy.deepcopy(self).requires_grad_(False)
-        settled.item_embedding.weight.copy_(self._finished(self.item_embedding.weight))
+        settled.item_embedding.weight.copy_(self.finished(self.item_embedding.weight))
         settled.is_settled, settled.neighbours = True, None
         return settled
 

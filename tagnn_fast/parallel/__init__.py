@@ -1,0 +1,1 @@
+"""Models on many processes: a catalogue in shards."""
