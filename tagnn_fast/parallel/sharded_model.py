@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from tagnn_fast import checks
+from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.parallel import sharded_ops
 from tagnn_fast.parallel.collectives import Group
 from tagnn_fast.parallel.item_shard import ItemShard
 
-TABLE = "item_embedding.weight"  # what the whole table is called in a model's state
+TABLE = "item_embedding.weight"
 
 
 class ShardedModel(nn.Module):
@@ -22,32 +26,66 @@ class ShardedModel(nn.Module):
     session left; only :meth:`forward`, :meth:`loss`, :meth:`losses` and :meth:`topk` are there. What they compute
     is what the network computes for the sessions of all processes, but for rounding.
 
-    Args:
-        model: the same on all processes. Its item table is cut, and it belongs to this one from then on.
-        group: the processes; None for all.
+    Made by :meth:`of_whole` or :meth:`new`.
 
     Attributes:
         model: the network, without an item table: its own methods but `encode` do not work any more.
-        shard: which rows are here.
+        shard: which rows of the table are here.
         rows: these, float (rows, hidden).
-
-    Raises:
-        ValueError: on a network that mixes neighbours' vectors into an item's, or one with fewer items than processes
-            can share.
     """
 
-    def __init__(self, model: SessionModel, group: Group = None) -> None:
+    def __init__(self, model: SessionModel, rows: Tensor, shard: ItemShard) -> None:
         super().__init__()
         if model.neighbours is not None:
             raise ValueError(
                 f"neighbour_weight: expected 0 with a catalogue in shards, got {model.config.neighbour_weight}: "
                 "vectors of an item's neighbours lie in other shards"
             )
-        self.shard = ItemShard(model.config.num_items, group)
-        rows = model.item_embedding.weight[self.shard.rows].detach().clone()
-        model.item_embedding = _ShardedEmbedding(rows, self.shard)  # type: ignore[assignment]
+        model.item_embedding = _ShardedEmbedding(rows, shard)  # type: ignore[assignment]
         model.has_plain_encoder = False  # the op that encodes at once takes the whole table
-        self.model = model
+        self.model, self.shard = model, shard
+
+    @classmethod
+    def of_whole(cls, model: SessionModel, group: Group = None) -> ShardedModel:
+        """A network cut in shards.
+
+        Args:
+            model: the same on all processes; it belongs to the sharded one from then on.
+            group: the processes; None for all.
+
+        Raises:
+            ValueError: on a network that mixes neighbours' vectors into an item's, or one with fewer items than
+                processes can share.
+        """
+        shard = ItemShard(model.config.num_items, group)
+        return cls(model, model.item_embedding.weight[shard.rows].detach().clone(), shard)
+
+    @classmethod
+    def new(
+        cls, make: Callable[[ModelConfig], SessionModel], config: ModelConfig, seed: int, group: Group = None
+    ) -> ShardedModel:
+        """A network with new parameters, whose whole item table never is in one place.
+
+        Args:
+            make: makes the network of a configuration: its class, for one.
+            config: of the whole network.
+            seed: rows are drawn from this and the process's rank, all other parameters from this.
+            group: the processes; None for all.
+
+        Raises:
+            ValueError: see :meth:`of_whole`.
+        """
+        shard = ItemShard(config.num_items, group)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + shard.rank)
+            rows = shard.rows.stop - shard.rows.start
+            model = make(replace(config, num_items=rows - 1))  # and a padding item: as many rows as are here
+        model.config = config
+        sharded = cls(model, model.item_embedding.weight.detach(), shard)
+        for value in sharded.state_dict(keep_vars=True).values():
+            if value is not sharded.rows:
+                dist.broadcast(value.detach(), group=group, group_src=0)
+        return sharded
 
     @property
     def rows(self) -> nn.Parameter:  # noqa: D102 (an attribute of the class)
@@ -112,6 +150,11 @@ class ShardedModel(nn.Module):
         return scores, rows + 1
 
     forward = topk
+
+    def named_state(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds of the network, by its names there; the rows are called as the whole table is."""
+        state = {name.removeprefix("model."): value for name, value in self.state_dict(keep_vars=True).items()}
+        return {TABLE if value is self.rows else name: value for name, value in state.items()}
 
     def reduce_gradients(self) -> None:
         """Sum the gradients of what all processes have over them, in one message; those of rows are whole already."""

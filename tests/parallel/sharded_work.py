@@ -30,7 +30,7 @@ def make_model(architecture: str, dtype: torch.dtype, options: dict[str, Any]) -
 
 
 def make_sharded(architecture: str, dtype: torch.dtype, options: dict[str, Any]) -> ShardedModel:
-    return ShardedModel(make_model(architecture, dtype, options))
+    return ShardedModel.of_whole(make_model(architecture, dtype, options))
 
 
 def whole_state(model: SessionModel) -> Tensors:
