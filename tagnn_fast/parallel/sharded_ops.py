@@ -55,7 +55,9 @@ class _LookUp(torch.autograd.Function):
         places, asked = ctx.saved_tensors
         sums = grad.new_zeros((sum(ctx.sent), grad.shape[1])).index_add_(0, places, grad)
         arrived = exchange_rows(sums, ctx.sent, ctx.received, ctx.shard.group)
-        return grad.new_zeros(ctx.shape).index_add_(0, asked, arrived), None, None
+        # Sparse: it is added to the dense gradient of the scores in place, and there is one table less in memory.
+        gradient = torch.sparse_coo_tensor(asked.unsqueeze(0), arrived, ctx.shape, check_invariants=True)
+        return gradient, None, None
 
 
 def cross_entropy(encoded: EncodedSessions, table: Tensor, targets: Tensor, shard: ItemShard) -> Tensor:
