@@ -9,10 +9,12 @@ import typer
 
 from tagnn_fast.cli.console import console, errors, say
 from tagnn_fast.data import read_dataset
+from tagnn_fast.parallel.layout import find_layout
 from tagnn_fast.runs.run import open_run
 from tagnn_fast.tables import show
 from tagnn_fast.training.fit import new_run
 from tagnn_fast.training.fit import resume as go_on
+from tagnn_fast.training.following import follow
 from tagnn_fast.training.options import OPTIONS, parse_options, with_config
 from tagnn_fast.training.stopping import Interrupted
 
@@ -113,6 +115,17 @@ def train(
     seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
     precision: Annotated[Optional[str], _field("32-true, high, medium, bf16-mixed or 64-true.")] = None,
     accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...")] = None,
+    devices: Annotated[
+        Optional[int],
+        _field("Processes on this machine, each with a GPU or a share of the cores; 1, or what torchrun started."),
+    ] = None,
+    num_nodes: Annotated[
+        Optional[int],
+        _field("Machines; on each, the same command with MASTER_ADDR, MASTER_PORT and NODE_RANK set, or torchrun."),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="ddp: each process has the whole model; auto: that, with more than one.")
+    ] = "auto",
 ) -> None:
     """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.
 
@@ -121,6 +134,13 @@ def train(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     options = {name: value for name, value in given.items() if name in OPTIONS}
+    layout = find_layout(devices, num_nodes, given["strategy"])
+    if not layout.processes.is_first:
+        try:
+            follow(layout)
+        except Interrupted:
+            raise typer.Exit(130) from None
+        return
     if option:
         options["options"] = parse_options(option)
     if resume is not None:
@@ -132,9 +152,9 @@ def train(
         if dataset is None or run is None:
             raise ValueError("train: expected DATASET and --run, or --resume")
         data = read_dataset(dataset)
-        opened = new_run(data, run, given["preset"], with_config(config, options), start_from)
+        opened = new_run(data, run, given["preset"], with_config(config, options), start_from, layout)
     try:
-        go_on(opened, data)
+        go_on(opened, data, layout=layout)
     except Interrupted as interrupted:
         errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {resume or run}", soft_wrap=True)
         raise typer.Exit(130) from None

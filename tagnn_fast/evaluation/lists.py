@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tagnn_fast.parallel.processes import Processes
+
 
 class ListStatistics:
     """Popularity bias and concentration of recommendation lists, added up batch by batch; no list is kept.
@@ -24,6 +26,10 @@ class ListStatistics:
         for times, cutoff in zip(self._times, self._cutoffs, strict=True):
             items = recommended[:, :cutoff].flatten()
             times.index_add_(0, items, torch.ones_like(items))
+
+    def add_up(self, processes: Processes) -> None:
+        """Take in what the other processes have added, as if it had been added here."""
+        processes.sum(self._times)
 
     def compute(self, clicks: Tensor) -> dict[str, float]:
         """Popularity and Gini coefficient at each cutoff, such as ``{"popularity@20": 4.1, "Gini@20": 0.83, ...}``.

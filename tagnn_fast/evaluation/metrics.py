@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tagnn_fast.parallel.processes import Processes
+
 
 class RankingMetrics:
     """HR@K, MRR@K, NDCG@K and catalogue coverage of recommendation lists, added up batch by batch.
@@ -39,6 +41,11 @@ class RankingMetrics:
         self._at_rank += torch.bincount(ranks, minlength=self._at_rank.numel())
         self._best_rank.scatter_reduce_(0, recommended.flatten(), places.expand_as(recommended).flatten(), "amin")
         return ranks
+
+    def add_up(self, processes: Processes) -> None:
+        """Take in what the other processes have added, as if it had been added here."""
+        processes.sum(self._at_rank)
+        processes.smallest(self._best_rank)
 
     def compute(self, cutoffs: tuple[int, ...] = (5, 10, 20)) -> dict[str, float]:
         """All metrics at each cutoff, such as ``{"HR@20": 70.9, ...}``.

@@ -18,6 +18,7 @@ from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.evaluation.lists import ListStatistics
 from tagnn_fast.evaluation.metrics import RankingMetrics
 from tagnn_fast.evaluation.scoring import TopK, cutoffs_of, model_topk, recommended_lists
+from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.recommender import Recommender
 
 _FIGURES, _LISTS = b"tagnn_fast.figures", b"tagnn_fast.lists"
@@ -45,6 +46,7 @@ def rank_targets(
     vocabulary: Vocabulary,
     batch_size: int = 512,
     advance: Callable[[int], None] = lambda examples: None,
+    processes: Processes = ALONE,
 ) -> RankedTargets:
     """One pass over the examples; no list is kept.
 
@@ -54,6 +56,7 @@ def rank_targets(
         vocabulary: the items, and how often each was clicked in training.
         batch_size: examples scored at once; fewer where they have very many clicks.
         advance: called with the number of examples after each batch.
+        processes: that share the batches; all get what was found by all.
 
     Raises:
         MemoryError: where there is not enough memory for a batch.
@@ -62,19 +65,25 @@ def rank_targets(
     cutoffs = cutoffs_of(len(vocabulary))
     metrics = RankingMetrics(len(vocabulary), cutoffs[-1])
     statistics = ListStatistics(len(vocabulary), cutoffs)
-    ranks = [torch.empty(0, dtype=torch.uint8)]
-    for recommended, targets in recommended_lists(topk, examples, cutoffs[-1], batch_size, advance):
-        ranks.append(metrics.update(recommended, targets).byte())
+    ranks = torch.zeros(len(examples), dtype=torch.uint8)
+    for first, recommended, targets in recommended_lists(topk, examples, cutoffs[-1], batch_size, advance, processes):
+        ranks[first : first + targets.numel()] = metrics.update(recommended, targets)
         statistics.update(recommended)
+    metrics.add_up(processes)
+    statistics.add_up(processes)
     clicks = torch.from_numpy(vocabulary.counts)
-    return RankedTargets(torch.cat(ranks), metrics.compute(cutoffs), statistics.compute(clicks))
+    return RankedTargets(processes.sum(ranks), metrics.compute(cutoffs), statistics.compute(clicks))
 
 
 def rank_model(
-    recommender: Recommender, examples: PrefixExamples, advance: Callable[[int], None] = lambda examples: None
+    recommender: Recommender,
+    examples: PrefixExamples,
+    advance: Callable[[int], None] = lambda examples: None,
+    processes: Processes = ALONE,
 ) -> RankedTargets:
     """:func:`rank_targets` of a model; the most popular items answer prefixes without a known click."""
-    return rank_targets(model_topk(recommender, examples), examples, recommender.vocabulary, advance=advance)
+    topk = model_topk(recommender, examples)
+    return rank_targets(topk, examples, recommender.vocabulary, advance=advance, processes=processes)
 
 
 def write_ranks(ranked: RankedTargets, path: Path) -> None:

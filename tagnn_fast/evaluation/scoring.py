@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from torch import Tensor
 
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
 from tagnn_fast.evaluation.metrics import RankingMetrics
 from tagnn_fast.memory import enough_memory
+from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import MAX_CLICKS_PER_BATCH
 
@@ -23,6 +25,7 @@ def score(
     num_items: int,
     batch_size: int = 512,
     advance: Callable[[int], None] = lambda examples: None,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """HR, MRR, NDCG and coverage at 5, 10 and 20 (or all items, if fewer), in percent, ranking the full catalogue.
 
@@ -32,14 +35,16 @@ def score(
         num_items: size of the catalogue.
         batch_size: examples scored at once; fewer where they have very many clicks.
         advance: called with the number of examples after each batch.
+        processes: that share the batches; all get the figures of all.
 
     Raises:
         MemoryError: where there is not enough memory for a batch.
     """
     cutoffs = cutoffs_of(num_items)
     metrics = RankingMetrics(num_items, cutoffs[-1])
-    for recommended, targets in recommended_lists(topk, examples, cutoffs[-1], batch_size, advance):
+    for _, recommended, targets in recommended_lists(topk, examples, cutoffs[-1], batch_size, advance, processes):
         metrics.update(recommended, targets)
+    metrics.add_up(processes)
     return metrics.compute(cutoffs)
 
 
@@ -49,23 +54,39 @@ def cutoffs_of(num_items: int) -> tuple[int, ...]:
 
 
 def recommended_lists(
-    topk: TopK, examples: PrefixExamples, k: int, batch_size: int, advance: Callable[[int], None]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What is recommended, int64 (examples, k), and what was clicked, int64 (examples,), batch by batch."""
-    for batch in examples.batches(batch_size, most_clicks=MAX_CLICKS_PER_BATCH):
-        with enough_memory("scoring"):
-            recommended = topk(batch, k)
-        yield recommended, batch.targets
-        advance(batch.targets.numel())
+    topk: TopK,
+    examples: PrefixExamples,
+    k: int,
+    batch_size: int,
+    advance: Callable[[int], None],
+    processes: Processes = ALONE,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Batch by batch: place of its first example, what is recommended, int64 (examples, k), and what was clicked.
+
+    Of several processes, each takes one batch of as many as there are processes, and tells `advance` of all of them.
+    """
+    batches = examples.batches(batch_size, most_clicks=MAX_CLICKS_PER_BATCH)
+    done = 0
+    while turn := list(islice(batches, processes.count)):
+        sizes = [batch.targets.numel() for batch in turn]
+        if processes.rank < len(turn):
+            batch = turn[processes.rank]
+            with enough_memory("scoring"):
+                recommended = topk(batch, k)
+            yield done + sum(sizes[: processes.rank]), recommended, batch.targets
+        done += sum(sizes)
+        advance(sum(sizes))
 
 
 def score_model(
     recommender: Recommender,
     examples: PrefixExamples,
     advance: Callable[[int], None] = lambda examples: None,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """A model's figures; the most popular items answer prefixes without a known click."""
-    return score(model_topk(recommender, examples), examples, len(recommender.vocabulary), advance=advance)
+    num_items = len(recommender.vocabulary)
+    return score(model_topk(recommender, examples), examples, num_items, advance=advance, processes=processes)
 
 
 def model_topk(recommender: Recommender, examples: PrefixExamples) -> TopK:

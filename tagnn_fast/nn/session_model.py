@@ -238,13 +238,23 @@ class SessionModel(nn.Module):
         return losses.mean()
 
     @torch.jit.ignore
-    def losses(self, items: Tensor, offsets: Tensor, targets: Tensor, padded_length: Optional[int] = None) -> Tensor:
+    def losses(
+        self,
+        items: Tensor,
+        offsets: Tensor,
+        targets: Tensor,
+        padded_length: Optional[int] = None,
+        table: Optional[Tensor] = None,
+    ) -> Tensor:
         """Cross-entropy of each session's next item, float (sessions,); NaN for one outside 1..num_items.
 
         Values are unchecked, as in encode: nothing waits for a GPU, and clicks after the last session count for none.
+        `table` is what :meth:`item_vectors` gives, for who needs the gradient of it apart.
         """
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_cross_entropy(encoded, self.item_vectors(), targets - 1)
+        if table is None:
+            table = self.item_vectors()
+        return ops.target_attention_cross_entropy(encoded, table, targets - 1)
 
     @torch.jit.ignore
     def _check(

@@ -1,1 +1,1 @@
-"""Models on many processes: a catalogue in shards."""
+"""Work on many processes: groups of them, and a catalogue in shards."""

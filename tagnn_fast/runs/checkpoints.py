@@ -66,7 +66,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> 
     mode = path.stat().st_mode
     content = {name: value.contiguous().cpu() for name, value in tensors.items()}
     try:
-        save_file(content, path, {**metadata, "sha256": _digest(content)})
+        save_file(content, path, {**metadata, "sha256": digest_tensors(content)})
         path.chmod(mode)  # save_file leaves it to its owner alone
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from None
@@ -84,7 +84,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             digest = (file.metadata() or {}).get("sha256")
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file, got a damaged one: {error}") from None
-    if digest is not None and digest != _digest(tensors):  # earlier versions wrote none
+    if digest is not None and digest != digest_tensors(tensors):  # earlier versions wrote none
         raise ValueError(f"{path}: expected the tensors that were written, got a damaged file")
     return tensors
 
@@ -95,10 +95,11 @@ def digest_of(path: Path) -> str:
     Raises:
         ValueError: on a damaged file.
     """
-    return _digest(load_tensors(path))
+    return digest_tensors(load_tensors(path))
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors on the CPU and their names."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

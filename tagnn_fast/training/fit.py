@@ -14,9 +14,12 @@ from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.extras import needed_by
 from tagnn_fast.memory import keep_freed_memory
-from tagnn_fast.nn.architectures import BASELINE_NAMES
+from tagnn_fast.nn.architectures import BASELINE_NAMES, BUILT_IN
 from tagnn_fast.nn.config import ModelConfig, RecencyPlace, Semantics
 from tagnn_fast.observer import Observer
+from tagnn_fast.parallel.group import joined
+from tagnn_fast.parallel.layout import ONE_PROCESS, Layout, Strategy, find_layout
+from tagnn_fast.parallel.processes import LostProcessError
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.configuration import (
     Decayed,
@@ -29,6 +32,8 @@ from tagnn_fast.runs.configuration import (
 )
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.baseline import fit_baseline, plan_baseline
+from tagnn_fast.training.device import check_devices
+from tagnn_fast.training.following import WORKER, follow, lead
 from tagnn_fast.training.options import OPTIONS, check_used, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
@@ -80,6 +85,9 @@ def fit(
     seed: int | None = None,
     precision: Precision | None = None,
     accelerator: str | None = None,
+    devices: int | None = None,
+    num_nodes: int | None = None,
+    strategy: Strategy = "auto",
     observer: Observer | None = None,
 ) -> Run:
     """Train a model to the end: a new run, or one of the same configuration and data set that stopped.
@@ -87,6 +95,10 @@ def fit(
     The same seed, number of threads and machine give the same losses to the bit, stopped in between or not, here and on
     the command line. The generators of PyTorch are seeded, which are the whole process's: two trainings at once in one
     process disturb each other.
+
+    With more than one process (`devices`, `num_nodes`, or torchrun), each takes a share of every batch and of what is
+    scored: losses, weights and figures are those of one process but for rounding, and but for dropout, which each
+    number of processes draws in its own way. How many there are is no option of the run: another number may go on.
 
     The first Ctrl-C (in a notebook: interrupt) or SIGTERM stops after the step and writes a checkpoint; calling `fit`
     again goes on. The second stops without one. In another thread than the main one, which gets no signals, nothing
@@ -138,6 +150,11 @@ def fit(
         precision: of the training: "32-true", "64-true", "bf16-mixed", or float32 with matrix products in PyTorch's
             "high" or "medium" precision.
         accelerator: of the training.
+        devices: processes on this machine, each with a GPU of its own, or a share of the cores; None for one, or as
+            many as torchrun has started. The others are started here, and end with the call.
+        num_nodes: machines that train together, on each of which the same is called, with MASTER_ADDR, MASTER_PORT and
+            NODE_RANK in the environment unless torchrun started it. All see the run's folder and the data set's.
+        strategy: "ddp": every process has the whole model, and gradients are summed; "auto": that, with more than one.
         observer: told how it goes, and may stop it; a progress bar if not given. ``Observer()`` shows nothing.
 
     Returns:
@@ -148,18 +165,22 @@ def fit(
             of another configuration or data set, naming what differs. Nothing is written then.
         FileExistsError: where `folder` is something else.
         KeyboardInterrupt: after a checkpoint, see above.
+        LostProcessError: a ConnectionError, where one of several processes ends before its time.
         ModuleNotFoundError: without the extra ``tagnn_fast[train]``, which is named.
         FloatingPointError, MemoryError, OSError: see :func:`tagnn_fast.training.loop.train`.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
+    layout = find_layout(devices, num_nodes, strategy)
+    if not layout.processes.is_first:
+        return follow(layout)
     given = with_config(config, given)
     dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
     folder = check_path(folder, "folder", "a path").absolute()
     if (folder / "config.json").exists():
         run = _same_run(open_run(folder), dataset, preset, given, start_from)
     else:
-        run = new_run(dataset, folder, preset, given, start_from)
-    return resume(run, dataset, observer)
+        run = new_run(dataset, folder, preset, given, start_from, layout)
+    return resume(run, dataset, observer, layout)
 
 
 def new_run(
@@ -168,6 +189,7 @@ def new_run(
     preset: PresetName,
     options: Mapping[str, Any],
     start_from: Run | str | Path | None = None,
+    layout: Layout = ONE_PROCESS,
 ) -> Run:
     """The folder of a run that is yet to be trained; what would fail later is refused before anything is written.
 
@@ -177,13 +199,16 @@ def new_run(
         preset: see :func:`fit`.
         options: those of :func:`fit` by name, without those that are None.
         start_from: see :func:`fit`.
+        layout: of the processes that are to train it.
 
     Raises:
         FileExistsError: where the folder exists.
         TypeError, ValueError: see :func:`fit`.
     """
     before = _opened(start_from)
-    return create_run(folder, *plan(dataset, preset, options, before), dataset, dataset.folder, before)
+    model, training = plan(dataset, preset, options, before)
+    check_layout(training, layout)
+    return create_run(folder, model, training, dataset, dataset.folder, before)
 
 
 @needed_by("fit")
@@ -203,7 +228,7 @@ def plan(
     """
     if options.get("architecture") in BASELINE_NAMES:
         return plan_baseline(dataset, preset, options, before)
-    from tagnn_fast.training.loop import make_fabric
+    import tagnn_fast.training.loop  # noqa: F401 (packages that it needs are missed before a folder is made)
 
     known = {**options, **_model_of(before, options)} if before is not None else options
     longest = PrefixExamples(dataset.train).longest_prefix()
@@ -212,33 +237,64 @@ def plan(
     make_protocol(training.protocol, dataset, training.seed)
     with torch.device("meta"):
         make_model(model, training)
-    make_fabric(training)
+    check_devices(training)
     return model, training
 
 
 @needed_by("fit")
-def resume(run: Run, dataset: Dataset | None = None, observer: Observer | None = None) -> Run:
+def check_layout(training: TrainingConfig, layout: Layout) -> None:
+    """Refuse processes that cannot train a run together.
+
+    Raises:
+        ValueError: naming what is in the way.
+    """
+    if not layout.processes.is_group:
+        return
+    if training.is_baseline:
+        raise ValueError(
+            f"devices: expected 1 with {training.architecture}, which counts in one process, got {layout.devices}"
+        )
+    if training.architecture not in BUILT_IN and layout.started_by == "this" and layout.devices > 1:
+        raise ValueError(
+            f"devices: expected 1 with {training.architecture}, an architecture that processes started from here do "
+            f"not know, got {layout.devices}; started by torchrun, each of them registers it"
+        )
+    check_devices(training, layout)
+
+
+@needed_by("fit")
+def resume(
+    run: Run, dataset: Dataset | None = None, observer: Observer | None = None, layout: Layout = ONE_PROCESS
+) -> Run:
     """Train a run to its end, from where it stands.
 
     Args:
         run: the run.
         dataset: that it was made with; read from its folder if not given.
         observer: see :func:`fit`.
+        layout: of the processes that train it, of which this is the first.
 
     Raises:
         ValueError: on another data set, or a damaged checkpoint.
-        KeyboardInterrupt, FloatingPointError, MemoryError, OSError: see :func:`fit`.
+        KeyboardInterrupt, LostProcessError, FloatingPointError, MemoryError, OSError: see :func:`fit`.
     """
     if run.training.is_blend:
         raise ValueError(f"{run.folder}: expected a run that is trained, got an ensemble or hybrid of others")
-    if run.training.is_baseline:
-        train = fit_baseline
-    else:
-        from tagnn_fast.training.loop import train
-
+    check_layout(run.training, layout)
+    dataset = dataset if dataset is not None else run.read_dataset()
     keep_freed_memory()
     with shown(observer) as told, stop_on_signal() as stop:
-        train(run, dataset if dataset is not None else run.read_dataset(), told, lambda: stop() or told.stop())
+        if run.training.is_baseline:
+            fit_baseline(run, dataset, told, lambda: stop() or told.stop())
+            return run
+        from tagnn_fast.training.loop import train
+
+        try:
+            with joined(layout, WORKER) as processes:
+                lead(processes, run, dataset)
+                train(run, dataset, told, lambda: stop() or told.stop(), processes)
+        except LostProcessError as error:
+            raise LostProcessError(f"{run.folder}: {error}") from error
     return run
 
 

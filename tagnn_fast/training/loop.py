@@ -1,14 +1,15 @@
-"""The training loop: plain, on one device, resumable to the bit."""
+"""The training loop: plain, on one device or one for each of some processes, resumable to the bit."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import torch
-from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
@@ -18,18 +19,21 @@ from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.observer import Observer
+from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.checkpoints import (
     REFIT,
     Progress,
+    digest_tensors,
     list_checkpoints,
     load_checkpoint,
     load_parameters,
     save_checkpoint,
 )
-from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig, make_model
+from tagnn_fast.runs.configuration import VALIDATED, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
+from tagnn_fast.training.device import make_fabric
 from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
 from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, rate_of_step
 from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
@@ -37,10 +41,15 @@ from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
 
 LOG_EVERY = 50  # steps
+ASK_EVERY = 10  # steps on GPUs, which take less time than it takes processes to agree
 
 
 def train(
-    run: Run, dataset: Dataset, observer: Observer | None = None, stop: Callable[[], bool] = lambda: False
+    run: Run,
+    dataset: Dataset,
+    observer: Observer | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint where it has one.
 
@@ -49,6 +58,8 @@ def train(
         dataset: the data set that it was made with.
         observer: told how it goes.
         stop: asked after each step; where it says so, a checkpoint is written.
+        processes: that all train this run, each with a share of each batch and of what is scored. The first one writes.
+            Where one of them is to stop, all do.
 
     Returns:
         The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of.
@@ -60,22 +71,28 @@ def train(
         OSError: where a checkpoint cannot be written; the one before stays. Where another process trains the run.
         ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
     """
-    with run.lock(), enough_memory("a step of training"):
-        clear_up(run.folder)  # what is left of making it
-        remove_leftovers(run.folder)
-        remove_leftovers(run.checkpoints)
-        return _Training(run, dataset, observer or Observer(), stop).run_to_end()
+    with run.lock() if processes.is_first else nullcontext(), enough_memory("a step of training"):
+        if processes.is_first:
+            clear_up(run.folder)  # what is left of making it
+            remove_leftovers(run.folder)
+            remove_leftovers(run.checkpoints)
+        processes.wait()
+        return _Training(run, dataset, observer or Observer(), stop, processes).run_to_end()
 
 
 class _Training:
-    def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool], processes: Processes
+    ) -> None:
         run.check_dataset(dataset)
         if run.training.protocol in VALIDATED:
             check_times(run, dataset)
-        self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
+        self.run, self.dataset, self.observer, self.processes = run, dataset, observer, processes
+        self.stop, self.asked_to_stop = stop, False
         self.protocol: Protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
-        self.fabric = make_fabric(run.training)
+        self.fabric = make_fabric(run.training, processes.local_rank)
         self.progress = self._stand()
+        self._check_same()
 
     def _begin(self, examples: PrefixExamples) -> None:
         """A new model, to be trained on these examples."""
@@ -87,7 +104,7 @@ class _Training:
         if self.run.initial_weights.exists():
             load_parameters(self.model, self.run.initial_weights)
         self.steps: Steps
-        self.optimizer, self.steps = begin_training(self.fabric, self.model, options, examples)
+        self.optimizer, self.steps = begin_training(self.fabric, self.model, options, examples, self.processes)
 
     def _stand(self) -> Progress:
         """Where the run stands: at its newest checkpoint, or at the beginning."""
@@ -113,6 +130,15 @@ class _Training:
         ):
             raise ValueError(f"{path}: expected a checkpoint of this run, got {path.name} of another")
         return progress
+
+    def _check_same(self) -> None:
+        """Raise ValueError where not all processes stand where the first one does."""
+        if not self.processes.is_group:
+            return
+        progress, tensors = self.progress, {name: value.cpu() for name, value in self.model.state_dict().items()}
+        here = f"{progress.refit is not None} {progress.epoch} {progress.step} {digest_tensors(tensors)}"
+        if self.processes.any(self.processes.told(here) != here):
+            raise ValueError(f"{self.run.folder}: expected the same checkpoint on all processes, got different ones")
 
     def _most_epochs(self, progress: Progress) -> int:
         return self.run.training.epochs if progress.refit is None else choose_epoch(progress.history)
@@ -143,14 +169,26 @@ class _Training:
 
     def run_to_end(self) -> dict[str, Any]:
         self._keep_chosen()
-        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._steps_done + 1) as self.writer:
+        with self._make_writer() as self.writer:
             self._train()
             if self.protocol.refit is not None and self.progress.refit is None:
-                self.run.keep_held_out()
+                if self.processes.is_first:
+                    self.run.keep_held_out()
                 self._begin(self.protocol.refit)
                 self.progress = Progress(history=self.progress.history, refit=[])
                 self._train()
             return self._finish_run()
+
+    def _make_writer(self) -> AbstractContextManager[SummaryWriter | None]:
+        if not self.processes.is_first:
+            return nullcontext()
+        writer: SummaryWriter = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._steps_done + 1)
+        return writer
+
+    def _show(self, name: str, value: float) -> None:
+        """In TensorBoard."""
+        if self.writer is not None:
+            self.writer.add_scalar(name, value, self._steps_done)
 
     def _train(self) -> None:
         while not self._is_over:
@@ -174,6 +212,8 @@ class _Training:
             if now != before:
                 set_learning_rate(self.optimizer, now)
                 before = now
+            if self.processes.is_group:
+                torch.manual_seed(self._seed_of_step())
             loss = self.steps.take(progress.step)
             taken = min(size, len(examples) - begin)
             progress.step += 1
@@ -181,9 +221,9 @@ class _Training:
             mean = None
             if progress.step % LOG_EVERY == 0:
                 mean = self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
-                self.writer.add_scalar(f"{self._tag}/loss of the last step", float(loss), self._steps_done)
+                self._show(f"{self._tag}/loss of the last step", float(loss))
             self.observer.advance(taken, mean)
-            if self.stop():
+            if self._is_to_stop(progress.step):
                 self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
                 progress.loss_sum = float(loss_sum)
                 progress.seconds += time.perf_counter() - start
@@ -191,6 +231,18 @@ class _Training:
         self._mean_loss(loss_sum, len(examples))
         progress.loss_sum = float(loss_sum)
         progress.seconds += time.perf_counter() - start
+
+    def _seed_of_step(self) -> int:
+        """Of the dropout of this process's examples in the present step: no two processes draw the same."""
+        where = self.run.training.seed, self.progress.refit is not None, self._steps_done, self.processes.rank
+        return int.from_bytes(hashlib.sha256(repr(where).encode()).digest()[:8])
+
+    def _is_to_stop(self, step: int = 0) -> bool:
+        """Whether one of the processes was asked to stop: all of them get the same answer, at the same step."""
+        self.asked_to_stop = self.asked_to_stop or self.stop()
+        if self.fabric.device.type == "cuda" and self.processes.is_group and step % ASK_EVERY:
+            return False
+        return self.processes.any(self.asked_to_stop)
 
     def _mean_loss(self, loss_sum: torch.Tensor, examples: int) -> float:
         mean = float(loss_sum) / examples
@@ -223,15 +275,14 @@ class _Training:
             record["refit"] = True
         elif protocol.validation is not None:
             record["validation"] = self._evaluate(protocol.validation, protocol.validation_name)
-            if protocol.validates_on_test:
+            if protocol.validates_on_test and self.processes.is_first:
                 log_look(self.run, self.dataset, record["validation"], record["epoch"])
         progress.records.append(record)
         progress.epoch, progress.step, progress.loss_sum, progress.seconds = progress.epoch + 1, 0, 0.0, 0.0
-        step = self._steps_done
-        self.writer.add_scalar(f"{self._tag}/loss", record["training_loss"], step)
-        self.writer.add_scalar(f"{self._tag}/learning rate", record["learning_rate"], step)
+        self._show(f"{self._tag}/loss", record["training_loss"])
+        self._show(f"{self._tag}/learning rate", record["learning_rate"])
         for name, value in record.get("validation", {}).items():
-            self.writer.add_scalar(f"{protocol.validation_name}/{name}", value, step)
+            self._show(f"{protocol.validation_name}/{name}", value)
         self._save()
         self._keep_chosen()
         self.observer.end_epoch(record)
@@ -242,6 +293,8 @@ class _Training:
         The checkpoint comes first: where the run is stopped between the two, they are taken from it.
         """
         progress = self.progress
+        if not self.processes.is_first:
+            return
         if progress.records and progress.step == 0 and choose_epoch(progress.history) == progress.epoch:
             self.run.keep_model(self._scored_model().state_dict(), progress.epoch)
 
@@ -264,24 +317,28 @@ class _Training:
             result["best_of_each_metric"] = {name: {"value": v, "epoch": -e} for name, (v, e) in best.items()}
         elif len(PrefixExamples(self.dataset.test)) > 0:
             result["test"] = self._test(chosen)
-        self._write_history()
-        write_json(self.run.folder / "result.json", result)
-        plot_curves(history, protocol.validation_name, self.run.folder / "curves.png")
+        if self.processes.is_first:
+            self._write_history()
+            write_json(self.run.folder / "result.json", result)
+            plot_curves(history, protocol.validation_name, self.run.folder / "curves.png")
         return result
 
     def _test(self, epoch: int) -> dict[str, float]:
         """The one look at the test set, or what it gave if a run that was stopped after it goes on."""
         if (figures := earlier_look(self.run, epoch)) is not None:
             return figures
+        self.processes.wait()  # until they are written
         load_parameters(self.model, self.run.weights)
         if self.run.kept_epoch() != epoch:
             raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
         recommender = Recommender(self.model, self.run.vocabulary)
-        return look_at_test_set(self.run, self.dataset, recommender, epoch, self.observer, self._advance)
+        how = self.observer, self._advance, self.processes
+        return look_at_test_set(self.run, self.dataset, recommender, epoch, *how)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
         self.observer.begin(what, len(examples))
-        return score_model(Recommender(self._scored_model(), self.run.vocabulary), examples, self._advance)
+        recommender = Recommender(self._scored_model(), self.run.vocabulary)
+        return score_model(recommender, examples, self._advance, self.processes)
 
     def _scored_model(self) -> SessionModel:
         """The model after its last epoch, as it is scored and kept."""
@@ -296,18 +353,20 @@ class _Training:
 
     def _advance(self, scored: int) -> None:
         self.observer.advance(scored)
-        if self.stop():
+        if self._is_to_stop():
             self._interrupt()
 
     def _interrupt(self) -> NoReturn:
-        path = self._save()
+        name = self._save()
         where = f"in {self._epoch_name()} after step {self.progress.step}"
         if self._is_over:
             where = "while scoring the test set"
-        raise Interrupted(f"stopped {where}; saved {path}")
+        raise Interrupted(f"stopped {where}; saved {name}")
 
     def _save(self) -> str:
         self._check_parameters()  # nothing diverged is ever saved
+        if self.writer is None:
+            return ""
         self.writer.flush()
         of_model = self.model, self.optimizer, self.progress, self.run.configuration, self._average
         path = save_checkpoint(self.run.checkpoints, *of_model)
@@ -316,16 +375,3 @@ class _Training:
 
     def _write_history(self) -> None:
         write_json(self.run.folder / "history.json", self.progress.history + (self.progress.refit or []))
-
-
-def make_fabric(options: TrainingConfig) -> Fabric:
-    """One device, with its precision; matrix_precision is left to do the rest of "high" and "medium".
-
-    Raises:
-        ValueError: on an accelerator that is unknown or not here.
-    """
-    precision: Any = "32-true" if options.precision in ("high", "medium") else options.precision
-    try:
-        return Fabric(accelerator=options.accelerator, devices=1, precision=precision)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"accelerator: expected one that is here, got {options.accelerator!r}: {error}") from None

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tagnn_fast.data.examples import PrefixExamples, parts
+from tagnn_fast.data.examples import ExampleBatch, PrefixExamples, parts
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import library
+from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.runs.configuration import Decayed, Optimizer, TrainingConfig
 from tagnn_fast.training.example_weights import weights_by_age
+from tagnn_fast.training.gradient_sum import GradientSum
 from tagnn_fast.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Steps:
         example_weights: what each example's loss counts, float (examples,); None for all the same.
         gradient_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig`.
         average: to be updated after each step.
+        gradient_sum: where other processes have a share of each batch, too; the same order is set on all.
     """
 
     def __init__(
@@ -49,7 +52,10 @@ class Steps:
         example_weights: Tensor | None = None,
         gradient_clipping: float = 0.0,
         average: WeightAverage | None = None,
+        gradient_sum: GradientSum | None = None,
     ) -> None:
+        self.gradient_sum = gradient_sum
+        self.processes = ALONE if gradient_sum is None else gradient_sum.processes
         self.fabric, self.model, self.optimizer = fabric, model, optimizer
         self.examples, self.batch_size, self.most_clicks = examples, batch_size, most_clicks
         self.example_weights, self.gradient_clipping, self.average = example_weights, gradient_clipping, average
@@ -62,25 +68,36 @@ class Steps:
     def take(self, number: int) -> Tensor:
         """Take step `number` of the epoch; the mean loss of its examples, a scalar that lasts until the next step."""
         places = self._places(number)
-        sizes = parts(self.lengths[places], self.most_clicks)
-        return self._step(places) if len(sizes) == 1 else self._step_in_parts(places.split(sizes))
+        own = self._own(places)
+        return self._step(own.split(parts(self.lengths[own], self.most_clicks)), places.shape[0])
 
     def _places(self, number: int) -> Tensor:
         return self.order[number * self.batch_size : (number + 1) * self.batch_size]
 
-    def _step(self, places: Tensor) -> Tensor:
+    def _own(self, places: Tensor) -> Tensor:
+        """What this process has of a batch; where nothing is left for it, one example that counts nothing."""
+        rank, count = self.processes.rank, self.processes.count
+        return places.tensor_split(count)[rank] if rank < places.shape[0] else places[:1]
+
+    def _step(self, own: Sequence[Tensor], examples: int) -> Tensor:
+        """A step on a batch of so many examples, of which this process computes its own, in parts.
+
+        However many there are, it is the same step but for rounding: the mean over all examples is that of the parts,
+        weighted.
+        """
         self.optimizer.zero_grad()
-        loss = self._gradient(places)
+        table = self.gradient_sum.begin() if self.gradient_sum is not None else None
+        losses = []
+        for number, part in enumerate(own, start=1):
+            if self.gradient_sum is not None and number == len(own):
+                self.gradient_sum.begin_last_part()
+            counted = part.shape[0] if self.processes.rank < examples else 0
+            losses.append(self._gradient(part, counted / examples, table))
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        if self.gradient_sum is not None:
+            loss = self.gradient_sum.finish(loss)
         self._update()
         return loss
-
-    def _step_in_parts(self, places: Sequence[Tensor]) -> Tensor:
-        """The same step but for rounding: the mean over all examples is that of the parts, weighted."""
-        total = sum(part.shape[0] for part in places)
-        self.optimizer.zero_grad()
-        losses = [self._gradient(part, part.shape[0] / total) for part in places]
-        self._update()
-        return torch.stack(losses).sum()
 
     def _update(self) -> None:
         if self.gradient_clipping:
@@ -89,21 +106,25 @@ class Steps:
         if self.average is not None:
             self.average.update()
 
-    def _gradient(self, places: Tensor, share: float | None = None) -> Tensor:
-        """Add the gradient of the mean loss of these examples, times their share of the batch; that loss."""
+    def _gradient(self, places: Tensor, share: float, table: Tensor | None) -> Tensor:
+        """Add the gradient of the mean loss of these examples, times their share of the batch; that product."""
         with self.fabric.autocast():
-            loss = self._mean_loss(places)
-        if share is not None:
+            loss = self._mean_loss(places, table)
+        if share != 1:
             loss = loss * share
         self.fabric.backward(loss)
         return loss.detach()
 
-    def _mean_loss(self, places: Tensor) -> Tensor:
+    def _mean_loss(self, places: Tensor, table: Tensor | None) -> Tensor:
         batch = self.fabric.to_device(self.examples.cut(places))
-        if self.example_weights is None:
+        if self.example_weights is None and table is None:
             loss: Tensor = self.model.loss(*batch)
             return loss
-        return self._weighted_mean(self.model.losses(*batch), places)
+        return self._weighted_mean(self._losses(batch, table), places)
+
+    def _losses(self, batch: ExampleBatch, table: Tensor | None) -> Tensor:
+        losses: Tensor = self.model.losses(*batch) if table is None else self.model.losses(*batch, table=table)
+        return losses
 
     def _weighted_mean(self, losses: Tensor, places: Tensor) -> Tensor:
         if self.example_weights is not None:
@@ -131,49 +152,57 @@ class ResidentSteps(Steps):
         example_weights: Tensor | None = None,
         gradient_clipping: float = 0.0,
         average: WeightAverage | None = None,
+        gradient_sum: GradientSum | None = None,
     ) -> None:
-        how = example_weights, gradient_clipping, average
+        how = example_weights, gradient_clipping, average, gradient_sum
         super().__init__(fabric, model, optimizer, examples, batch_size, most_clicks, *how)
         self.examples = examples.to(fabric.device)
         if example_weights is not None:
             self.example_weights = example_weights.to(fabric.device)
         self.clicks = -1
-        self.whole_step: Callable[[Tensor], Tensor] = self._step
+        self.whole_step: Callable[[Tensor], Tensor] = self._whole_step
 
     def begin_epoch(self, order: Tensor) -> None:
         """See the base class."""
         self.order = order.to(self.fabric.device)
-        self.parts: dict[int, list[int]] = {}  # of the batches that have more than one
+        self.parts: dict[int, list[int]] = {}  # of the batches of which this process has more than one
         largest = longest = 0
         for number, lengths in enumerate(self.lengths[order].split(self.batch_size)):
-            sizes = parts(lengths, self.most_clicks)
+            own = self._own(lengths)
+            sizes = parts(own, self.most_clicks)
             if len(sizes) > 1:
                 self.parts[number] = sizes
-                longest = max(longest, *(int(part.sum()) for part in lengths.split(sizes)))
+                longest = max(longest, *(int(part.sum()) for part in own.split(sizes)))
             else:
-                largest = max(largest, int(lengths.sum()))
+                largest = max(largest, int(own.sum()))
         self.clicks_of_parts = -(-longest // CLICKS_UNIT) * CLICKS_UNIT
-        clicks = -(-largest // CLICKS_UNIT) * CLICKS_UNIT
+        # The same on all processes, which then record the same steps.
+        clicks = -int(self.processes.smallest(torch.tensor(-(-(-largest // CLICKS_UNIT) * CLICKS_UNIT))))
         if clicks != self.clicks:
             self.clicks = clicks
-            self.whole_step = Recorded(self._step, self.order.device) if self.order.is_cuda else self._step
+            on_gpu = self.order.is_cuda
+            self.whole_step = Recorded(self._whole_step, self.order.device) if on_gpu else self._whole_step
 
     def take(self, number: int) -> Tensor:
         """See the base class."""
         places = self._places(number)
+        own, examples = self._own(places), places.shape[0]
         if number in self.parts:
-            return self._step_in_parts(places.split(self.parts[number]))
-        return self.whole_step(places) if places.shape[0] == self.batch_size else self._step(places)
+            return self._step_in_parts(own.split(self.parts[number]), examples)
+        return self.whole_step(own) if examples == self.batch_size else self._step([own], examples)
 
-    def _step_in_parts(self, places: Sequence[Tensor]) -> Tensor:
+    def _whole_step(self, own: Tensor) -> Tensor:
+        return self._step([own], self.batch_size)
+
+    def _step_in_parts(self, own: Sequence[Tensor], examples: int) -> Tensor:
         of_whole_batches, self.clicks = self.clicks, self.clicks_of_parts
         try:
-            return super()._step_in_parts(places)
+            return self._step(own, examples)
         finally:
             self.clicks = of_whole_batches
 
-    def _mean_loss(self, places: Tensor) -> Tensor:
-        return self._weighted_mean(self.model.losses(*self.examples.cut(places, self.clicks)), places)
+    def _mean_loss(self, places: Tensor, table: Tensor | None) -> Tensor:
+        return self._weighted_mean(self._losses(self.examples.cut(places, self.clicks), table), places)
 
 
 class Recorded:
@@ -262,7 +291,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def begin_training(
-    fabric: Fabric, model: SessionModel, options: TrainingConfig, examples: PrefixExamples
+    fabric: Fabric,
+    model: SessionModel,
+    options: TrainingConfig,
+    examples: PrefixExamples,
+    processes: Processes = ALONE,
 ) -> tuple[torch.optim.Optimizer, Steps]:
     """The optimiser of a model that is yet to be trained on these examples, and the steps.
 
@@ -271,6 +304,7 @@ def begin_training(
         model: learns the neighbours of items from the examples' sessions here, if it has such.
         options: of the training.
         examples: what is trained on.
+        processes: that each take a share of each step.
     """
     sessions = examples.sessions
     if model.neighbours is not None:
@@ -290,6 +324,7 @@ def begin_training(
         weights_by_age(examples, options.example_half_life) if options.example_half_life else None,
         options.gradient_clipping,
         WeightAverage(model, options.weight_averaging) if options.weight_averaging else None,
+        GradientSum(model, processes) if processes.is_group else None,
     )
     return optimizer, steps
 

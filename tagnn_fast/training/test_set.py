@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.evaluation.ranks import rank_model, write_ranks
 from tagnn_fast.files import replaced_file
 from tagnn_fast.observer import Observer
+from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import Run
 
@@ -28,6 +30,7 @@ def look_at_test_set(
     epoch: int,
     observer: Observer,
     advance: Callable[[int], None],
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Rank the targets of the test set and write the ranks into the run; its figures.
 
@@ -38,13 +41,15 @@ def look_at_test_set(
         epoch: of its weights.
         observer: told that it begins.
         advance: called with the number of examples after each batch.
+        processes: that share the examples; the first one writes.
     """
     examples = PrefixExamples(dataset.test)
-    with replaced_file(run.test_ranks) as temporary:
+    with replaced_file(run.test_ranks) if processes.is_first else nullcontext() as temporary:
         observer.begin("test", len(examples))
-        ranked = rank_model(recommender, examples, advance)
-        write_ranks(ranked, temporary)
-        log_look(run, dataset, ranked.figures, epoch)
+        ranked = rank_model(recommender, examples, advance, processes)
+        if temporary is not None:
+            write_ranks(ranked, temporary)
+            log_look(run, dataset, ranked.figures, epoch)
     return ranked.figures
 
 

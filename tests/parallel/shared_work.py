@@ -1,0 +1,72 @@
+"""What each process does in the tests of shared steps and shared scoring, and the same in one process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tagnn_fast.data import PrefixExamples, synthetic_dataset
+from tagnn_fast.data.examples import shuffled
+from tagnn_fast.evaluation.ranks import RankedTargets, rank_targets
+from tagnn_fast.evaluation.scoring import model_topk, score
+from tagnn_fast.parallel.processes import ALONE, Processes
+from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.configuration import make_model
+from tagnn_fast.training.device import make_fabric
+from tagnn_fast.training.recipes import resolve
+from tagnn_fast.training.steps import begin_training, set_learning_rate
+
+DATASET = synthetic_dataset(clicks=420, items=60)
+EXAMPLES = PrefixExamples(DATASET.train)
+STEPS = 20
+Outcome = tuple[list[float], dict[str, Tensor]]
+
+
+def all_processes(rank: int | None) -> Processes:
+    return ALONE if rank is None else Processes(rank, dist.get_world_size(), rank, True)
+
+
+def batch_size() -> int:
+    """An odd one of which an epoch's last batch has one example: the second process has none left."""
+    size = next(size for size in range(29, len(EXAMPLES), 2) if len(EXAMPLES) % size == 1)
+    assert len(EXAMPLES) // size < STEPS - 1
+    return size
+
+
+def take_steps(rank: int | None, options: dict[str, Any]) -> Outcome:
+    """Losses of some steps over more than one epoch, and weights after them, averaged ones where there are such."""
+    dropout = {} if options.get("architecture") == "sr_gnn" else {"attention_dropout": 0.0}
+    options = {"hidden_size": 12, "batch_size": batch_size(), "accelerator": "cpu", **dropout, **options}
+    config, training = resolve("clean", options, len(DATASET.vocabulary), EXAMPLES.longest_prefix())
+    model = make_model(config, training)
+    optimizer, steps = begin_training(make_fabric(training), model, training, EXAMPLES, all_processes(rank))
+    set_learning_rate(optimizer, training.learning_rate)
+    in_epoch = -(-len(EXAMPLES) // training.batch_size)
+    losses = []
+    for number in range(STEPS):
+        if number % in_epoch == 0:
+            steps.begin_epoch(shuffled(len(EXAMPLES), 3, number // in_epoch))
+        losses.append(float(steps.take(number % in_epoch)))
+    scored = model if steps.average is None else steps.average.averaged(STEPS)
+    return losses, {name: value.detach().clone() for name, value in scored.named_parameters()}
+
+
+def rank_examples(rank: int | None, count: int) -> tuple[dict[str, float], RankedTargets, list[int]]:
+    """Figures and ranks of a model by batches of 7, and what was told on the way."""
+    options = {"hidden_size": 12, "accelerator": "cpu"}
+    model = make_model(*resolve("clean", options, len(DATASET.vocabulary), 0)).eval()
+    examples, told = PrefixExamples(DATASET.train, torch.arange(count)), list[int]()
+    topk, here = model_topk(Recommender(model, DATASET.vocabulary), examples), all_processes(rank)
+    figures = score(topk, examples, len(DATASET.vocabulary), 7, processes=here)
+    return figures, rank_targets(topk, examples, DATASET.vocabulary, 7, told.append, here), told
+
+
+def agree(rank: int) -> list[Any]:
+    """What the processes agree on."""
+    here = all_processes(rank)
+    texts = [here.told(text if here.is_first else "no") for text in ("some words — and others", "x" * 70_000)]
+    values = [here.sum(torch.tensor([rank, 1])).tolist(), here.smallest(torch.tensor([rank, -rank])).tolist()]
+    return [texts[0], len(texts[1]), *values, here.any(rank == 1), here.any(False)]
