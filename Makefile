@@ -9,7 +9,8 @@
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
 # make page-test   the page in headless Chromium (needs chromium and chromium-driver; npm, for what axe-core finds)
 # make docs-test   every command and Python block of the README and docs/
-# make spark       raw logs by Spark, against DuckDB (needs Java 17; installs pyspark into .venv)
+# make spark       raw logs by Spark, against DuckDB, and recommendations (needs Java 17; installs pyspark into .venv)
+# make ray         recommendations by Ray (installs it into .venv)
 # make benchmark   the comparisons in benchmarks/
 # make report      speed and memory of target attention against its peers, in reports/; RUN=<run folder>: trained weights
 
@@ -21,7 +22,7 @@ SANITIZED := build/sanitized
 EMULATED := build/emulated
 AXE := build/axe
 
-.PHONY: demo page test lint sanitize emulate cuda-compile test-install cpp page-test docs-test spark benchmark report clean
+.PHONY: demo page test lint sanitize emulate cuda-compile test-install cpp page-test docs-test spark ray benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
@@ -31,7 +32,7 @@ page: demo
 	$(BIN)/tagnn-fast serve demo/exported
 
 test: .venv/installed lint
-	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark --ignore=tests/docs --ignore=tests/page
+	$(BIN)/pytest tests --ignore=tests/install --ignore=tests/cpp --ignore=tests/cuda --ignore=tests/spark --ignore=tests/ray --ignore=tests/docs --ignore=tests/page
 	$(BIN)/pytest benchmarks --benchmark-disable --quiet
 
 lint: .venv/installed
@@ -87,6 +88,13 @@ spark: .venv/spark
 
 .venv/spark: .venv/installed
 	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,spark]'
+	touch $@
+
+ray: .venv/ray
+	$(BIN)/pytest tests/ray
+
+.venv/ray: .venv/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,ray]'
 	touch $@
 
 benchmark: .venv/installed

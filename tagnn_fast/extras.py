@@ -10,6 +10,7 @@ EXTRAS = {
     "train": ("lightning_fabric", "tensorboard", "matplotlib"),
     "prepare": ("ibis", "duckdb"),
     "spark": ("pyspark",),
+    "ray": ("ray",),
     "tune": ("optuna",),
     "serve": ("starlette", "msgspec", "uvicorn", "uvloop", "httptools", "prometheus_client", "valkey"),
     "tracing": ("opentelemetry",),

@@ -13,7 +13,7 @@ from tests.support import ROOT
 # Each floor uses those below it only; rooms side by side do not use each other, except on the lowest floor.
 FLOORS = [
     Layer("cli"),
-    Layer("experiments"),
+    Layer("experiments", "scoring"),
     Layer("serving", "training"),
     Layer("evaluation"),
     Layer("runs"),

@@ -12,6 +12,30 @@ import typer
 
 from tagnn_fast.cli.console import console, say
 from tagnn_fast.cli.info import dataset_table, say_periods, steps_table
+from tagnn_fast.cli.log_options import (
+    CollapseRepeats,
+    Columns,
+    Encoding,
+    Event,
+    Events,
+    Format,
+    FromTime,
+    Gap,
+    Item,
+    MaxBadRows,
+    MaxSessionClicks,
+    Order,
+    Quote,
+    Separator,
+    Session,
+    SessionsBy,
+    Time,
+    TimeFormat,
+    TimeUnit,
+    TimeZone,
+    UntilTime,
+    User,
+)
 from tagnn_fast.data import Dataset, read_titles
 from tagnn_fast.data.titles import FileTitles
 from tagnn_fast.logs.jobs import prepare
@@ -29,9 +53,6 @@ Memory = Annotated[
     Optional[int],
     typer.Option(min=200, help="Megabytes that it may use here; 3000, or a third of the machine's."),
 ]
-MaxBadRows = Annotated[
-    int, typer.Option(min=0, help="Rows that cannot be read are dropped and reported; not more than these.")
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is there.")]
 Titles = Annotated[
     Optional[Path], typer.Option(help="CSV or TSV with a header: item id, title. Shown with recommendations.")
@@ -41,54 +62,28 @@ Titles = Annotated[
 def logs(
     logs: Logs,
     output: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
-    format: Annotated[
-        Optional[str],
-        typer.Option(
-            help="yoochoose, diginetica, retailrocket, tmall, nowplaying, lastfm, 30music, otto, recbole, rectools or "
-            "session-rec; or name the columns below."
-        ),
-    ] = None,
-    session: Annotated[
-        Optional[str], typer.Option("--session", "--session-column", help="Column with the session's id.")
-    ] = None,
-    user: Annotated[
-        Optional[str],
-        typer.Option(
-            "--user",
-            "--user-column",
-            help="Column with the user's id, where there are no sessions or their ids are unique only with it.",
-        ),
-    ] = None,
-    item: Annotated[Optional[str], typer.Option("--item", "--item-column", help="Column with the item's id.")] = None,
-    time: Annotated[
-        Optional[str], typer.Option("--time", "--time-column", help="Column with the click's time.")
-    ] = None,
-    time_unit: Annotated[
-        Optional[str], typer.Option(help="iso; or seconds, milliseconds, microseconds or nanoseconds since 1970.")
-    ] = None,
-    time_format: Annotated[Optional[str], typer.Option(help="Of other times, like %d/%m/%Y %H:%M:%S.")] = None,
-    event: Annotated[
-        Optional[str], typer.Option("--event", "--event-column", help="Column with the kind of event.")
-    ] = None,
-    events: Annotated[Optional[str], typer.Option(help="Kinds that count as clicks, with commas between.")] = None,
-    separator: Annotated[Optional[str], typer.Option(help="Between columns, such as :: or \\t, a tab.")] = None,
-    quote: Annotated[Optional[str], typer.Option(help="Around values; empty for none.")] = None,
-    columns: Annotated[Optional[str], typer.Option(help="Names of all columns, for files without a header.")] = None,
-    encoding: Annotated[Optional[str], typer.Option(help="Of text, such as latin-1, cp1252 or utf-16; utf-8.")] = None,
+    format: Format = None,
+    session: Session = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    time_unit: TimeUnit = None,
+    time_format: TimeFormat = None,
+    event: Event = None,
+    events: Events = None,
+    separator: Separator = None,
+    quote: Quote = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
     preset: Annotated[str, typer.Option(help="clean, or published: what the published code does.")] = "clean",
-    sessions: Annotated[Optional[str], typer.Option(help="given; or, of a user's clicks, gap or day.")] = None,
-    gap: Annotated[Optional[str], typer.Option(help="Pause that ends a session, like 30m.")] = None,
-    time_zone: Annotated[Optional[str], typer.Option(help="Of times that state none, and of days; UTC.")] = None,
-    from_time: Annotated[Optional[str], typer.Option("--from", help="Leave out clicks before this.")] = None,
-    until_time: Annotated[Optional[str], typer.Option("--until", help="Leave out clicks from this on.")] = None,
-    order: Annotated[Optional[str], typer.Option(help="Of a session's clicks: time or file.")] = None,
-    collapse_repeats: Annotated[
-        Optional[bool], typer.Option(help="Drop clicks on the item clicked just before.")
-    ] = None,
-    max_session_clicks: Annotated[
-        Optional[int],
-        typer.Option(help="Last clicks of longer sessions that are kept before any is counted: for robots."),
-    ] = None,
+    sessions: SessionsBy = None,
+    gap: Gap = None,
+    time_zone: TimeZone = None,
+    from_time: FromTime = None,
+    until_time: UntilTime = None,
+    order: Order = None,
+    collapse_repeats: CollapseRepeats = None,
+    max_session_clicks: MaxSessionClicks = None,
     minimum_length: Annotated[Optional[int], typer.Option(help="Clicks that a session must have; 2.")] = None,
     minimum_support: Annotated[Optional[int], typer.Option(help="Clicks that an item must have; 5.")] = None,
     until_stable: Annotated[Optional[bool], typer.Option(help="Repeat both until nothing changes.")] = None,

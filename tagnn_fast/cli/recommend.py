@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Optional
+from time import monotonic
+from typing import Annotated, Any, Optional
 
 import typer
 
 from tagnn_fast.cli.console import console, say
+from tagnn_fast.cli.log_options import (
+    CollapseRepeats,
+    Columns,
+    Encoding,
+    Event,
+    Events,
+    Format,
+    FromTime,
+    Gap,
+    Item,
+    MaxBadRows,
+    MaxSessionClicks,
+    Order,
+    Quote,
+    Separator,
+    Session,
+    SessionsBy,
+    Time,
+    TimeFormat,
+    TimeUnit,
+    TimeZone,
+    UntilTime,
+    User,
+)
 from tagnn_fast.data import Vocabulary
-from tagnn_fast.recommend_files import item_ids, recommend_file
+from tagnn_fast.progress import shown
+from tagnn_fast.recommend_files import Asked, FileAnswer, item_ids, recommend_file
 from tagnn_fast.recommendations import POPULAR, Recommendations
-from tagnn_fast.runs.run import open_run
+from tagnn_fast.scoring import open_model, score_logs, score_sessions
 from tagnn_fast.tables import Table
+
+_OF_LOGS = (
+    *("format", "session", "user", "item", "time", "time_unit", "time_format", "event", "events", "separator", "quote"),
+    *("columns", "encoding", "sessions", "gap", "time_zone", "from_time", "until_time", "order", "collapse_repeats"),
+    "max_session_clicks",
+)
 
 
 def recommend(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or an exported one, which is a program.")],
     items: Annotated[Optional[list[str]], typer.Argument(help="Item ids of one session, oldest click first.")] = None,
     k: Annotated[int, typer.Option("--k", "-k", help="How many items to recommend, if there are so many.")] = 20,
     exclude_clicked: Annotated[
@@ -42,15 +75,53 @@ def recommend(
             "from 0."
         ),
     ] = None,
+    from_logs: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="LOG",
+            help="A log to cut into sessions and answer, instead of --input: a file, a folder of parts or a pattern; "
+            "can be given again. The options behind --master say what it looks like, as for `prepare logs`.",
+        ),
+    ] = None,
     output: Annotated[
         Optional[Path],
         typer.Option(
             help="CSV, JSON lines (.jsonl) or Parquet to write: session, rank, item, score, answer (model, popularity "
-            "or error), skipped, error."
+            "or error), skipped, error. Or, by a name without such an ending, a folder to make: of Parquet files that "
+            "have the session's number, too."
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, this process; or spark or ray, whose workers must see the same folders.")
+    ] = "local",
+    master: Annotated[
+        Optional[str],
+        typer.Option(help="Spark's or Ray's address; local[*], or such as local[2], two workers on this machine."),
+    ] = None,
+    format: Format = None,
+    session: Session = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    time_unit: TimeUnit = None,
+    time_format: TimeFormat = None,
+    event: Event = None,
+    events: Events = None,
+    separator: Separator = None,
+    quote: Quote = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    sessions: SessionsBy = None,
+    gap: Gap = None,
+    time_zone: TimeZone = None,
+    from_time: FromTime = None,
+    until_time: UntilTime = None,
+    order: Order = None,
+    collapse_repeats: CollapseRepeats = None,
+    max_session_clicks: MaxSessionClicks = None,
+    max_bad_rows: MaxBadRows = 0,
 ) -> None:
-    """Recommend for a session on the command line, or for a file of sessions.
+    """Recommend for a session on the command line, for a file of sessions, or for those of a log.
 
     Items that the model does not know are skipped; a session of which it knows nothing gets the most popular items, and
     the answer says so.
@@ -58,24 +129,57 @@ def recommend(
     A row of the file that cannot be used is a row of the output, in its place, with the error; all others are answered,
     and the command then ends with status 1.
     """
-    if bool(items) == bool(input) or bool(input) != bool(output):
+    of_logs = {name: value for name, value in locals().items() if name in _OF_LOGS and value is not None}
+    if sum(map(bool, (items, input, from_logs))) != 1 or bool(output) == bool(items):
         raise ValueError("recommend: expected item ids, or --input and --output")
-    recommender = open_run(run).recommender()
-    chosen, excluded = item_ids(candidates), item_ids(exclude)
+    asked = Asked(k, item_ids(candidates), exclude_clicked, item_ids(exclude))
+    if not from_logs:
+        _refuse({**of_logs, "max_bad_rows": max_bad_rows or None}, "without --from-logs")
+    if items or (output is not None and output.suffix):
+        _refuse({"engine": engine if engine != "local" else None, "master": master}, "without a folder as --output")
     if items:
-        answer = recommender.recommend([items], k, candidates=chosen, exclude_clicked=exclude_clicked, exclude=excluded)
-        console.print(recommendation_table(answer, items, recommender.vocabulary))
-    elif input is not None and output is not None:
-        answered = recommend_file(
-            recommender, input, output, k, candidates=chosen, exclude_clicked=exclude_clicked, exclude=excluded
+        model = open_model(run)
+        console.print(recommendation_table(asked.of(model, [items]), items, model.vocabulary))
+    elif input is not None and output is not None and output.suffix:
+        begun, model = monotonic(), open_model(run)
+        with shown(None) as told:
+            answered = recommend_file(model, input, output, **vars(asked), observer=told)
+        _say_answered(answered, asked, len(model.vocabulary), monotonic() - begun, str(input), output)
+    elif output is not None:
+        if output.suffix:
+            raise ValueError(f"output: expected a folder, a name without an ending, with --from-logs, got {output}")
+        where: dict[str, Any] = {"engine": engine, "master": master}
+        if input is not None:
+            summary = score_sessions(run, input, output, asked, **where)
+        else:
+            summary = score_logs(run, from_logs or [], output, asked, of_logs, max_bad_rows=max_bad_rows, **where)
+        for reason, count in summary.bad_rows.items():
+            say(f"rows dropped: {count:,}, {reason}")
+        source = str(input) if input is not None else " ".join(from_logs or [])
+        _say_answered(summary.answered, asked, summary.items, summary.seconds, source, output)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Options that would do nothing."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected none {why}, got {value!r}")
+
+
+def _say_answered(answered: FileAnswer, asked: Asked, items: int, seconds: float, source: str, output: Path) -> None:
+    """What became of the sessions; an error where some could not be answered."""
+    narrowed = asked.exclude_clicked or asked.candidates or asked.exclude
+    longest = f"{'up to ' if narrowed else ''}{min(asked.k, items)}"
+    say(f"wrote {output}: {longest} items for each of {answered.sessions - answered.failed:,} sessions")
+    say(
+        f"answered {answered.by_model:,} by the model, {answered.popular:,} by popularity, {answered.failed:,} not at "
+        f"all, in {seconds:,.1f} s: {answered.sessions / seconds:,.0f} sessions/s"
+    )
+    if answered.failed:
+        raise ValueError(
+            f"{source}: {answered.failed:,} of {answered.sessions:,} rows could not be answered, see 'error' in "
+            f"{output}; the first: {answered.first_error}"
         )
-        longest = f"{'up to ' if exclude_clicked or chosen or excluded else ''}{min(k, len(recommender.vocabulary))}"
-        say(f"wrote {output}: {longest} items for each of {answered.sessions - answered.failed:,} sessions")
-        if answered.failed:
-            raise ValueError(
-                f"{input}: {answered.failed:,} of {answered.sessions:,} rows could not be answered, see 'error' in "
-                f"{output}; the first: {answered.first_error}"
-            )
 
 
 def recommendation_table(answer: Recommendations, clicked: list[str], vocabulary: Vocabulary) -> Table:

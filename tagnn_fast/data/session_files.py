@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import islice
+from contextlib import contextmanager, suppress
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from tagnn_fast.data.arrow import is_list, is_text
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
+PART = 512  # sessions that are read, and scored, together
+
+_BUFFER = 1 << 20  # bytes of a column that are read at once
 _LONGEST = 1 << 24  # characters of a line: a row must fit into the memory, whatever the file
 _SURROGATE = re.compile("[\ud800-\udfff]")  # halves of characters, or what is made of a byte that is no UTF-8
 _CELL = r'(?:"[^"]*(?:""[^"]*)*"|[^",]*)'
@@ -32,12 +36,14 @@ class SessionPart(NamedTuple):
         items: their raw item ids, strings and integers; empty where there is an error.
         errors: why a row cannot be used, None where it can.
         places: where in the file each row is, for people.
+        first: number of the first of them.
     """
 
     names: pa.Array
     items: list[list[Any]]
     errors: list[str | None]
     places: list[str]
+    first: int
 
 
 class _Row(NamedTuple):
@@ -47,8 +53,21 @@ class _Row(NamedTuple):
     place: str
 
 
-def read_sessions(path: Path, rows: int = 512) -> Iterator[SessionPart]:
-    """The sessions of a file, so many at a time; one part without any where the file has none.
+def count_sessions(path: Path) -> int | None:
+    """How many sessions a Parquet file has; None of other files, which say so when they have been read.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_sessions`.
+    """
+    _check_file(path)
+    if path.suffix != ".parquet":
+        return None
+    with path.open("rb") as source, _damages(path):
+        return int(pq.ParquetFile(source).metadata.num_rows)
+
+
+def read_sessions(path: Path, rows: int = PART, first: int = 0, end: int | None = None) -> Iterator[SessionPart]:
+    """The sessions of a file, so many at a time; one part without any where there is none.
 
     Every row of the file is a session or has an error of its own. They are numbered from 0; the number is the name of
     those that have none.
@@ -63,25 +82,38 @@ def read_sessions(path: Path, rows: int = 512) -> Iterator[SessionPart]:
     - Parquet: lists of integers or strings, of any width, dictionary-encoded or not, as ``items``, and maybe a column
       ``session``. A null in place of a list is an error, as is a null in one.
 
+    Args:
+        path: of the file.
+        rows: sessions of each part but the last.
+        first: number of the first session to read, for a Parquet file.
+        end: number of the first that is not to be read, for a Parquet file; None to read all.
+
     Raises:
         FileNotFoundError: where there is none.
         ValueError: on another kind of file, a folder or a pipe, a header or schema without such a column ``items``, or
-            a Parquet file that is damaged, whose rows cannot be told apart.
+            a Parquet file that is damaged, whose rows cannot be told apart; on some sessions of another kind of file.
     """
+    _check_file(path)
+    if path.suffix == ".parquet":
+        yield from _parquet_parts(path, rows, first, end)
+        return
+    if first or end is not None:
+        raise ValueError(f"{path}: expected a Parquet file to read some sessions of, got another kind")
+    if path.suffix == ".csv":
+        named, found = _csv_rows(path)
+        yield from _parts(found, pa.string() if named else pa.int64(), rows)
+    else:
+        integers = all(isinstance(row.name, int | None) for row in _json_rows(path))
+        yield from _parts(_json_rows(path), pa.int64() if integers else pa.string(), rows)
+
+
+def _check_file(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected a file of sessions")
     if not path.is_file():  # they are read twice, or from their end
         raise ValueError(f"{path}: expected a file of sessions, got a folder or a pipe")
-    if path.suffix == ".parquet":
-        yield from _parquet_parts(path, rows)
-    elif path.suffix == ".csv":
-        named, found = _csv_rows(path)
-        yield from _parts(found, pa.string() if named else pa.int64(), rows)
-    else:
-        integers = all(isinstance(row.name, int | None) for row in _json_rows(path))
-        yield from _parts(_json_rows(path), pa.int64() if integers else pa.string(), rows)
 
 
 def _parts(found: Iterator[_Row], name_type: pa.DataType, rows: int) -> Iterator[SessionPart]:
@@ -94,6 +126,7 @@ def _parts(found: Iterator[_Row], name_type: pa.DataType, rows: int) -> Iterator
             [row.items for row in part],
             [row.error for row in part],
             [row.place for row in part],
+            number,
         )
         number += rows
         part = list(islice(found, rows))
@@ -229,22 +262,53 @@ def _cut(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _parquet_parts(path: Path, rows: int) -> Iterator[SessionPart]:
-    with path.open("rb") as source:
-        try:
-            file = pq.ParquetFile(source, page_checksum_verification=True)
-            named = _check_columns(path, file.schema_arrow)
-            number = 0
-            columns = ["session", "items"] if named else ["items"]
-            for batch in file.iter_batches(rows, columns=columns):
-                batch.validate(full=True)  # so that strings are UTF-8, for one
-                names = batch.column("session") if named else pa.array(range(number, number + len(batch)), pa.int64())
-                yield _part(names, batch.column("items").to_pylist(), number)
-                number += len(batch)
-            if number == 0:
-                yield _part(pa.array([], file.schema_arrow.field("session").type if named else pa.int64()), [], 0)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: expected sessions, got a damaged file: {error}") from None
+def _parquet_parts(path: Path, rows: int, first: int, end: int | None) -> Iterator[SessionPart]:
+    with path.open("rb") as source, _damages(path):
+        # Through a buffer: a row group may be all of a large file.
+        file = pq.ParquetFile(source, page_checksum_verification=True, buffer_size=_BUFFER)
+        named = _check_columns(path, file.schema_arrow)
+        name_type = file.schema_arrow.field("session").type if named else pa.int64()
+        number = first
+        for batch in _rows_between(file, ["session", "items"] if named else ["items"], rows, first, end):
+            names = batch["session"] if named else pa.array(range(number, number + len(batch)), pa.int64())
+            yield _part(names, batch["items"].to_pylist(), number)
+            number += len(batch)
+        if number == first:
+            yield _part(pa.array([], name_type), [], number)
+
+
+def _rows_between(
+    file: pq.ParquetFile, columns: list[str], rows: int, first: int, end: int | None
+) -> Iterator[pa.RecordBatch]:
+    """Some rows of a file, exactly so many at a time until there are no more."""
+    metadata = file.metadata
+    end = metadata.num_rows if end is None else min(end, metadata.num_rows)
+    ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
+    groups = range(bisect_right(ends, first), min(bisect_left(ends, end) + 1, len(ends)))
+    skip, left = first - (ends[groups[0] - 1] if groups and groups[0] else 0), end - first
+    held: list[pa.RecordBatch] = []
+    for batch in file.iter_batches(rows, row_groups=list(groups), columns=columns) if left > 0 else ():
+        batch.validate(full=True)  # so that strings are UTF-8, for one
+        skipped = min(skip, len(batch))
+        batch = batch.slice(skipped, left)
+        skip, left = skip - skipped, left - len(batch)
+        held.append(batch)
+        while sum(map(len, held)) >= rows:
+            whole = pa.concat_batches(held)
+            yield whole.slice(0, rows)
+            held = [whole.slice(rows)]
+        if left == 0:
+            break
+    if any(map(len, held)):
+        yield pa.concat_batches(held)
+
+
+@contextmanager
+def _damages(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected sessions, got a damaged file: {error}") from None
 
 
 def _part(names: pa.Array, lists: list[list[Any] | None], number: int) -> SessionPart:
@@ -255,7 +319,7 @@ def _part(names: pa.Array, lists: list[list[Any] | None], number: int) -> Sessio
     if pa.types.is_dictionary(names.type):
         names = names.dictionary_decode()
     usable = [items if items and error is None else [] for items, error in zip(lists, errors, strict=True)]
-    return SessionPart(names, usable, errors, [f"row {number + place}" for place in range(len(lists))])
+    return SessionPart(names, usable, errors, [f"row {number + place}" for place in range(len(lists))], number)
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 EngineName = Literal["duckdb", "spark"]
 _LEAST_MEMORY = 200  # megabytes
+_ENGINES = ("duckdb", "_duckdb", "pyspark", "py4j", "ray")  # whose errors are of these packages
+_RAISED = re.compile(r" *(\w+\.)*[A-Z]\w*Error: ")
 
 
 @contextmanager
@@ -50,8 +53,8 @@ def start_engine(name: EngineName, folder: Path, time_zone: str, master: str | N
 
 
 @contextmanager
-def engine_errors() -> Iterator[None]:
-    """What an engine cannot do, a full disk for one, is said in a line.
+def engine_errors(who: str = "prepare") -> Iterator[None]:
+    """What an engine cannot do, a full disk for one, is said in a line that begins with `who` wanted it.
 
     Raises:
         OSError: in the place of the engine's own errors.
@@ -62,9 +65,15 @@ def engine_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error) == "Query interrupted":
             raise KeyboardInterrupt from None
-        if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb", "pyspark", "py4j"):
+        if type(error).__module__.split(".")[0] not in _ENGINES:
             raise
-        lines = str(error).strip().splitlines()
-        # Of an exception in Java, the first line says how Python called it.
-        line = lines[1] if len(lines) > 1 and lines[0].startswith("An error occurred while calling") else lines[0]
-        raise OSError(f"prepare: {line}") from error
+        raise OSError(f"{who}: {_line(str(error))}") from error
+
+
+def _line(message: str) -> str:
+    """The line of an engine's error that says what is wrong."""
+    lines = message.strip().splitlines() or ["failed, and does not say why"]
+    if raised := [line for line in lines if _RAISED.match(line)]:
+        return raised[-1].strip()  # in Python, on a worker
+    # Of an exception in Java, the first line says how Python called it.
+    return lines[1] if len(lines) > 1 and lines[0].startswith("An error occurred while calling") else lines[0]

@@ -30,7 +30,7 @@ def read(path: Path, rows: int = 512) -> Rows:
     assert len({part.names.type for part in parts}) == 1
     found: Rows = []
     for part in parts:
-        for name, items, error, place in zip(part.names.to_pylist(), *part[1:], strict=True):
+        for name, items, error, place in zip(part.names.to_pylist(), *part[1:4], strict=True):
             assert place.split()[1].isdigit()
             assert error is None or items == []
             found.append((name, items if error is None else f"{place}: {error}"))
