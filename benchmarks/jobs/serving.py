@@ -171,7 +171,7 @@ def main(
     for items in (43_097, 1_000_000):
         with TemporaryDirectory() as folder:
             figures[items] = measure_all(export(items, Path(folder)), programs, seconds)
-    lines = [*one_session_lines(figures), "", *batch_lines(figures)]
+    lines = ["# Serving", "", *one_session_lines(figures), "", *batch_lines(figures)]
     report.mkdir(parents=True, exist_ok=True)
     (report / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (report / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

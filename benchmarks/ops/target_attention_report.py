@@ -82,7 +82,7 @@ def write_report(folder: Path, rows: Sequence[Row], machine: Mapping[str, float]
         f"products of 2048 x 2048: {machine['gemm'] / 1e9:.0f} GFLOP/s in float32, "
         f"{machine['bfloat16_gemm'] / 1e9:.0f} in bfloat16; read bandwidth {machine['bandwidth'] / 1e9:.1f} GB/s."
     )
-    lines = [head, "", *table_lines(rows, machine)]
+    lines = ["# Target attention", "", head, "", *table_lines(rows, machine)]
     (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     figures = {"machine": dict(machine), "rows": [{**row, "run": row["run"] is not None} for row in rows]}
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
