@@ -1,8 +1,8 @@
 """Fast TAGNN++: session-based recommendation with native kernels for session graphs, propagation and attention.
 
 From clicks to a service: :func:`read_dataset` or :func:`prepare`, :func:`compare`, :func:`fit`, :func:`blend`,
-:func:`evaluate`, :func:`open_run`, :func:`export`, :func:`load`. What they need beside PyTorch is imported when they
-are used.
+:func:`evaluate`, :func:`open_run`, :func:`from_pretrained`, :func:`export`, :func:`load`. What they need beside PyTorch
+is imported when they are used.
 """
 
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tagnn_fast.experiments.compare import compare
     from tagnn_fast.experiments.tune import tune
     from tagnn_fast.logs.jobs import prepare
+    from tagnn_fast.runs.pretrained import from_pretrained
     from tagnn_fast.runs.run import open_run
     from tagnn_fast.serving.export import export
     from tagnn_fast.training.blend import blend
@@ -53,6 +54,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "from_pretrained",
     "from_published",
     "load",
     "open_run",
@@ -72,6 +74,7 @@ __getattr__ = when_used(
         "evaluate": "evaluation.evaluate",
         "export": "serving.export",
         "fit": "training.fit",
+        "from_pretrained": "runs.pretrained",
         "open_run": "runs.run",
         "prepare": "logs.jobs",
         "tune": "experiments.tune",

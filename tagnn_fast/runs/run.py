@@ -34,6 +34,7 @@ from tagnn_fast.runs.configuration import (
     make_baseline,
     make_model,
 )
+from tagnn_fast.runs.hub import push
 from tagnn_fast.runs.looks import append_look, read_looks
 from tagnn_fast.runs.members import check_members, read_choice
 from tagnn_fast.runs.results import History, Result
@@ -188,8 +189,7 @@ class Run:
             ValueError: where the weights are damaged or not of this configuration, or no model can be made of it; for a
                 baseline or a blend, on another device than the CPU or a bfloat16_table.
         """
-        if not self.weights.exists():
-            raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
+        self._check_weights()
         if (self.training.is_baseline or self.training.is_blend) and torch.device(device).type != "cpu":
             kind = "baselines" if self.training.is_baseline else "blends"
             raise ValueError(f"device: expected cpu, which {kind} run on, got {device}")
@@ -224,6 +224,10 @@ class Run:
             "weights": digest_of(self.weights),
         }
 
+    def _check_weights(self) -> None:
+        if not self.weights.exists():
+            raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
+
     def _model(self, weights: Path) -> SessionModel | Baseline:
         with self._made_of_the_configuration():
             make: Any = make_baseline if self.training.is_baseline else make_model
@@ -244,6 +248,28 @@ class Run:
         except (MemoryError, RuntimeError, TypeError, ValueError) as error:
             where, reason = self.folder / "config.json", str(error).partition("\n")[0]
             raise ValueError(f"{where}: expected sizes of a model, got others: {reason}") from None
+
+    def push_to_hub(self, name: str, private: bool | None = None, token: str | None = None) -> str:
+        """Put what recommends of this run on a model hub, with its figures and a model card.
+
+        Weights, items, options, history, result and looks at test sets go there; no data set, no checkpoint, no path of
+        this machine, and no exported program. What the repository had of another run is removed.
+
+        Args:
+            name: of the repository there, ``owner/name``; made if there is none.
+            private: whether a new one is; the hub's default if not given.
+            token: of the hub; the one that was logged in with if not given.
+
+        Returns:
+            The commit's hash: the `revision` for :func:`tagnn_fast.from_pretrained`.
+
+        Raises:
+            FileNotFoundError: before the run's first epoch has ended.
+            ModuleNotFoundError: without the extra ``tagnn_fast[hub]``, which is named.
+            OSError: where the hub does not take it.
+        """
+        self._check_weights()
+        return push(self.folder, name, private, token)
 
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:
         """Append a look at a test set to ``test_reads.jsonl``."""

@@ -16,6 +16,7 @@ from tagnn_fast.checks import check_count, check_flag
 from tagnn_fast.data.stored_tables import write_items
 from tagnn_fast.files import load_json, new_folder, write_json
 from tagnn_fast.ops import library
+from tagnn_fast.runs.card import LIMITS
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.serving.manifest import (
     COMPILED,
@@ -114,9 +115,5 @@ def _card(run: Run) -> dict[str, Any]:
         "training": run.configuration["training"],
         **({"members": run.members} if run.members else {}),
         "result": load_json(result) if result.exists() else None,
-        "limits": [
-            "Items that did not occur in training cannot be recommended; their clicks are skipped.",
-            "A session without a known item is answered by popularity in training.",
-            "Figures are for sessions like the test split's, which follow the training sessions in time.",
-        ],
+        "limits": list(LIMITS),
     }
