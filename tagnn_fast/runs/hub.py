@@ -24,7 +24,7 @@ _RECOMMENDS = (
 _TELLS = ("history.json", "result.json", "test_reads.jsonl")
 # All of a run that is there; whatever else a repository holds is not looked at.
 PATTERNS = [*_RECOMMENDS, *_TELLS, *(f"members/*/{name}" for name in _RECOMMENDS)]
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @needed_by("push_to_hub")

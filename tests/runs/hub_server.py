@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
             if name in self.hub.commits:
-                return self._json({"error": "exists"}, 409)
+                return self._json({"error": "exists", "url": f"{self._address()}/{name}"}, 409)
             self.hub.commits[name] = {"0" * 40: {}}
             return self._json({"url": f"{self._address()}/{name}"})
         if path.endswith("/info/lfs/objects/batch"):
