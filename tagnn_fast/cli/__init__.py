@@ -37,7 +37,13 @@ app.command("demo", short_help="Everything once, on synthetic clicks.")(demo.dem
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+def _version(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
+) -> None:
+    processes = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if processes > 1 and context.invoked_subcommand not in (None, "train"):
+        command = context.invoked_subcommand
+        raise ValueError(f"{command}: expected one process, got {processes} of torchrun, whose work only train shares")
     if version:
         typer.echo(f"tagnn_fast {__version__}")
         raise typer.Exit

@@ -137,8 +137,8 @@ class ResidentSteps(Steps):
 
     Every batch of an epoch has as many clicks as its largest, so that no size depends on values; the clicks that are
     not there belong to no session. On a GPU a whole step is replayed as one CUDA graph, but for an epoch's last batch
-    if it is smaller, and for batches that are computed in parts. Values are not checked: those of a data set were when
-    it was made.
+    if it is smaller, for batches that are computed in parts, and where processes sum their gradients. Values are not
+    checked: those of a data set were when it was made.
     """
 
     def __init__(
@@ -176,12 +176,11 @@ class ResidentSteps(Steps):
             else:
                 largest = max(largest, int(own.sum()))
         self.clicks_of_parts = -(-longest // CLICKS_UNIT) * CLICKS_UNIT
-        # The same on all processes, which then record the same steps.
-        clicks = -int(self.processes.smallest(torch.tensor(-(-(-largest // CLICKS_UNIT) * CLICKS_UNIT))))
+        clicks = -(-largest // CLICKS_UNIT) * CLICKS_UNIT
         if clicks != self.clicks:
             self.clicks = clicks
-            on_gpu = self.order.is_cuda
-            self.whole_step = Recorded(self._whole_step, self.order.device) if on_gpu else self._whole_step
+            recorded = self.order.is_cuda and not self.processes.is_group  # what processes exchange is not
+            self.whole_step = Recorded(self._whole_step, self.order.device) if recorded else self._whole_step
 
     def take(self, number: int) -> Tensor:
         """See the base class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -15,9 +16,11 @@ from tagnn_fast.evaluation.scoring import model_topk, score
 from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import make_model
+from tagnn_fast.training import steps as steps_module
 from tagnn_fast.training.device import make_fabric
+from tagnn_fast.training.gradient_sum import GradientSum
 from tagnn_fast.training.recipes import resolve
-from tagnn_fast.training.steps import begin_training, set_learning_rate
+from tagnn_fast.training.steps import ResidentSteps, begin_training, set_learning_rate
 
 DATASET = synthetic_dataset(clicks=420, items=60)
 EXAMPLES = PrefixExamples(DATASET.train)
@@ -36,13 +39,18 @@ def batch_size() -> int:
     return size
 
 
-def take_steps(rank: int | None, options: dict[str, Any]) -> Outcome:
-    """Losses of some steps over more than one epoch, and weights after them, averaged ones where there are such."""
+def take_steps(rank: int | None, options: dict[str, Any], resident: bool = False) -> Outcome:
+    """Losses of some steps over more than one epoch, and weights after them, averaged ones where there are such.
+
+    With `resident`, the data set stays on the device, as on a GPU.
+    """
     dropout = {} if options.get("architecture") == "sr_gnn" else {"attention_dropout": 0.0}
     options = {"hidden_size": 12, "batch_size": batch_size(), "accelerator": "cpu", **dropout, **options}
     config, training = resolve("clean", options, len(DATASET.vocabulary), EXAMPLES.longest_prefix())
     model = make_model(config, training)
-    optimizer, steps = begin_training(make_fabric(training), model, training, EXAMPLES, all_processes(rank))
+    with mock.patch.object(steps_module, "can_be_resident", return_value=resident):
+        optimizer, steps = begin_training(make_fabric(training), model, training, EXAMPLES, all_processes(rank))
+    assert isinstance(steps, ResidentSteps) == resident
     set_learning_rate(optimizer, training.learning_rate)
     in_epoch = -(-len(EXAMPLES) // training.batch_size)
     losses = []
@@ -62,6 +70,25 @@ def rank_examples(rank: int | None, count: int) -> tuple[dict[str, float], Ranke
     topk, here = model_topk(Recommender(model, DATASET.vocabulary), examples), all_processes(rank)
     figures = score(topk, examples, len(DATASET.vocabulary), 7, processes=here)
     return figures, rank_targets(topk, examples, DATASET.vocabulary, 7, told.append, here), told
+
+
+def order_of_gradients(rank: int, options: dict[str, Any]) -> list[str]:
+    """The names of parameters as their gradients are known in a step, and when that of the scores' table is sent."""
+    config, training = resolve("clean", {"accelerator": "cpu", **options}, len(DATASET.vocabulary), 0)
+    model, events = make_model(config, training), list[str]()
+    _, steps = begin_training(make_fabric(training), model, training, EXAMPLES, all_processes(rank))
+    for name, value in model.named_parameters():
+        value.register_post_accumulate_grad_hook(lambda _, name=name: events.append(name))
+    send = GradientSum._send
+
+    def note_and_send(gradient_sum: GradientSum, table: Tensor) -> None:
+        events.append("sent")
+        send(gradient_sum, table)
+
+    with mock.patch.object(GradientSum, "_send", note_and_send):
+        steps.begin_epoch(shuffled(len(EXAMPLES), 3, 0))
+        steps.take(0)
+    return events
 
 
 def agree(rank: int) -> list[Any]:

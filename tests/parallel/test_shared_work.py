@@ -38,6 +38,28 @@ def test_same_losses_and_weights(processes: Processes, trained: str, precision: 
     assert losses[-1] != losses[0]
 
 
+@pytest.mark.parametrize("trained", ["tagnn_pp", "in parts"])
+def test_same_where_the_data_set_stays_on_the_device(processes: Processes, trained: str) -> None:
+    options: dict[str, Any] = {**TRAINED[trained], "precision": "64-true"}
+    (losses, weights), _ = processes.run(work.take_steps, options, True)
+    wanted_losses, wanted_weights = work.take_steps(None, options, True)
+    assert losses == pytest.approx(wanted_losses, rel=0, abs=1e-10)
+    torch.testing.assert_close(weights, wanted_weights, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"architecture": "sr_gnn"}, {"cosine_scale": 9.0}, {"max_clicks_per_batch": 30}]
+)
+def test_table_is_summed_while_the_encoder_goes_back(processes: Processes, options: dict[str, Any]) -> None:
+    """Its sum has begun before any gradient of the encoder is known, in the last part if there is more than one."""
+    for events in processes.run(work.order_of_gradients, options):
+        sent = events.index("sent")
+        known = [name for name in events[sent + 1 :] if name.startswith(("propagation", "readout", "transformer"))]
+        assert len(known) == len(set(known)) > 5
+        assert not events[:sent] or "max_clicks_per_batch" in options
+        assert events[-1] == "item_embedding.weight"
+
+
 @pytest.mark.parametrize("examples", [1, 60])  # the second process has no batch; one fewer than the first
 def test_same_figures_and_ranks(examples: int, processes: Processes) -> None:
     """To the bit, and progress is that of all."""

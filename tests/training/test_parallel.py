@@ -119,6 +119,12 @@ def test_first_process_is_killed(data: Path, in_one: Path, tmp_path: Path) -> No
     assert_same(folder, in_one)
 
 
+def test_group_of_one(data: Path, in_one: Path, tmp_path: Path) -> None:
+    fit(data, tmp_path / "run", **OPTIONS, strategy="ddp", observer=Observer())
+    assert_same(tmp_path / "run", in_one)
+    assert not torch.distributed.is_initialized()
+
+
 def test_torchrun(data: Path, in_one: Path, tmp_path: Path) -> None:
     """It says how many; each runs the command."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
@@ -162,6 +168,13 @@ def test_other_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_RANK", "2")
     with pytest.raises(ValueError, match="NODE_RANK: expected less than 2, got 2"):
         find_layout(2, 2)
+
+
+def test_torchrun_of_another_command(in_one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message = "evaluate: expected one process, got 2 of torchrun, whose work only train shares"
+    assert refused("evaluate", in_one) == message
 
 
 @pytest.mark.parametrize(
