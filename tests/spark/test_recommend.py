@@ -8,7 +8,9 @@ import pytest
 
 from tagnn_fast.observer import Observer
 from tagnn_fast.scoring import score_sessions
-from tests.cli.commands import temporary_files
+from tests.cli.commands import refused, succeed, temporary_files
+from tests.runs.small_runs import write_run
+from tests.scoring.logs import USERS, write_log
 from tests.scoring.running import ASKED, PART, Case, assert_same_files, make_case, one_worker_killed
 
 SESSIONS = 16 * PART + 100
@@ -29,3 +31,21 @@ def test_one_worker_is_killed(case: Case, tmp_path: Path) -> None:
     assert summary.answered.sessions == SESSIONS
     assert_same_files(tmp_path / "out", case.expected)
     assert temporary_files(tmp_path) == []
+
+
+def test_log(tmp_path: Path) -> None:
+    """Sessions and recommendations in one application, from the command line."""
+    run = write_run(tmp_path / "small", range(1000, 1090, 10))
+    write_log(tmp_path / "log.csv")
+    command = ("recommend", run, "-k", 3, "--from-logs", tmp_path / "log.csv", *USERS, "--gap", "10m")
+    succeed(*command, "--output", tmp_path / "expected")
+    succeed(*command, "--output", tmp_path / "out", "--engine", "spark", "--master", "local[2]")
+    assert_same_files(tmp_path / "out", tmp_path / "expected")
+    assert temporary_files(tmp_path) == []
+
+
+def test_master_that_is_none(case: Case, tmp_path: Path) -> None:
+    """Said in a line."""
+    options = ("--input", case.sessions, "--output", tmp_path / "out", "--engine", "spark", "--master", "locall")
+    assert "locall" in refused("recommend", case.run, *options)
+    assert list(tmp_path.iterdir()) == []
