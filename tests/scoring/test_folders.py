@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -196,3 +197,21 @@ def test_some_sessions_of_a_file(first: int, end: int | None, group: int, tmp_pa
     assert items == [[] if None in (wanted or [None]) and wanted != [] else wanted for wanted in lists[first:end]]
     assert all(len(part.items) == PART for part in parts[:-1])
     assert [part.first for part in parts] == list(range(first, max(first + len(numbers), first + 1), PART))
+
+
+def test_memory_of_one_large_row_group(tmp_path: Path) -> None:
+    """A file is read as it is answered, however it was written."""
+    sessions = 200_000
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.random.default_rng(0).integers(0, 2**60, 4 * sessions)), 4)
+    pq.write_table(
+        pa.table({"items": lists.cast(pa.list_(pa.int64()))}),
+        tmp_path / "in.parquet",
+        row_group_size=sessions,
+        use_dictionary=False,
+    )
+    assert (tmp_path / "in.parquet").stat().st_size > 6e6
+    before, most, count = pa.total_allocated_bytes(), 0, 0
+    for part in read_sessions(tmp_path / "in.parquet"):
+        most, count = max(most, pa.total_allocated_bytes() - before), count + len(part.items)
+    assert count == sessions
+    assert most < 2e6
