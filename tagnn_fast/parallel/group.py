@@ -139,9 +139,9 @@ class _Siblings:
         return ""
 
     def _watch(self) -> None:
-        """End this process where it does not notice by itself that another has ended, waiting for it on a GPU."""
+        """End this process where it does not notice by itself that another has ended, as one that waits for a GPU."""
         while not self._over.wait(0.5):
-            if any(process.poll() for process in self.started) and not self._over.wait(GRACE):
+            if any(process.poll() for process in self.started) and not self._over.wait(3 * GRACE):
                 os.write(2, f"error: {self._lost()}; {_GO_ON}\n".encode())
                 for process in self.started:
                     process.kill()
@@ -173,14 +173,14 @@ def run_worker(work: Callable[[Processes], object], worker: str) -> None:
     os.dup2(2, 1)  # what else is printed is not for the one who reads there
     layout = layout_of_started()
     threading.Thread(target=_end_with_the_first, args=(layout,), daemon=True).start()
-    said.write(_READY)
-    said.flush()
     try:
+        said.write(_READY)
+        said.flush()
         with joined(layout, worker) as processes:
             work(processes)
     except KeyboardInterrupt:
         return  # all were stopped
-    except LostProcessError:
+    except (LostProcessError, BrokenPipeError):
         if os.environ.get("TAGNN_FAST_TRACEBACK"):
             traceback.print_exc()
         time.sleep(GRACE)  # ended before by the one who started this
