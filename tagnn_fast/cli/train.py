@@ -70,6 +70,10 @@ def train(
     neighbour_weight: Annotated[
         Optional[float], _field("Of what an item's neighbours in all training sessions add to its vector.")
     ] = None,
+    neighbour_attention: Annotated[Optional[bool], _field("Nodes begin with attention to these neighbours.")] = None,
+    repeats: Annotated[Optional[bool], _field("Learned logits for items that the session has clicked.")] = None,
+    star: Annotated[Optional[bool], _field("A star node takes part in propagation.")] = None,
+    click_counts: Annotated[Optional[bool], _field("Vectors of nodes' clicks are added to their states.")] = None,
     option: Annotated[
         Optional[list[str]],
         typer.Option(help="NAME=VALUE of what the architecture takes beside these; repeatable.", show_default=False),

@@ -47,7 +47,7 @@ class AttentionEnhancedGNN(SessionModel):
         if config.semantics != "clean":
             raise ValueError(f"semantics: expected clean with AttentionEnhancedGNN, got {config.semantics}")
         hidden = config.hidden_size
-        self.propagation = GatedPropagation(hidden, config.rounds)
+        self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.value_projection = nn.Linear(hidden, hidden, bias=False)
         self.click_attention = nn.ModuleList(

@@ -41,6 +41,13 @@ class ModelConfig:
         highway: a gate lets the item vector past the encoder, see :class:`~tagnn_fast.nn.highway_gate.HighwayGate`.
         neighbour_weight: λ of the vectors that an item's neighbours in all training sessions add to its own, see
             :class:`~tagnn_fast.nn.global_neighbours.GlobalNeighbours`; 0: none.
+        neighbour_attention: attention to these neighbours in each node that the encoder begins with, see
+            :class:`~tagnn_fast.nn.neighbour_attention.NeighbourAttention`.
+        repeats: learned logits for items that the session has clicked already, see
+            :class:`~tagnn_fast.nn.repeats.RepeatLogits`.
+        star: a star node takes part in propagation, see :class:`~tagnn_fast.nn.star_node.StarNode`.
+        click_counts: a vector for the number of clicks on each node is added to the node states after propagation, see
+            :class:`~tagnn_fast.nn.node_counts.NodeCounts`.
         semantics: "clean", without any padding and with nodes in order of first click; or "published", what the
             published code computes, in which padded positions take part in every softmax and nodes are sorted by id.
             "original", its name in earlier versions, is taken for "published".
@@ -67,6 +74,10 @@ class ModelConfig:
     recency: RecencyPlace = "none"
     highway: bool = False
     neighbour_weight: float = 0.0
+    neighbour_attention: bool = False
+    repeats: bool = False
+    star: bool = False
+    click_counts: bool = False
     options: Mapping[str, int | float | str | bool | None] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +89,10 @@ class ModelConfig:
         for name in ("attention_dropout", "item_dropout"):
             if not 0 <= (rate := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: expected a rate in [0, 1), got {rate}")
-        for name in ("hybrid", "learned_scale", "learned_share", "highway"):
+        for name in (
+            *("hybrid", "learned_scale", "learned_share", "highway"),
+            *("neighbour_attention", "repeats", "star", "click_counts"),
+        ):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
         if self.readout_softmax is not None:
             object.__setattr__(self, "readout_softmax", check_flag(self.readout_softmax, "readout_softmax"))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from tagnn_fast.nn.session_sums import session_of_slots, session_softmax
 from tagnn_fast.ops.graph import EncodedSessions
 
 
@@ -20,17 +21,9 @@ def click_weights(encoded: EncodedSessions, click_nodes: Tensor, targets: Tensor
         on unknown items weigh 0, and so do all for an unknown target.
     """
     slots, sessions = encoded.keys.shape[0], targets.shape[0]
-    owner = torch.searchsorted(encoded.slot_offsets, torch.arange(slots, device=targets.device), right=True) - 1
-    owner = owner.clamp(0, sessions - 1)
+    session = session_of_slots(encoded.slot_offsets, slots)
     vectors = table[targets.clamp(min=0)].to(encoded.keys.dtype)  # (sessions, hidden)
-    logits = (encoded.keys * vectors.index_select(0, owner)).sum(1)
-    logits = logits.masked_fill(encoded.click_counts == 0, -torch.inf)
-    floor = torch.where(encoded.padding > 0, 0.0, -torch.inf).to(logits.dtype)
-    largest = floor.scatter_reduce(0, owner, logits, "amax")
-    terms = (logits - largest.index_select(0, owner)).exp()
-    total = torch.zeros_like(floor).index_add(0, owner, terms * encoded.click_counts)
-    # Without padding, largest may be far below 0, where this would be 0 times infinity.
-    total = total + torch.where(encoded.padding > 0, encoded.padding * (-largest).exp(), 0.0)
-    weights = terms / total.index_select(0, owner)
-    weights = weights * (targets >= 0).index_select(0, owner)
+    logits = (encoded.keys * vectors.index_select(0, session)).sum(1, keepdim=True)  # (slots, 1)
+    weights = session_softmax(logits, encoded.click_counts, encoded.padding, session, sessions).squeeze(1)
+    weights = weights * (targets >= 0).index_select(0, session)
     return torch.where(click_nodes >= 0, weights[click_nodes.clamp(min=0)], 0.0)

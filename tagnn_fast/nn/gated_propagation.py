@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast import ops
+from tagnn_fast.nn.star_node import StarNode
 from tagnn_fast.ops.graph import PropagationParameters, SessionGraph
 
 
@@ -13,9 +14,10 @@ class GatedPropagation(nn.Module):
     Args:
         hidden_size: width of a node state.
         rounds: how many.
+        star: whether a star node takes part after each, see :class:`~tagnn_fast.nn.star_node.StarNode`.
     """
 
-    def __init__(self, hidden_size: int, rounds: int = 1) -> None:
+    def __init__(self, hidden_size: int, rounds: int = 1, star: bool = False) -> None:
         super().__init__()
         self.rounds = rounds
         # Blocks of hidden rows: sent along in-edges, along out-edges, then the gates reset, update, candidate.
@@ -28,6 +30,7 @@ class GatedPropagation(nn.Module):
         self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))  # (3 hidden,)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+        self.star = StarNode(hidden_size, rounds > 1) if star else None
 
     def op_parameters(self) -> PropagationParameters:
         """For :func:`tagnn_fast.ops.encode_sessions`."""
@@ -36,7 +39,16 @@ class GatedPropagation(nn.Module):
         )
 
     def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
-        """New node states, float (slots, hidden), from the old; zeros in empty slots."""
+        """New node states, float (slots, hidden), from the old; zeros in empty slots, any with a star node."""
+        if self.star is None:
+            return self._rounds(nodes, graph, self.rounds)
+        star = self.star.begin(nodes, graph)  # (sessions, hidden)
+        for _ in range(self.rounds):
+            nodes = self.star(self._rounds(nodes, graph, 1), star, graph)
+            star = self.star.move(nodes, star, graph)
+        return nodes
+
+    def _rounds(self, nodes: Tensor, graph: SessionGraph, rounds: int) -> Tensor:
         return ops.gated_propagation(
             nodes,
             graph,
@@ -45,5 +57,5 @@ class GatedPropagation(nn.Module):
             self.message_bias,
             self.weight_ih,
             self.bias_ih,
-            self.rounds,
+            rounds,
         )

@@ -10,35 +10,50 @@ NEIGHBOURS = 12  # of an item, those that stand beside it most often
 WINDOW = 3  # clicks, before and after
 
 
-class GlobalNeighbours(nn.Module):
-    """V + λ A V, for item vectors V and the graph of what stands together in all training sessions (as in GCE-GNN).
+class NeighbourTable(nn.Module):
+    """The items that most often stand beside each item in training sessions.
 
-    Row i of A has the 12 items that most often stand within 3 clicks of item i in a session, before or after it, equal
-    ones by item; its values are their counts, divided by the row's sum. (Wang et al., SIGIR 2020, section 3.2, draw 12
-    neighbours from such a graph and weigh them by attention; here the counts weigh them.)
+    Row i has the 12 items that most often stand within 3 clicks of item i in a session, before or after it, equal ones
+    by item (the graph of GCE-GNN: Wang et al., SIGIR 2020, section 3.2); their shares are their counts, divided by the
+    row's sum. Where there are fewer, an item is its own neighbour, with a share of 0.
+
+    Args:
+        num_items: size of the catalogue.
+    """
+
+    items: Tensor
+    shares: Tensor
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__()
+        # An item of its own in each free place: no row of the transpose is long.
+        own = torch.arange(num_items + 1).unsqueeze(1)
+        self.register_buffer("items", own.repeat(1, NEIGHBOURS))
+        self.register_buffer("shares", torch.zeros(num_items + 1, NEIGHBOURS))
+
+    @torch.jit.unused
+    def learn(self, clicks: Tensor, offsets: Tensor) -> None:
+        """Count what stands together in sessions of item ids, integers (clicks,), offsets int64 (sessions + 1,)."""
+        items, shares = most_common_neighbours(clicks.long(), offsets, self.items.shape[0])
+        self.items.copy_(items)
+        self.shares.copy_(shares)
+
+
+class GlobalNeighbours(NeighbourTable):
+    """V + λ A V, for item vectors V and the matrix A of the neighbours' shares.
+
+    (Wang et al. weigh neighbours by attention to the session, as :class:`NeighbourAttention` does; here counts weigh
+    them, and an item's vector is the same in all sessions.)
 
     Args:
         num_items: size of the catalogue.
         weight: λ.
     """
 
-    items: Tensor
-    shares: Tensor
-
     def __init__(self, num_items: int, weight: float) -> None:
-        super().__init__()
+        super().__init__(num_items)
         self.weight = weight
-        # Where there are fewer neighbours, an item is its own, with a share of 0: no row of the transpose is long.
-        own = torch.arange(num_items + 1).unsqueeze(1)
-        self.register_buffer("items", own.repeat(1, NEIGHBOURS))
-        self.register_buffer("shares", torch.zeros(num_items + 1, NEIGHBOURS))
         self._transposed: Any = None  # made where it is needed, and of which items
-
-    def learn(self, clicks: Tensor, offsets: Tensor) -> None:
-        """Count what stands together in sessions of item ids, integers (clicks,), offsets int64 (sessions + 1,)."""
-        items, shares = most_common_neighbours(clicks.long(), offsets, self.items.shape[0])
-        self.items.copy_(items)
-        self.shares.copy_(shares)
 
     def forward(self, vectors: Tensor, items: Optional[Tensor] = None) -> Tensor:
         """Rows of V + λ A V for all of V, float (num_items + 1, hidden), or for item ids, int64 (any,)."""

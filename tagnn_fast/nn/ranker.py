@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tagnn_fast import ops
 from tagnn_fast.nn.explanation import click_weights
 from tagnn_fast.nn.ranking import RankedRows, best_rows
+from tagnn_fast.nn.repeats import scores_with_repeats, some_scores_with_repeats
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops.graph import EncodedSessions
 
@@ -104,6 +105,7 @@ class NetworkRanker(nn.Module):
             own,
             excluded,
             self._trusted_screen(),
+            self.model.repeats_of(items, offsets),
         )
 
     def _trusted_screen(self) -> Optional[Tensor]:
@@ -118,8 +120,11 @@ class NetworkRanker(nn.Module):
 
     def scores(self, encoded: EncodedSessions, items: Tensor, offsets: Tensor, rows: Optional[Tensor]) -> Tensor:
         """Scores of some items from 0, int64 (any,), or of all: float (sessions, any)."""
-        table = self.table()
-        return ops.target_attention_scores(encoded, table if rows is None else table[rows])
+        table, repeats = self.table(), self.model.repeats_of(items, offsets)
+        scores = ops.target_attention_scores(encoded, table if rows is None else table[rows])
+        if repeats is None:
+            return scores
+        return scores_with_repeats(scores, repeats) if rows is None else some_scores_with_repeats(scores, rows, repeats)
 
     def explain(self, encoded: EncodedSessions, items: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
         """What each click weighs, float (clicks,), for an item from 0 for each session, int64 (sessions,); -1: none."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
+from tagnn_fast.nn.repeats import Repeats, find, scores_of_rows
 from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 
 
@@ -40,6 +41,7 @@ def best_rows(
     own: Optional[Tensor],
     excluded: Optional[Tensor],
     screen: Optional[Tensor] = None,
+    repeats: Optional[Repeats] = None,
 ) -> RankedRows:
     """The best k rows of the table for each session.
 
@@ -55,11 +57,49 @@ def best_rows(
         own: a row for each click that its session must not get, int64 (clicks,); -1 for none.
         excluded: rows that no session must get, int64 (any,).
         screen: of the table, see :func:`tagnn_fast.ops.item_screen`; None to do without.
+        repeats: what is added to the scores of items that sessions have clicked; None for nothing.
     """
     left_out, ends = left_out_rows(offsets, own, excluded)
-    scores, rows = ops.target_attention_topk(encoded, table, k, candidates, left_out, ends, screen)
+    scores, rows = topk(encoded, table, k, candidates, left_out, ends, screen, repeats)
     best = popular_where_unknown(scores, rows, counts, popular, items, offsets, k, candidates, excluded)
     return RankedRows(best.rows, best.scores, best.known_clicks, best.finite & encoded.session.isfinite().all())
+
+
+def topk(
+    encoded: EncodedSessions,
+    table: Tensor,
+    k: int,
+    candidates: Optional[Tensor],
+    left_out: Optional[Tensor],
+    ends: Optional[Tensor],
+    screen: Optional[Tensor],
+    repeats: Optional[Repeats],
+) -> tuple[Tensor, Tensor]:
+    """As :func:`tagnn_fast.ops.target_attention_topk`, with what is added to the scores of items clicked before.
+
+    The lists are those of all other items, which the op finds, with the clicked ones put in.
+    """
+    if repeats is None:
+        return ops.target_attention_topk(encoded, table, k, candidates, left_out, ends, screen)
+    width, sessions = table.shape[0], repeats.rows.shape[0]
+    session = torch.arange(sessions, device=table.device).unsqueeze(1)
+    cells = torch.where(repeats.rows >= 0, session * width + repeats.rows, -1)
+    allowed = repeats.rows >= 0
+    if candidates is not None:
+        allowed = allowed & find(repeats.rows, candidates)[1]
+    if left_out is not None and ends is not None:
+        owner = torch.searchsorted(ends, _numbers(left_out), right=True) - 1
+        inside = (left_out >= 0) & (left_out < width)
+        allowed = allowed & ~find(cells, torch.where(inside, owner * width + left_out, -1))[1]
+        others, ends = left_out_rows(ends, left_out, repeats.rows)
+    else:
+        others, ends = left_out_rows(torch.arange(sessions + 1, device=table.device), None, repeats.rows)
+    scores, rows = ops.target_attention_topk(encoded, table, k, candidates, others, ends, screen)
+    clicked = (scores_of_rows(encoded, table, repeats.rows) + repeats.logits).detach()
+    scores = torch.cat([scores, clicked.to(scores.dtype).masked_fill(~allowed, -torch.inf)], 1)
+    rows, order = torch.cat([rows, torch.where(allowed, repeats.rows, -1)], 1).sort(dim=1, stable=True)
+    scores, by_score = scores.gather(1, order).sort(dim=1, descending=True, stable=True)  # equal scores by row
+    return scores[:, :k], rows.gather(1, by_score)[:, :k]
 
 
 def popular_where_unknown(
@@ -116,20 +156,27 @@ def left_out_rows(
 ) -> tuple[Optional[Tensor], Optional[Tensor]]:
     """Rows that each session must not get, session after session, and where each session's begin and the last's end.
 
-    The arguments are those of :func:`best_rows`; None where there are neither.
+    The arguments are those of :func:`best_rows`; None where there are neither. `excluded` may be of each session, int64
+    (sessions, any).
     """
     if excluded is None:
         return own, offsets if own is not None else None
-    sessions = torch.arange(offsets.shape[0], device=offsets.device)
-    ends = offsets + sessions * excluded.shape[0]
+    sessions, each = torch.arange(offsets.shape[0], device=offsets.device), excluded.shape[-1]
+    ends = offsets + sessions * each
+    excluded = excluded.repeat(offsets.shape[0] - 1) if excluded.dim() == 1 else excluded.flatten()
     if own is None:
-        return excluded.repeat(offsets.shape[0] - 1), sessions * excluded.shape[0]
-    clicks = torch.arange(own.shape[0], device=offsets.device)
+        return excluded, sessions * each
+    clicks = _numbers(own)
     session = torch.searchsorted(offsets, clicks, right=True)  # from 1
-    places = ends[:-1].unsqueeze(1) + torch.arange(excluded.shape[0], device=offsets.device)
-    places = torch.cat([places.flatten(), clicks + session * excluded.shape[0]])
-    rows = torch.cat([excluded.repeat(offsets.shape[0] - 1), own])
+    places = ends[:-1].unsqueeze(1) + torch.arange(each, device=offsets.device)
+    places = torch.cat([places.flatten(), clicks + session * each])
+    rows = torch.cat([excluded, own])
     return torch.zeros_like(rows).scatter(0, places, rows), ends
+
+
+def _numbers(values: Tensor) -> Tensor:
+    """0, 1, 2 and so on: not of a size, which may be a sum, and programs cannot store those."""
+    return torch.ones_like(values).cumsum(0) - 1
 
 
 def _any(flags: Tensor) -> bool:

@@ -85,4 +85,8 @@ RECIPE_SPACE: SearchSpace = {
     "recency": Choice(["none", "nodes", "readout"]),
     "highway": Choice([False, True]),
     "neighbour_weight": Real(0.0, 1.0),
+    "neighbour_attention": Choice([False, True]),
+    "repeats": Choice([False, True]),
+    "star": Choice([False, True]),
+    "click_counts": Choice([False, True]),
 }

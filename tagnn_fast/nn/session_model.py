@@ -11,7 +11,11 @@ from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.cosine_scale import CosineScale
 from tagnn_fast.nn.global_neighbours import GlobalNeighbours
 from tagnn_fast.nn.highway_gate import HighwayGate
+from tagnn_fast.nn.neighbour_attention import NeighbourAttention
+from tagnn_fast.nn.node_counts import NodeCounts
 from tagnn_fast.nn.node_recency import NodeRecency
+from tagnn_fast.nn.ranking import topk
+from tagnn_fast.nn.repeats import RepeatLogits, Repeats, losses_with_repeats, scores_with_repeats
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
 from tagnn_fast.nn.unit_rows import unit_rows
 from tagnn_fast.ops.graph import EncodedSessions, SessionGraph
@@ -59,6 +63,7 @@ class SessionModel(nn.Module):
         {
             *("readout_softmax", "cosine_scale", "learned_scale", "session_share", "learned_share"),
             *("item_dropout", "recency", "highway", "neighbour_weight"),
+            *("neighbour_attention", "star", "click_counts"),
         }
     )
     search_space: ClassVar[SearchSpace] = {
@@ -78,28 +83,34 @@ class SessionModel(nn.Module):
                 raise ValueError(f"{name}: expected none with a network that does not use it, got {given!r}")
         hidden = config.hidden_size
         self.is_settled = config.cosine_scale is None and not config.neighbour_weight
-        self.has_plain_encoder = config.recency == "none" and not config.highway
+        added = config.highway, config.neighbour_attention, config.star, config.click_counts
+        self.has_plain_encoder = config.recency == "none" and not any(added)
         self.item_dropout, self.recency_place = config.item_dropout, str(config.recency)
         self.neighbours = (
             GlobalNeighbours(config.num_items, config.neighbour_weight) if config.neighbour_weight else None
         )
+        self.neighbour_attention = NeighbourAttention(config.num_items, hidden) if config.neighbour_attention else None
         self.recency = NodeRecency(hidden) if config.recency != "none" else None
+        self.click_counts = NodeCounts(hidden) if config.click_counts else None
         self.highway = HighwayGate(hidden) if config.highway else None
         self.cosine = None
         if config.cosine_scale is not None:
             share = (1.0, False) if "session_share" in self.unused else (config.session_share, config.learned_share)
             self.cosine = CosineScale(config.cosine_scale, config.learned_scale, *share)
+        self.repeats = RepeatLogits() if config.repeats else None
 
     def reset_parameters(self) -> None:
         """Draw every parameter uniformly from ±1/√hidden_size, as in the published training recipe.
 
-        A learned scale or share begins with its option's value.
+        A learned scale or share begins with its option's value, and logits of repeats with 0.
         """
         bound = self.config.hidden_size**-0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
         if self.cosine is not None:
             self.cosine.reset_parameters()
+        if self.repeats is not None:
+            self.repeats.reset_parameters()
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
         """Session vectors, and keys and values of target attention; see the class for what a subclass must keep to.
@@ -131,18 +142,34 @@ class SessionModel(nn.Module):
 
     def node_vectors(self, graph: SessionGraph) -> Tensor:
         """Vectors of the nodes' items as an encoder takes them, float (slots, hidden); any in empty slots."""
-        if self.neighbours is not None:
-            nodes = self.neighbours(self.item_embedding.weight, graph.node_items)
-        else:
-            nodes = self.item_embedding(graph.node_items)
+        nodes = self._vectors_of(graph.node_items)
         if self.item_dropout > 0.0:
             nodes = nn.functional.dropout(nodes, self.item_dropout, self.training)
-        if self.cosine is not None and not self.is_settled:
-            nodes = unit_rows(nodes)
-        return nodes  # type: ignore[no-any-return]
+        nodes = self._of_length_1(nodes)
+        if self.neighbour_attention is not None:
+            items = self.neighbour_attention.items[graph.node_items]  # (slots, neighbours)
+            vectors = self._of_length_1(self._vectors_of(items.flatten()))
+            vectors = vectors.view(items.shape[0], items.shape[1], nodes.shape[1])
+            return self.neighbour_attention(nodes, vectors, graph)  # type: ignore[no-any-return]
+        return nodes
+
+    def _vectors_of(self, items: Tensor) -> Tensor:
+        """Vectors of items, int64 (any,), before they are brought to length 1: float (any, hidden)."""
+        if self.neighbours is not None:
+            return self.neighbours(self.item_embedding.weight, items)  # type: ignore[no-any-return]
+        return self.item_embedding(items)  # type: ignore[no-any-return]
+
+    def _of_length_1(self, vectors: Tensor) -> Tensor:
+        """The same where scores are products of vectors of any length, and where they are so already."""
+        return unit_rows(vectors) if self.cosine is not None and not self.is_settled else vectors
 
     def with_recency(self, nodes: Tensor, graph: SessionGraph, offsets: Tensor, place: str) -> Tensor:
-        """Node states at a place, "nodes" or "readout", with the vectors of their recency if they belong there."""
+        """Node states at a place, "nodes" or "readout", with the vectors of their recency if they belong there.
+
+        And with those of their click counts, in "nodes".
+        """
+        if self.click_counts is not None and place == "nodes":
+            nodes = nodes + self.click_counts(graph)
         if self.recency is not None and self.recency_place == place:
             return nodes + self.recency(graph, offsets)  # type: ignore[no-any-return]
         return nodes
@@ -159,6 +186,13 @@ class SessionModel(nn.Module):
             return self.cosine(encoded)  # type: ignore[no-any-return]
         return encoded
 
+    def repeats_of(self, items: Tensor, offsets: Tensor) -> Optional[Repeats]:
+        """What is added to the scores of items that the sessions have clicked; None for nothing."""
+        repeats: Optional[Repeats] = None
+        if self.repeats is not None:
+            repeats = self.repeats(items, offsets)
+        return repeats
+
     def item_vectors(self) -> Tensor:
         """The vectors that sessions score items by, float (num_items, hidden)."""
         return self.finished(self.item_embedding.weight)[1:]
@@ -167,9 +201,19 @@ class SessionModel(nn.Module):
         """All rows of the item embedding, float (num_items + 1, hidden), with their neighbours, of length 1 if so."""
         if self.neighbours is not None:
             weight = self.neighbours(weight)
-        if self.cosine is not None and not self.is_settled:
-            weight = unit_rows(weight)
-        return weight
+        return self._of_length_1(weight)
+
+    @torch.jit.ignore
+    def learn_neighbours(self, clicks: Tensor, offsets: Tensor) -> None:
+        """Find the neighbours of items, if the network has such.
+
+        Args:
+            clicks: item ids of all clicks of the sessions to be trained on, integers (clicks,).
+            offsets: first click of each session and the end of the last, int64 (sessions + 1,).
+        """
+        for table in (self.neighbours, self.neighbour_attention):
+            if table is not None:
+                table.learn(clicks, offsets)
 
     @torch.jit.ignore
     @torch.no_grad()
@@ -192,7 +236,9 @@ class SessionModel(nn.Module):
         if not torch.jit.is_scripting():
             self._check(items, offsets, padded_length)
         encoded = self.encode(items, offsets, padded_length)
-        return ops.target_attention_scores(encoded, self.item_vectors())
+        scores = ops.target_attention_scores(encoded, self.item_vectors())
+        repeats = self.repeats_of(items, offsets)
+        return scores if repeats is None else scores_with_repeats(scores, repeats)
 
     @torch.jit.export
     def topk(
@@ -216,13 +262,15 @@ class SessionModel(nn.Module):
             self._check(items, offsets, padded_length, k=k, candidates=candidates)
             k = int(k)  # NumPy's integers are integers too
         encoded = self.encode(items, offsets, padded_length)
-        scores, rows = ops.target_attention_topk(  # (sessions, k)
+        scores, rows = topk(  # (sessions, k)
             encoded,
             self.item_vectors(),
             k,
             candidates - 1 if candidates is not None else None,
             items - 1 if exclude_clicked else None,
             offsets if exclude_clicked else None,
+            None,
+            self.repeats_of(items, offsets),
         )
         return scores, rows + 1
 
@@ -254,7 +302,9 @@ class SessionModel(nn.Module):
         encoded = self.encode(items, offsets, padded_length)
         if table is None:
             table = self.item_vectors()
-        return ops.target_attention_cross_entropy(encoded, table, targets - 1)
+        losses = ops.target_attention_cross_entropy(encoded, table, targets - 1)
+        repeats = self.repeats_of(items, offsets)
+        return losses if repeats is None else losses_with_repeats(losses, encoded, table, targets - 1, repeats)
 
     @torch.jit.ignore
     def _check(

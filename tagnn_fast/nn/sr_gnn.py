@@ -26,7 +26,7 @@ class SRGNN(SessionModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.propagation = GatedPropagation(config.hidden_size, config.rounds)
+        self.propagation = GatedPropagation(config.hidden_size, config.rounds, config.star)
         softmax = False if config.readout_softmax is None else config.readout_softmax
         self.readout = SessionReadout(config.hidden_size, normalize=softmax, hybrid=config.hybrid)
         self.reset_parameters()

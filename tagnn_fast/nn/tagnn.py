@@ -29,7 +29,7 @@ class TAGNN(SessionModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         hidden = config.hidden_size
-        self.propagation = GatedPropagation(hidden, config.rounds)
+        self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         softmax = True if config.readout_softmax is None else config.readout_softmax
         self.readout = SessionReadout(hidden, normalize=softmax, hybrid=config.hybrid)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)

@@ -32,7 +32,7 @@ class TAGNNPP(SessionModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         hidden = config.hidden_size
-        self.propagation = GatedPropagation(hidden, config.rounds)
+        self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         self.transformer = SessionTransformer(hidden, config.heads, config.attention_dropout)
         softmax = True if config.readout_softmax is None else config.readout_softmax
         self.readout = SessionReadout(hidden, normalize=softmax, hybrid=config.hybrid)

@@ -64,6 +64,10 @@ def fit(
     recency: RecencyPlace | None = None,
     highway: bool | None = None,
     neighbour_weight: float | None = None,
+    neighbour_attention: bool | None = None,
+    repeats: bool | None = None,
+    star: bool | None = None,
+    click_counts: bool | None = None,
     options: Mapping[str, Any] | None = None,
     protocol: ProtocolName | None = None,
     epochs: int | None = None,
@@ -128,6 +132,10 @@ def fit(
         recency: of the model.
         highway: of the model.
         neighbour_weight: of the model.
+        neighbour_attention: of the model.
+        repeats: of the model.
+        star: of the model.
+        click_counts: of the model.
         options: what the architecture takes beside these, by name; `config` may have others of them.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.

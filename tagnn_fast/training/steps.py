@@ -306,8 +306,7 @@ def begin_training(
         processes: that each take a share of each step.
     """
     sessions = examples.sessions
-    if model.neighbours is not None:
-        model.neighbours.learn(sessions.clicks, sessions.offsets)
+    model.learn_neighbours(sessions.clicks, sessions.offsets)
     how = options.optimizer, options.weight_decay_on
     optimizer = make_optimizer(model, options.weight_decay, fabric.device, *how)
     fabric_model, fabric_optimizer = fabric.setup(model, optimizer)

@@ -29,8 +29,7 @@ CLICKS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 25), items=30)]
 def make(model: type[SessionModel] = TAGNNPP, **options: Any) -> SessionModel:
     torch.manual_seed(0)
     network = model(replace(CONFIG, **options)).double().eval()
-    if network.neighbours is not None:
-        network.neighbours.learn(*SessionBatch.from_lists(CLICKS))
+    network.learn_neighbours(*SessionBatch.from_lists(CLICKS))
     return network
 
 

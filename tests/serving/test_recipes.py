@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import tagnn_fast
 from tagnn_fast.data import synthetic_dataset
@@ -29,6 +30,10 @@ OPTIONS = {
     "recency": "nodes",
     "highway": True,
     "neighbour_weight": 0.5,
+    "neighbour_attention": True,
+    "repeats": True,
+    "star": True,
+    "click_counts": True,
     "weight_averaging": 0.9,
 }
 
@@ -40,8 +45,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = synthetic_dataset(clicks=60_000, items=1100)
     configuration = resolve("clean", OPTIONS, len(data.vocabulary), 0)
     model = make_model(*configuration)
-    assert model.neighbours is not None
-    model.neighbours.learn(data.train.clicks, data.train.offsets)
+    model.learn_neighbours(data.train.clicks, data.train.offsets)
+    assert model.repeats is not None
+    torch.nn.init.uniform_(model.repeats.logits, -2, 2, generator=torch.Generator().manual_seed(0))
     made = create_run(folder / "run", *configuration, data, folder)
     made.keep_model(model.state_dict(), 1)
     return made
@@ -57,12 +63,17 @@ def exported(run: Run) -> Path:
 def test_same_lists(run: Run, exported: Path, format: str) -> None:
     served, recommender, sessions = tagnn_fast.load(exported, format), run.recommender(), SESSIONS
     assert_same_lists(served.recommend(sessions, 20), eager(recommender, sessions, 20))
-    known = [[1, 5, 1], [7], list(range(1, 40))]
     raw_ids = recommender.vocabulary.raw_ids.to_pylist()
+    choice = {"candidates": raw_ids[:90:2], "exclude": raw_ids[:9:4]}
+    for clicked in (False, True):
+        chosen = served.recommend(sessions, 20, exclude_clicked=clicked, **choice)
+        wanted = recommender.recommend(sessions, 20, exclude_clicked=clicked, **choice)
+        assert_same_lists(chosen, (wanted.items, [torch.tensor(line) for line in wanted.scores], wanted.status))
+    known = [[1, 5, 1], [7], list(range(1, 40))]
     ids = [[raw_ids[item - 1] for item in line] for line in known]
     scores = served.scores(*batch(ids))
     assert_near(scores, recommender.model(*batch(known)).detach(), 1e-5)
-    assert float(scores.abs().max()) <= 12.001
+    assert float(scores.abs().max()) <= 14.001
     weights = served.explain(*batch(ids), served.item_ids()[:3])
     assert_near(weights.sum(), weights.new_tensor(3.0), 1e-5)
 

@@ -1,0 +1,144 @@
+"""Items that a session has already clicked: a logit of their own, on top of what the network gives them."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums
+from tagnn_fast.ops.graph import EncodedSessions
+
+PLACES = 10  # the last clicks of a session, whose items get a logit
+COUNTS = 4  # one click among these, two, three, and more
+
+
+class Repeats(NamedTuple):
+    """What is added to the scores of items that sessions have clicked.
+
+    Attributes:
+        rows: of the item table, int64 (sessions, 10): the item whose last click has that place from the end; -1 where
+            there is no such click.
+        logits: to be added to its score, float (sessions, 10); 0 where there is none.
+    """
+
+    rows: Tensor
+    logits: Tensor
+
+
+class RepeatLogits(nn.Module):
+    """score_bj + r[c, p] for an item j that session b clicked c times among its last 10, at place p from the end last.
+
+    A fifth to a quarter of what people click next they have clicked before, the last items most, and whether they come
+    back to an item depends on how often and how long ago they did. RepeatNet (Ren et al., AAAI 2019, section 3.3) has a
+    decoder of its own for that; here it is one learned logit for each count, up to 4, and each place, 40 in all, which
+    are zeros to begin with.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.counts = PLACES, COUNTS
+        self.logits = nn.Parameter(torch.empty(COUNTS * PLACES))  # (40,), a vector: it need not decay
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Zeros: no item is treated in another way than the rest."""
+        nn.init.zeros_(self.logits)
+
+    def forward(self, items: Tensor, offsets: Tensor) -> Repeats:
+        """What is added, for items int64 (clicks,), 0 for one to skip, and offsets int64 (sessions + 1,)."""
+        recent = self._last_clicks(items, offsets)
+        same = recent.unsqueeze(2) == recent.unsqueeze(1)  # (sessions, 10, 10)
+        clicked_later = same.tril(-1).any(2)
+        count = same.sum(2).clamp(max=self.counts)  # (sessions, 10)
+        place = torch.arange(self.places, device=items.device)
+        known = (recent > 0) & ~clicked_later
+        logits = self.logits[(count - 1) * self.places + place]  # (sessions, 10)
+        return Repeats(torch.where(known, recent - 1, -1), torch.where(known, logits, 0.0))
+
+    def _last_clicks(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """Items of each session's last known clicks, the last one first, int64 (sessions, 10); 0 for none."""
+        sessions, known = offsets.shape[0] - 1, items > 0
+        count = torch.cat([offsets.new_zeros(1), known.long().cumsum(0)])  # before each click, and at the end
+        numbers = torch.arange(items.shape[0], device=items.device)
+        session = torch.searchsorted(offsets, numbers, right=True)  # from 1; clicks behind the last have one more
+        place = count[offsets[session.clamp(max=sessions)]] - count[1:]
+        kept = known & (session <= sessions) & (place < self.places)
+        spare = sessions * self.places  # where all others go
+        cells = torch.where(kept, (session - 1) * self.places + place, spare)
+        recent = torch.zeros(spare + 1, dtype=torch.int64, device=items.device).scatter(0, cells, items)
+        return recent[:-1].view(sessions, self.places)
+
+
+def scores_of_rows(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Tensor:
+    """Scores of some items for each session, float (sessions, any): what target attention gives them.
+
+    Args:
+        encoded: the sessions.
+        table: item vectors, float (items, hidden).
+        rows: of the table, int64 (sessions, any); any score for those outside of it.
+    """
+    sessions, slots = rows.shape[0], encoded.keys.shape[0]
+    vectors = nn.functional.embedding(rows.clamp(0, table.shape[0] - 1), table)  # (sessions, any, hidden)
+    scores = (vectors * encoded.session.unsqueeze(1)).sum(2)  # (sessions, any)
+    session = session_of_slots(encoded.slot_offsets, slots)
+    of_slots = vectors.index_select(0, session)  # (slots, any, hidden)
+    logits = (of_slots * encoded.keys.unsqueeze(1)).sum(2)  # (slots, any)
+    products = (of_slots * encoded.values.unsqueeze(1)).sum(2)  # (slots, any)
+    weights = session_softmax(logits, encoded.click_counts, encoded.padding, session, sessions)
+    terms = weights * encoded.click_counts.unsqueeze(1) * products
+    return scores + session_sums(terms, session, sessions)
+
+
+def losses_with_repeats(
+    losses: Tensor, encoded: EncodedSessions, table: Tensor, targets: Tensor, repeats: Repeats
+) -> Tensor:
+    """Cross-entropy with these logits, float (sessions,), from the cross-entropy without.
+
+    With L = log Σ_j exp(s_j), p_u = exp(s_u - L) and logits r_u, log Σ_j exp(s_j + r_j) is L + log(1 + Σ_u p_u
+    (exp(r_u) - 1)), whose sum has the session's own items alone. Scores here are not rounded as those of the kernels,
+    which may take bfloat16 products: p are shares of 1 nevertheless, so that the logarithm is of a number above 0.
+
+    Args:
+        losses: L - s_target, float (sessions,).
+        encoded: the sessions.
+        table: item vectors, float (items, hidden).
+        targets: rows of the table, int64 (sessions,).
+        repeats: of the sessions.
+    """
+    scores = scores_of_rows(encoded, table, torch.cat([repeats.rows, targets.unsqueeze(1)], 1))
+    known = repeats.rows >= 0
+    shares = (scores[:, :-1] - scores[:, -1:] - losses.unsqueeze(1)).exp()
+    shares = torch.where(known, shares, 0.0)
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
+    change = (shares * repeats.logits.expm1()).sum(1).log1p()
+    of_target = torch.where(known & (repeats.rows == targets.unsqueeze(1)), repeats.logits, 0.0).sum(1)
+    return losses + change - of_target
+
+
+def scores_with_repeats(scores: Tensor, repeats: Repeats) -> Tensor:
+    """Scores of all items, float (sessions, items), with these logits added to theirs."""
+    return scores.scatter_add(1, repeats.rows.clamp(min=0), repeats.logits.to(scores.dtype))
+
+
+def some_scores_with_repeats(scores: Tensor, columns: Tensor, repeats: Repeats) -> Tensor:
+    """The same for scores of some items alone, float (sessions, any), rows of the table being int64 (any,)."""
+    place, found, ordered = find(repeats.rows, columns)
+    added = torch.zeros((scores.shape[0], ordered.shape[0]), dtype=scores.dtype, device=scores.device)
+    added = added.scatter_add(1, place, torch.where(found, repeats.logits.to(scores.dtype), 0.0))
+    return scores + added[:, torch.searchsorted(ordered, columns)]
+
+
+def find(values: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where values stand among others that are put in order: no size or branch depends on any, as in ``torch.isin``.
+
+    Args:
+        values: int64, of any shape.
+        given: int64 (any,), below 2^62.
+
+    Returns:
+        The first place of each value or a greater one, and whether it is there, both of the values' shape; and the
+        given ones in order, with one more behind them, int64 (any + 1,).
+    """
+    ordered = torch.cat([given, given.new_full((1,), 1 << 62)]).sort().values
+    place = torch.searchsorted(ordered, values.contiguous())
+    return place, ordered[place] == values, ordered
