@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast.data import Dataset, PrefixExamples, Sessions, Vocabulary, read_dataset, read_exchange
-from tagnn_fast.data.examples import ExampleBatch, shuffled
+from tagnn_fast.data.examples import ExampleBatch
 from tagnn_fast.data.sessions import offsets_of
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.memory import keep_freed_memory
@@ -46,7 +46,7 @@ from tagnn_fast.runs.configuration import TrainingConfig, make_model
 from tagnn_fast.training.options import check_used
 from tagnn_fast.training.protocols import first_held_out
 from tagnn_fast.training.recipes import resolve
-from tagnn_fast.training.schedule import is_over, learning_rate, rate_of_step
+from tagnn_fast.training.schedule import is_over, learning_rate, order_of_epoch, rate_of_step
 from tagnn_fast.training.steps import begin_training, matrix_precision, set_learning_rate
 
 SHOWN = ("HR@20", "MRR@20")
@@ -211,7 +211,7 @@ def train(recipe: Recipe, part: Part, results: Path, deadline: float) -> None:
         loss_sum = torch.zeros((), dtype=torch.float64, device=fabric.device)
         model.train()
         with matrix_precision(options.precision, fabric.device):
-            steps.begin_epoch(shuffled(len(part.train), options.seed, epoch))
+            steps.begin_epoch(order_of_epoch(options, part.train, epoch))
             for number in range(count):
                 if time.monotonic() > deadline:
                     raise OutOfTime

@@ -116,6 +116,13 @@ def train(
         Optional[float],
         _field("Share of the sessions by which an older one's examples count half as much as the newest's."),
     ] = None,
+    adaptive_clipping: Annotated[
+        Optional[float],
+        _field("Length of a row's gradient, in lengths of the row, that longer ones are brought down to."),
+    ] = None,
+    chronological_epochs: Annotated[
+        Optional[int], _field("Last ones that take their examples in the order of the sessions.")
+    ] = None,
     seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
     precision: Annotated[Optional[str], _field("32-true, high, medium, bf16-mixed or 64-true.")] = None,
     accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...")] = None,

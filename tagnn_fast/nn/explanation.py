@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tagnn_fast.nn.session_sums import session_of_slots, session_softmax
+from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, to_slots
 from tagnn_fast.ops.graph import EncodedSessions
 
 
@@ -23,7 +23,7 @@ def click_weights(encoded: EncodedSessions, click_nodes: Tensor, targets: Tensor
     slots, sessions = encoded.keys.shape[0], targets.shape[0]
     session = session_of_slots(encoded.slot_offsets, slots)
     vectors = table[targets.clamp(min=0)].to(encoded.keys.dtype)  # (sessions, hidden)
-    logits = (encoded.keys * vectors.index_select(0, session)).sum(1, keepdim=True)  # (slots, 1)
+    logits = (encoded.keys * to_slots(vectors, session)).sum(1, keepdim=True)  # (slots, 1)
     weights = session_softmax(logits, encoded.click_counts, encoded.padding, session, sessions).squeeze(1)
-    weights = weights * (targets >= 0).index_select(0, session)
+    weights = weights * to_slots((targets >= 0).unsqueeze(1), session).squeeze(1)
     return torch.where(click_nodes >= 0, weights[click_nodes.clamp(min=0)], 0.0)

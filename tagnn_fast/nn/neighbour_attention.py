@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast.nn.global_neighbours import NeighbourTable
-from tagnn_fast.nn.session_sums import session_of_slots, session_sums
+from tagnn_fast.nn.session_sums import session_of_slots, session_sums, to_slots
 from tagnn_fast.ops.graph import SessionGraph
 
 DROPOUT = 0.5  # as in the paper's code, on Diginetica
@@ -46,7 +46,7 @@ class NeighbourAttention(NeighbourTable):
         session = session_of_slots(graph.slot_offsets, slots)
         counts = graph.click_counts.unsqueeze(1).to(vectors.dtype)  # (slots, 1)
         clicks = session_sums(counts, session, sessions).clamp(min=1)
-        mean = (session_sums(vectors * counts, session, sessions) / clicks).index_select(0, session)  # (slots, hidden)
+        mean = to_slots(session_sums(vectors * counts, session, sessions) / clicks, session)  # (slots, hidden)
         shares = self.shares[graph.node_items].to(vectors.dtype)  # (slots, 12)
         inner = self.product(mean.unsqueeze(1) * neighbours) + shares.unsqueeze(2) * self.share_weight
         logits = (nn.functional.leaky_relu(inner, self.slope) * self.logit_weight).sum(2)  # (slots, 12)

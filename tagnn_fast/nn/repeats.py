@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums
+from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums, to_slots
 from tagnn_fast.ops.graph import EncodedSessions
 
 PLACES = 10  # the last clicks of a session, whose items get a logit
@@ -81,7 +81,7 @@ def scores_of_rows(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Ten
     vectors = nn.functional.embedding(rows.clamp(0, table.shape[0] - 1), table)  # (sessions, any, hidden)
     scores = (vectors * encoded.session.unsqueeze(1)).sum(2)  # (sessions, any)
     session = session_of_slots(encoded.slot_offsets, slots)
-    of_slots = vectors.index_select(0, session)  # (slots, any, hidden)
+    of_slots = to_slots(vectors.flatten(1), session).view(slots, rows.shape[1], vectors.shape[2])
     logits = (of_slots * encoded.keys.unsqueeze(1)).sum(2)  # (slots, any)
     products = (of_slots * encoded.values.unsqueeze(1)).sum(2)  # (slots, any)
     weights = session_softmax(logits, encoded.click_counts, encoded.padding, session, sessions)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums
+from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums, to_slots
 from tagnn_fast.ops.graph import SessionGraph
 
 
@@ -35,7 +35,7 @@ class StarNode(nn.Module):
 
     def forward(self, nodes: Tensor, star: Tensor, graph: SessionGraph) -> Tensor:
         """Nodes that have seen the stars, float (sessions, hidden): new states, float (slots, hidden)."""
-        around = star.index_select(0, session_of_slots(graph.slot_offsets, nodes.shape[0]))  # (slots, hidden)
+        around = to_slots(star, session_of_slots(graph.slot_offsets, nodes.shape[0]))  # (slots, hidden)
         logits = (self.gate_node(nodes) * self.gate_star(around)).sum(1, keepdim=True)
         gate = torch.sigmoid(logits * self.scale)  # (slots, 1)
         return (1 - gate) * nodes + gate * around
@@ -45,6 +45,6 @@ class StarNode(nn.Module):
         if self.key is None or self.query is None:
             return star
         session, sessions = session_of_slots(graph.slot_offsets, nodes.shape[0]), star.shape[0]
-        logits = (self.key(nodes) * self.query(star).index_select(0, session)).sum(1, keepdim=True) * self.scale
+        logits = (self.key(nodes) * to_slots(self.query(star), session)).sum(1, keepdim=True) * self.scale
         weights = session_softmax(logits, (graph.click_counts > 0).long(), None, session, sessions)  # (slots, 1)
         return session_sums(weights * nodes, session, sessions)

@@ -41,6 +41,12 @@ class ShardedModel(nn.Module):
                 f"neighbour_weight: expected 0 with a catalogue in shards, got {model.config.neighbour_weight}: "
                 "vectors of an item's neighbours lie in other shards"
             )
+        for name in ("neighbour_attention", "repeats"):
+            if getattr(model.config, name):
+                raise ValueError(
+                    f"{name}: expected False with a catalogue in shards, got True: "
+                    "vectors of other items than a shard's would be needed"
+                )
         model.item_embedding = _ShardedEmbedding(rows, shard)  # type: ignore[assignment]
         model.has_plain_encoder = False  # the op that encodes at once takes the whole table
         self.model, self.shard = model, shard

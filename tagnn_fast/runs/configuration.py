@@ -64,10 +64,14 @@ class TrainingConfig:
         warmup_steps: steps at the beginning, during which the rate rises in equal parts to what it is otherwise.
         gradient_clipping: length that the gradient of all parameters together is brought down to where it is longer; 0
             leaves it as it is.
+        adaptive_clipping: λ of gradients of rows, which are brought down to λ times the row's own length where they are
+            longer, before `gradient_clipping`, see :func:`~tagnn_fast.training.clipping.clip_units`; 0 leaves them.
         weight_averaging: β of an exponential moving average of the parameters, W ← β W + (1 - β) parameters after each
             step, corrected for its beginning by 1 / (1 - βⁿ) after n steps: it is what is scored and kept. 0: none.
         example_half_life: h of losses weighted by 2^(-a / h), where a is the share of the sessions that are newer than
             the example's; the weights are 1 on average. 0: all weigh the same.
+        chronological_epochs: so many last ones of `epochs` take their examples in the order of the sessions, not
+            shuffled; training that ends early does not come to them.
         seed: of the parameters, the order of the examples, the dropout.
         precision: of the training's steps. "32-true", "64-true" and "bf16-mixed" are Lightning's; "high" and "medium"
             are float32 with the matrix products that ``torch.set_float32_matmul_precision`` has under these names.
@@ -96,6 +100,8 @@ class TrainingConfig:
     gradient_clipping: float = 0.0
     weight_averaging: float = 0.0
     example_half_life: float = 0.0
+    adaptive_clipping: float = 0.0
+    chronological_epochs: int = 0
 
     def __post_init__(self) -> None:
         if not self.is_blend:
@@ -112,6 +118,7 @@ class TrainingConfig:
             ("seed", 0),
             ("max_clicks_per_batch", 1),
             ("warmup_steps", 0),
+            ("chronological_epochs", 0),
         ):
             value = getattr(self, name)
             if value is not None or name not in ("first_decay", "decay_every"):
@@ -124,7 +131,7 @@ class TrainingConfig:
             raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
         for name in (
             *("learning_rate", "weight_decay", "decay_factor"),
-            *("gradient_clipping", "weight_averaging", "example_half_life"),
+            *("gradient_clipping", "weight_averaging", "example_half_life", "adaptive_clipping"),
         ):
             number = check_real(getattr(self, name), name)
             if not 0 <= number < float("inf"):
@@ -132,6 +139,10 @@ class TrainingConfig:
             object.__setattr__(self, name, number)
         if self.weight_averaging >= 1:
             raise ValueError(f"weight_averaging: expected less than 1, got {self.weight_averaging}")
+        if self.chronological_epochs > self.epochs:
+            raise ValueError(
+                f"chronological_epochs: expected at most epochs, {self.epochs}, got {self.chronological_epochs}"
+            )
 
     @property
     def is_baseline(self) -> bool:

@@ -86,6 +86,8 @@ def fit(
     gradient_clipping: float | None = None,
     weight_averaging: float | None = None,
     example_half_life: float | None = None,
+    adaptive_clipping: float | None = None,
+    chronological_epochs: int | None = None,
     seed: int | None = None,
     precision: Precision | None = None,
     accelerator: str | None = None,
@@ -154,6 +156,8 @@ def fit(
         gradient_clipping: of the training.
         weight_averaging: of the training.
         example_half_life: of the training.
+        adaptive_clipping: of the training.
+        chronological_epochs: of the training.
         seed: of the training.
         precision: of the training: "32-true", "64-true", "bf16-mixed", or float32 with matrix products in PyTorch's
             "high" or "medium" precision.

@@ -13,7 +13,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
-from tagnn_fast.data.examples import PrefixExamples, shuffled
+from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
@@ -35,7 +35,7 @@ from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.device import make_fabric
 from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
-from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, rate_of_step
+from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step
 from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
@@ -202,7 +202,7 @@ class _Training:
         rate = before = self._rate()
         set_learning_rate(self.optimizer, rate)
         self.model.train()
-        self.steps.begin_epoch(shuffled(len(examples), options.seed, progress.epoch))
+        self.steps.begin_epoch(order_of_epoch(options, examples, progress.epoch))
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.fabric.device)
         done = min(progress.step * size, len(examples))
         self.observer.begin(self._epoch_name(), len(examples), done)

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from tagnn_fast.data.examples import PrefixExamples, shuffled
 from tagnn_fast.runs.configuration import TrainingConfig
 
 Records = Sequence[Mapping[str, Any]]  # one per epoch, as in history.json
@@ -54,6 +57,13 @@ def rate_of_step(options: TrainingConfig, rate: float, epoch: int, step: int, st
 
 def _cosine(options: TrainingConfig, epochs: float) -> float:
     return options.learning_rate * (1 + math.cos(math.pi * epochs / options.epochs)) / 2
+
+
+def order_of_epoch(options: TrainingConfig, examples: PrefixExamples, epoch: int) -> Tensor:
+    """The order in which an epoch, from 0, takes its examples, shuffled or by session: int64 (examples,)."""
+    if epoch >= options.epochs - options.chronological_epochs:
+        return examples.session_numbers().argsort(stable=True)
+    return shuffled(len(examples), options.seed, epoch)
 
 
 def is_over(options: TrainingConfig, history: Records) -> bool:

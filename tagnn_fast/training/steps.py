@@ -14,6 +14,7 @@ from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops import library
 from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.runs.configuration import Decayed, Optimizer, TrainingConfig
+from tagnn_fast.training.clipping import clip_units
 from tagnn_fast.training.example_weights import weights_by_age
 from tagnn_fast.training.gradient_sum import GradientSum
 from tagnn_fast.training.weight_average import WeightAverage
@@ -39,6 +40,7 @@ class Steps:
         gradient_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig`.
         average: to be updated after each step.
         gradient_sum: where other processes have a share of each batch, too; the same order is set on all.
+        adaptive_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig`.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Steps:
         gradient_clipping: float = 0.0,
         average: WeightAverage | None = None,
         gradient_sum: GradientSum | None = None,
+        adaptive_clipping: float = 0.0,
     ) -> None:
         self.gradient_sum = gradient_sum
         self.processes = ALONE if gradient_sum is None else gradient_sum.processes
         self.fabric, self.model, self.optimizer = fabric, model, optimizer
         self.examples, self.batch_size, self.most_clicks = examples, batch_size, most_clicks
         self.example_weights, self.gradient_clipping, self.average = example_weights, gradient_clipping, average
+        self.adaptive_clipping = adaptive_clipping
         self.lengths = examples.prefix_lengths()
 
     def begin_epoch(self, order: Tensor) -> None:
@@ -100,6 +104,8 @@ class Steps:
         return loss
 
     def _update(self) -> None:
+        if self.adaptive_clipping:
+            clip_units(self.model.parameters(), self.adaptive_clipping)
         if self.gradient_clipping:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clipping)
         self.optimizer.step()
@@ -153,8 +159,9 @@ class ResidentSteps(Steps):
         gradient_clipping: float = 0.0,
         average: WeightAverage | None = None,
         gradient_sum: GradientSum | None = None,
+        adaptive_clipping: float = 0.0,
     ) -> None:
-        how = example_weights, gradient_clipping, average, gradient_sum
+        how = example_weights, gradient_clipping, average, gradient_sum, adaptive_clipping
         super().__init__(fabric, model, optimizer, examples, batch_size, most_clicks, *how)
         self.examples = examples.to(fabric.device)
         if example_weights is not None:
@@ -323,6 +330,7 @@ def begin_training(
         options.gradient_clipping,
         WeightAverage(model, options.weight_averaging) if options.weight_averaging else None,
         GradientSum(model, processes) if processes.is_group else None,
+        options.adaptive_clipping,
     )
     return optimizer, steps
 

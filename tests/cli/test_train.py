@@ -158,6 +158,8 @@ OPTIONS = {
     "schedule": "step",
     "warmup_steps": 2,
     "gradient_clipping": 5.0,
+    "adaptive_clipping": 0.25,
+    "chronological_epochs": 1,
     "weight_averaging": 0.875,
     "example_half_life": 0.5,
     "seed": 7,

@@ -160,6 +160,11 @@ def test_refuses_what_other_shards_would_be_needed_for(processes: Processes) -> 
         "neighbour_weight: expected 0 with a catalogue in shards, got 0.5: vectors of an item's neighbours lie in "
         "other shards"
     ]
+    for name in ("neighbour_attention", "repeats"):
+        assert processes.run(work.message_of, "tagnn_pp", {name: True}) == 2 * [
+            f"{name}: expected False with a catalogue in shards, got True: vectors of other items than a shard's would "
+            "be needed"
+        ]
 
 
 def test_refuses_choices_that_differ(processes: Processes) -> None:

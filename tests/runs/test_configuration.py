@@ -70,6 +70,8 @@ def test_every_field_can_be_overridden(preset: str) -> None:
         "schedule": "cosine",
         "warmup_steps": 3,
         "gradient_clipping": 5.0,
+        "adaptive_clipping": 0.25,
+        "chronological_epochs": 1,
         "weight_averaging": 0.875,
         "example_half_life": 0.5,
         "seed": 3,
@@ -100,6 +102,16 @@ def test_json_of_earlier_versions() -> None:
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
+        (
+            {"epochs": 2, "chronological_epochs": 3},
+            ValueError,
+            "chronological_epochs: expected at most epochs, 2, got 3",
+        ),
+        (
+            {"adaptive_clipping": -1.0},
+            ValueError,
+            "adaptive_clipping: expected a finite number of 0 and more, got -1.0",
+        ),
         ({"protocol": "best"}, ValueError, "protocol: expected one of held-out, held-out-refit, all, published, publ"),
         (
             {"architecture": "gru"},

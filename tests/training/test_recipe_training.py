@@ -25,13 +25,16 @@ from tagnn_fast.training.fit import fit, plan
 from tagnn_fast.training.loop import train
 from tagnn_fast.training.protocols import first_held_out
 from tagnn_fast.training.recipes import resolve
-from tagnn_fast.training.schedule import learning_rate, rate_of_step
+from tagnn_fast.training.schedule import learning_rate, order_of_epoch, rate_of_step
 from tagnn_fast.training.steps import Steps, begin_training, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
 
 DATASET = synthetic_dataset(clicks=700, items=50)
 SMALL = {"hidden_size": 8, "epochs": 2, "batch_size": 64, "protocol": "held-out", "accelerator": "cpu"}
-MODEL = {"cosine_scale": 12.0, "learned_scale": True, "recency": "nodes", "highway": True, "neighbour_weight": 0.5}
+MODEL = {
+    **{"cosine_scale": 12.0, "learned_scale": True, "recency": "nodes", "highway": True, "neighbour_weight": 0.5},
+    **{"neighbour_attention": True, "repeats": True, "star": True, "click_counts": True},
+}
 TRAINING = {
     "optimizer": "adamw",
     "weight_decay_on": "matrices",
@@ -40,6 +43,8 @@ TRAINING = {
     "gradient_clipping": 0.5,
     "weight_averaging": 0.75,
     "example_half_life": 0.5,
+    "adaptive_clipping": 0.125,
+    "chronological_epochs": 1,
 }
 
 
@@ -65,6 +70,18 @@ def test_example_weights() -> None:
     torch.testing.assert_close(
         weights_by_age(PrefixExamples(sessions, torch.tensor([5, 0])), 0.25), torch.tensor([16 / 9, 2 / 9])
     )
+
+
+def test_order_of_epochs() -> None:
+    """The last ones by session, whatever order the examples are in; the others shuffled as without."""
+    examples = PrefixExamples(
+        Sessions.from_lists([[1, 2], [1, 2, 3, 4], [5], [1, 2, 3]]), torch.tensor([5, 0, 2, 1, 4])
+    )
+    options = TrainingConfig(epochs=3, chronological_epochs=2, seed=4)
+    assert torch.equal(order_of_epoch(options, examples, 0), shuffled(5, 4, 0))
+    for epoch in (1, 2):
+        assert order_of_epoch(options, examples, epoch).tolist() == [1, 2, 3, 0, 4]
+    assert torch.equal(order_of_epoch(TrainingConfig(epochs=3), examples, 2), shuffled(5, 0, 2))
 
 
 def begun(
@@ -98,6 +115,13 @@ def test_steps(resident: bool, kind: str, most_clicks: int, monkeypatch: pytest.
         places = order[number * 64 : (number + 1) * 64]
         loss = (plain.losses(*examples.cut(places)) * weights[places]).mean()
         gradients = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+        with torch.no_grad():
+            for name, value in parameters.items():  # of each row, or of a vector
+                for unit, of_unit in (
+                    zip(value, gradients[name], strict=True) if value.dim() > 1 else [(value, gradients[name])]
+                ):
+                    most = 0.125 * max(float(unit.norm()), 1e-3)
+                    of_unit *= min(1.0, most / max(float(of_unit.norm()), 1e-12))
         length = torch.stack([value.square().sum() for value in gradients.values()]).sum().sqrt()
         with torch.no_grad():
             for name, value in parameters.items():
@@ -155,7 +179,8 @@ def test_what_is_kept_is_what_was_scored(tmp_path: Path) -> None:
     recommender = run.recommender()
     assert score_model(recommender, held_out) == run.result["validation"]
     expected = most_common_neighbours(kept.clicks.long(), kept.offsets, len(data.vocabulary) + 1)
-    assert torch.equal(load_file(run.weights)["neighbours.items"], expected[0])
+    for table in ("neighbours", "neighbour_attention"):
+        assert torch.equal(load_file(run.weights)[f"{table}.items"], expected[0])
     refit = fit(data, tmp_path / "refit", **{**SMALL, **MODEL, "protocol": "held-out-refit"}, observer=Observer())
     expected = most_common_neighbours(data.train.clicks.long(), data.train.offsets, len(data.vocabulary) + 1)
     assert torch.equal(load_file(refit.weights)["neighbours.items"], expected[0])
