@@ -29,6 +29,9 @@ def clip_units(parameters: Iterable[Tensor], most: float) -> None:
 
 
 def _lengths(values: Tensor) -> Tensor:
-    """Of each row, (rows, 1, ...), or of a vector, (1,)."""
-    dimensions = tuple(range(1, values.dim())) if values.dim() > 1 else None
-    return torch.linalg.vector_norm(values, dim=dimensions, keepdim=values.dim() > 1)
+    """Of each row, (rows, 1, ...), or of a whole vector, ()."""
+    rows = values.dim() > 1
+    lengths: Tensor = torch.linalg.vector_norm(
+        values, dim=tuple(range(1, values.dim())) if rows else None, keepdim=rows
+    )
+    return lengths
