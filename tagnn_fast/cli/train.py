@@ -74,6 +74,9 @@ def train(
     repeats: Annotated[Optional[bool], _field("Learned logits for items that the session has clicked.")] = None,
     star: Annotated[Optional[bool], _field("A star node takes part in propagation.")] = None,
     click_counts: Annotated[Optional[bool], _field("Vectors of nodes' clicks are added to their states.")] = None,
+    item_readout: Annotated[
+        Optional[bool], _field("The readout pools item vectors, not node states; without --hybrid.")
+    ] = None,
     option: Annotated[
         Optional[list[str]],
         typer.Option(help="NAME=VALUE of what the architecture takes beside these; repeatable.", show_default=False),

@@ -48,6 +48,8 @@ class ModelConfig:
         star: a star node takes part in propagation, see :class:`~tagnn_fast.nn.star_node.StarNode`.
         click_counts: a vector for the number of clicks on each node is added to the node states after propagation, see
             :class:`~tagnn_fast.nn.node_counts.NodeCounts`.
+        item_readout: the readout pools item vectors instead of node states, see
+            :class:`~tagnn_fast.nn.session_readout.SessionReadout`; without `hybrid`, in "clean" semantics.
         semantics: "clean", without any padding and with nodes in order of first click; or "published", what the
             published code computes, in which padded positions take part in every softmax and nodes are sorted by id.
             "original", its name in earlier versions, is taken for "published".
@@ -78,6 +80,7 @@ class ModelConfig:
     repeats: bool = False
     star: bool = False
     click_counts: bool = False
+    item_readout: bool = False
     options: Mapping[str, int | float | str | bool | None] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ class ModelConfig:
                 raise ValueError(f"{name}: expected a rate in [0, 1), got {rate}")
         for name in (
             *("hybrid", "learned_scale", "learned_share", "highway"),
-            *("neighbour_attention", "repeats", "star", "click_counts"),
+            *("neighbour_attention", "repeats", "star", "click_counts", "item_readout"),
         ):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
         if self.readout_softmax is not None:
@@ -102,6 +105,9 @@ class ModelConfig:
             raise ValueError(
                 "padded_length: expected the length sessions are padded to in 'published' semantics, got None"
             )
+        if self.item_readout and (self.hybrid or self.semantics != "clean"):
+            given = "hybrid" if self.hybrid else "published semantics"
+            raise ValueError(f"item_readout: expected False with {given}, got True")
         object.__setattr__(self, "padded_length", check_padded_length(self.padded_length))
         if not isinstance(self.options, Mapping):
             raise TypeError(f"options: expected a dictionary, got {self.options!r}")

@@ -63,7 +63,7 @@ class SessionModel(nn.Module):
         {
             *("readout_softmax", "cosine_scale", "learned_scale", "session_share", "learned_share"),
             *("item_dropout", "recency", "highway", "neighbour_weight"),
-            *("neighbour_attention", "star", "click_counts"),
+            *("neighbour_attention", "star", "click_counts", "item_readout"),
         }
     )
     search_space: ClassVar[SearchSpace] = {
@@ -83,7 +83,7 @@ class SessionModel(nn.Module):
                 raise ValueError(f"{name}: expected none with a network that does not use it, got {given!r}")
         hidden = config.hidden_size
         self.is_settled = config.cosine_scale is None and not config.neighbour_weight
-        added = config.highway, config.neighbour_attention, config.star, config.click_counts
+        added = config.highway, config.neighbour_attention, config.star, config.click_counts, config.item_readout
         self.has_plain_encoder = config.recency == "none" and not any(added)
         self.item_dropout, self.recency_place = config.item_dropout, str(config.recency)
         self.neighbours = (

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast import ops
+from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums, to_slots
 from tagnn_fast.ops.graph import ReadoutParameters, SessionGraph
 
 
@@ -16,11 +17,13 @@ class SessionReadout(nn.Module):
         hidden_size: width of a node state.
         normalize: softmax of the attention (TAGNN) or its plain values (SR-GNN).
         hybrid: project [pooled ; last click], instead of the pooled vector alone.
+        of_items: pool the vectors of items instead of the states of their nodes, with the same weights, so that session
+            vectors lie among item vectors: the consistent space of CORE (Hou et al., SIGIR 2022, section 3.2).
     """
 
-    def __init__(self, hidden_size: int, normalize: bool, hybrid: bool) -> None:
+    def __init__(self, hidden_size: int, normalize: bool, hybrid: bool, of_items: bool = False) -> None:
         super().__init__()
-        self.normalize = normalize
+        self.normalize, self.of_items = normalize, of_items
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
         bound = hidden_size**-0.5
@@ -44,8 +47,18 @@ class SessionReadout(nn.Module):
             hybrid_bias,
         )
 
-    def forward(self, nodes: Tensor, graph: SessionGraph) -> Tensor:
-        """Session vectors, float (sessions, hidden)."""
+    def forward(self, nodes: Tensor, graph: SessionGraph, vectors: Optional[Tensor] = None) -> Tensor:
+        """Session vectors, float (sessions, hidden).
+
+        Args:
+            nodes: node states, float (slots, hidden).
+            graph: the sessions' graphs.
+            vectors: of the nodes' items, float (slots, hidden), which `of_items` needs.
+        """
+        if self.of_items:
+            if vectors is None:
+                raise ValueError("vectors: expected those of the nodes' items, got None")
+            return self._pooled_items(nodes, graph, vectors)
         pooled, last_click = ops.session_readout(
             nodes,
             graph,
@@ -59,3 +72,13 @@ class SessionReadout(nn.Module):
         if self.projection is None:
             return pooled  # (sessions, hidden)
         return self.projection(torch.cat([pooled, last_click], 1))  # type: ignore[no-any-return]
+
+    def _pooled_items(self, nodes: Tensor, graph: SessionGraph, vectors: Tensor) -> Tensor:
+        sessions = graph.num_nodes.shape[0]
+        session = session_of_slots(graph.slot_offsets, nodes.shape[0])
+        last = torch.cat([nodes, nodes.new_zeros((1, nodes.shape[1]))])[graph.last_node]  # (sessions, hidden)
+        inner = torch.sigmoid(to_slots(self.query(last), session) + self.key(nodes))  # (slots, hidden)
+        weights = (inner * self.logit_weight).sum(1, keepdim=True)  # (slots, 1)
+        if self.normalize:
+            weights = session_softmax(weights, graph.click_counts, None, session, sessions)
+        return session_sums(weights * graph.click_counts.unsqueeze(1) * vectors, session, sessions)

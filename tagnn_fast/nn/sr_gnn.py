@@ -28,7 +28,7 @@ class SRGNN(SessionModel):
         super().__init__(config)
         self.propagation = GatedPropagation(config.hidden_size, config.rounds, config.star)
         softmax = False if config.readout_softmax is None else config.readout_softmax
-        self.readout = SessionReadout(config.hidden_size, normalize=softmax, hybrid=config.hybrid)
+        self.readout = SessionReadout(config.hidden_size, softmax, config.hybrid, config.item_readout)
         self.reset_parameters()
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
@@ -38,5 +38,6 @@ class SRGNN(SessionModel):
         nodes = self.propagation(vectors, graph)  # (slots, hidden)
         nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
         nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
-        session = self.readout(self.with_recency(nodes, graph, offsets, "readout"), graph)  # (sessions, hidden)
+        states = self.with_recency(nodes, graph, offsets, "readout")  # (slots, hidden)
+        session = self.readout(states, graph, vectors)  # (sessions, hidden)
         return self.scaled(encoded_without_nodes(session))

@@ -31,7 +31,7 @@ class TAGNN(SessionModel):
         hidden = config.hidden_size
         self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         softmax = True if config.readout_softmax is None else config.readout_softmax
-        self.readout = SessionReadout(hidden, normalize=softmax, hybrid=config.hybrid)
+        self.readout = SessionReadout(hidden, softmax, config.hybrid, config.item_readout)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()
 
@@ -54,6 +54,7 @@ class TAGNN(SessionModel):
         nodes = self.propagation(vectors, graph)  # (slots, hidden)
         nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
         nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
-        session = self.readout(self.with_recency(nodes, graph, offsets, "readout"), graph)  # (sessions, hidden)
+        states = self.with_recency(nodes, graph, offsets, "readout")  # (slots, hidden)
+        session = self.readout(states, graph, vectors)  # (sessions, hidden)
         keys = self.target_projection(nodes)  # (slots, hidden)
         return self.scaled(encoded_sessions(session, keys, nodes, graph))

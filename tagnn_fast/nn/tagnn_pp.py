@@ -35,7 +35,7 @@ class TAGNNPP(SessionModel):
         self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         self.transformer = SessionTransformer(hidden, config.heads, config.attention_dropout)
         softmax = True if config.readout_softmax is None else config.readout_softmax
-        self.readout = SessionReadout(hidden, normalize=softmax, hybrid=config.hybrid)
+        self.readout = SessionReadout(hidden, softmax, config.hybrid, config.item_readout)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()
 
@@ -59,6 +59,7 @@ class TAGNNPP(SessionModel):
         nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
         nodes = self.transformer(nodes, graph)  # (slots, hidden)
         nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
-        session = self.readout(self.with_recency(nodes, graph, offsets, "readout"), graph)  # (sessions, hidden)
+        states = self.with_recency(nodes, graph, offsets, "readout")  # (slots, hidden)
+        session = self.readout(states, graph, vectors)  # (sessions, hidden)
         keys = self.target_projection(nodes)  # (slots, hidden)
         return self.scaled(encoded_sessions(session, keys, nodes, graph))

@@ -68,6 +68,7 @@ def fit(
     repeats: bool | None = None,
     star: bool | None = None,
     click_counts: bool | None = None,
+    item_readout: bool | None = None,
     options: Mapping[str, Any] | None = None,
     protocol: ProtocolName | None = None,
     epochs: int | None = None,
@@ -138,6 +139,7 @@ def fit(
         repeats: of the model.
         star: of the model.
         click_counts: of the model.
+        item_readout: of the model.
         options: what the architecture takes beside these, by name; `config` may have others of them.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.

@@ -141,6 +141,7 @@ OPTIONS = {
     "repeats": True,
     "star": True,
     "click_counts": True,
+    "item_readout": False,
     "semantics": "published",
     "padded_length": 30,
     "protocol": "held-out-refit",
@@ -168,17 +169,18 @@ OPTIONS = {
 }
 
 
+def flag(name: str, value: object) -> list[object]:
+    option = name.replace("_", "-")
+    return [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", value]
+
+
 def test_every_field_has_an_option(data: Path, tmp_path: Path) -> None:
     assert {field.name for cls in (ModelConfig, TrainingConfig) for field in fields(cls)} == {
         *OPTIONS,
         "num_items",
         "options",
     }
-    arguments = [
-        argument
-        for name, value in OPTIONS.items()
-        for argument in ([f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", value])
-    ]
+    arguments = [argument for name, value in OPTIONS.items() for argument in flag(name, value)]
     succeed("train", data, "--run", tmp_path / "run", *arguments)
     found = configuration(tmp_path / "run")
     assert found == {**OPTIONS, "num_items": found["num_items"], "options": {}}  # no option: for networks of one's own

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
+from tagnn_fast.nn.attention_enhanced import AttentionEnhancedGNN
 from tagnn_fast.nn.neighbour_attention import DROPOUT, NeighbourAttention
 from tagnn_fast.nn.node_counts import MOST, NodeCounts
 from tagnn_fast.nn.session_model import SessionModel
@@ -159,7 +160,7 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(lambda v: star.begin(v, graph), (vectors,))
 
 
-@pytest.mark.parametrize("option", ["neighbour_attention", "repeats", "star", "click_counts"])
+@pytest.mark.parametrize("option", ["neighbour_attention", "repeats", "star", "click_counts", "item_readout"])
 def test_errors(option: str) -> None:
     with pytest.raises(TypeError, match=f"^{option}: expected True or False, got 1$"):
         replace(CONFIG, **{option: 1})
@@ -172,3 +173,45 @@ def test_errors(option: str) -> None:
         return
     with pytest.raises(ValueError, match=f"^{option}: expected none with a network that does not use it, got True$"):
         Own(replace(CONFIG, **{option: True}))
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+@pytest.mark.parametrize("model", [TAGNNPP, TAGNN, SRGNN])
+def test_item_readout(model: type[SessionModel], softmax: bool) -> None:
+    """The readout's weights, of item vectors."""
+    network = make(model, item_readout=True, readout_softmax=softmax, cosine_scale=12.0)
+    network.cosine = None  # session vectors as they are
+    plain = make(model, readout_softmax=softmax, cosine_scale=12.0)
+    plain.load_state_dict(network.state_dict())
+    plain.cosine = None
+    clicks = SessionBatch.from_lists(CLICKS)
+    graph, seen = network.graph(*clicks, None), []
+    network.is_settled = plain.is_settled = True  # and item vectors too
+    hook = network.readout.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    found = network.encode(*clicks).session
+    hook.remove()
+    states, _, vectors = seen[0]
+    assert torch.equal(vectors, network.item_embedding(graph.node_items))
+    for number, (begin, end) in enumerate(zip(clicks.offsets, clicks.offsets[1:], strict=False)):
+        nodes = graph.click_nodes[begin:end]
+        readout = network.readout
+        inner = torch.sigmoid(readout.query(states[nodes[-1]]) + readout.key(states[nodes]))
+        weights = inner @ readout.logit_weight
+        weights = weights.softmax(0) if softmax else weights
+        assert_near(found[number].detach(), (weights @ vectors[nodes]).detach(), 1e-12)
+    assert torch.jit.script(network)(*clicks).shape == (len(CLICKS), 30)
+    network.losses(*clicks, torch.ones(len(CLICKS), dtype=torch.int64)).sum().backward()
+    assert all(bool(value.grad.isfinite().all()) for value in network.parameters() if value.grad is not None)
+    empty = network.encode(*batch([[], [0, 4], [0]])).session
+    assert not bool(empty[::2].any())
+
+
+def test_where_items_are_not_pooled() -> None:
+    for given, what in (
+        ({"hybrid": True}, "hybrid"),
+        ({"semantics": "published", "padded_length": 5}, "published semantics"),
+    ):
+        with pytest.raises(ValueError, match=f"^item_readout: expected False with {what}, got True$"):
+            replace(CONFIG, item_readout=True, **given)
+    with pytest.raises(ValueError, match="^item_readout: expected none with a network that does not use it, got True$"):
+        AttentionEnhancedGNN(replace(CONFIG, item_readout=True))

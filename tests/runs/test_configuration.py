@@ -51,6 +51,7 @@ def test_every_field_can_be_overridden(preset: str) -> None:
         "repeats": True,
         "star": True,
         "click_counts": True,
+        "item_readout": False,
         "semantics": "published",
         "padded_length": 7,
         "options": {"layers": 2},
