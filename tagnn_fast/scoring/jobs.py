@@ -31,6 +31,11 @@ from tagnn_fast.scoring.tasks import SESSIONS, Job, file_of, open_model, write_f
 EngineName = Literal["local", "spark", "ray"]
 SUMMARY = "_summary.json"  # what begins so is no part of a table, to those who read folders of Parquet files
 
+# Of all options of a log, those that are used here: nothing is filtered or split.
+_OF_SESSIONS = (
+    *("sessions", "gap", "time_zone", "from_time", "until_time", "order"),
+    *("collapse_repeats", "max_session_clicks"),
+)
 _FORMAT, _VERSION = "tagnn_fast.recommendations", 1
 _Do = Callable[[Job, int], list[dict[str, Any]]]  # does so many tasks, gives rows of tasks.DONE
 
@@ -166,7 +171,8 @@ def score_logs(
             with Spark(work, options.time_zone, master=spark_master(master)) as spark:
                 report = write_sessions(spark, *what)
                 answered = _by_workers(partial(do_on_spark, spark.session), job, told)
-        record = {"model": str(model), "logs": files.described, "options": options.as_json(), "engine": engine}
+        used = {name: value for name, value in options.as_json().items() if name in _OF_SESSIONS}
+        record = {"model": str(model), "logs": files.described, "options": used, "engine": engine}
         dropped = {reason: found["count"] for reason, found in report.bad_rows.items()}
         return _summarised(job, items, answered, begun, record, dropped)
 
