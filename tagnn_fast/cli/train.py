@@ -138,7 +138,10 @@ def train(
         _field("Machines; on each, the same command with MASTER_ADDR, MASTER_PORT and NODE_RANK set, or torchrun."),
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="ddp: each process has the whole model; auto: that, with more than one.")
+        str,
+        typer.Option(
+            help="ddp: each process has the whole model; auto: so, with more than one; sharded: some rows of the items."
+        ),
     ] = "auto",
 ) -> None:
     """Train a model; Ctrl-C writes a checkpoint, --resume goes on to the same losses.

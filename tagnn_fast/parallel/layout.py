@@ -11,7 +11,7 @@ import torch.distributed as dist
 from tagnn_fast.checks import check_count
 from tagnn_fast.parallel.processes import ALONE, Processes
 
-Strategy = Literal["auto", "ddp"]
+Strategy = Literal["auto", "ddp", "sharded"]
 _OF_OTHER_NODES = "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"
 
 
@@ -26,6 +26,7 @@ class Layout:
             "first", where this is one that the first has started.
         address: machine of the first process.
         port: where it listens; 0 for one that is free.
+        strategy: of the training.
     """
 
     processes: Processes = ALONE
@@ -33,6 +34,7 @@ class Layout:
     started_by: Literal["torchrun", "this", "first"] = "this"
     address: str = "127.0.0.1"
     port: int = 0
+    strategy: Strategy = "auto"
 
 
 ONE_PROCESS = Layout()
@@ -46,7 +48,7 @@ def find_layout(devices: int | None = None, num_nodes: int | None = None, strate
         num_nodes: machines; None for one, or as many as torchrun has. On each of several, torchrun or the same command
             is started, with MASTER_ADDR, MASTER_PORT and NODE_RANK in the environment.
         strategy: "ddp": each process has the whole model and a share of each batch; "auto": that, where there is more
-            than one.
+            than one; "sharded": each has some rows of the item table, see :class:`ShardedModel`.
 
     Raises:
         TypeError, ValueError: on a value that is refused.
@@ -60,14 +62,14 @@ def find_layout(devices: int | None = None, num_nodes: int | None = None, strate
         for name, value in given.items():
             if value != found[name]:
                 raise ValueError(f"{name}: expected {found[name]}, as torchrun has it, got {value}")
-        is_group = int(os.environ["WORLD_SIZE"]) > 1 or strategy == "ddp"
-        return Layout(_of_environment(is_group), found["devices"], "torchrun")
+        is_group = int(os.environ["WORLD_SIZE"]) > 1 or strategy != "auto"
+        return Layout(_of_environment(is_group), found["devices"], "torchrun", strategy=strategy)
     on_each, nodes = given.get("devices", 1), given.get("num_nodes", 1)
-    is_group = on_each * nodes > 1 or strategy == "ddp"
+    is_group = on_each * nodes > 1 or strategy != "auto"
     if is_group and not dist.is_available():
         raise ValueError(f"devices: expected 1 with a PyTorch that has no torch.distributed, got {on_each * nodes}")
     if nodes == 1:
-        return Layout(Processes(0, on_each, 0, is_group), on_each)
+        return Layout(Processes(0, on_each, 0, is_group), on_each, strategy=strategy)
     if missing := [name for name in _OF_OTHER_NODES if name not in os.environ]:
         raise ValueError(
             f"num_nodes: expected {', '.join(_OF_OTHER_NODES)} in the environment with {nodes}, or torchrun, got no "
@@ -77,7 +79,7 @@ def find_layout(devices: int | None = None, num_nodes: int | None = None, strate
     if node >= nodes:
         raise ValueError(f"NODE_RANK: expected less than {nodes}, got {node}")
     processes = Processes(node * on_each, nodes * on_each, 0, is_group)
-    return Layout(processes, on_each, address=os.environ["MASTER_ADDR"], port=port)
+    return Layout(processes, on_each, address=os.environ["MASTER_ADDR"], port=port, strategy=strategy)
 
 
 def layout_of_started() -> Layout:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -29,7 +29,7 @@ _KINDS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def save_sharded(
-    folder: Path, model: ShardedModel, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
+    folder: Path, model: ShardedModel, optimizer: torch.optim.Optimizer, training: Mapping[str, Any]
 ) -> None:
     """Write a checkpoint, which is there whole or not at all; all processes call it, and see the same folders.
 
@@ -37,7 +37,7 @@ def save_sharded(
         folder: that does not exist yet.
         model: as it stands.
         optimizer: Adam or AdamW, after a step at least.
-        progress: what else the training goes on from, for JSON; the first process's is written.
+        training: what else it goes on from, for JSON; the first process's is written.
 
     Raises:
         FileExistsError, OSError: where it cannot be written.
@@ -52,7 +52,7 @@ def save_sharded(
                 {**describe_file(path), "name": str(path.relative_to(temporary))}
                 for path in sorted(temporary.rglob("*.safetensors"))
             ]
-            content = {"format": FORMAT, "version": VERSION, "progress": dict(progress), "files": files}
+            content = {"format": FORMAT, "version": VERSION, "training": dict(training), "files": files}
             write_json(temporary / _STATE, content)
     else:
         _save(None, model, optimizer)
@@ -72,12 +72,12 @@ def load_sharded(folder: Path, model: ShardedModel, optimizer: torch.optim.Optim
     """Fill a model and its optimiser from a checkpoint of any number of processes; all processes call it.
 
     Returns:
-        The progress that was saved.
+        What else was saved.
 
     Raises:
         ValueError: on a damaged checkpoint, or one of another model.
     """
-    progress = _checked(folder, model.shard.rank, model.shard.processes)
+    training = _checked(folder, model.shard.rank, model.shard.processes)
     tensors = model.named_state()
     names = _names_by_index(model, optimizer)
     trained = {index: name for index, name in enumerate(names) if tensors[name].requires_grad}
@@ -90,7 +90,7 @@ def load_sharded(folder: Path, model: ShardedModel, optimizer: torch.optim.Optim
         _load(folder / part, _as_whole(model, parts), process_group=model.shard.group)
     by_index = {index: {kind: state[f"{kind}.{name}"] for kind in _KINDS} for index, name in trained.items()}
     optimizer.load_state_dict({"state": by_index, "param_groups": optimizer.state_dict()["param_groups"]})
-    return progress
+    return training
 
 
 def whole_state(folder: Path) -> dict[str, Tensor]:
@@ -112,6 +112,42 @@ def whole_state(folder: Path) -> dict[str, Tensor]:
     return state
 
 
+def gather_whole(model: ShardedModel) -> dict[str, Tensor] | None:
+    """The state of the plain network, in the memory of the first process's host; None on the others."""
+    rows, shard, group = model.rows.detach(), model.shard, model.shard.group
+    if shard.rank > 0:
+        dist.send(rows, group=group, group_dst=0)
+        return None
+    table = torch.empty((shard.num_items + 1, rows.shape[1]), dtype=rows.dtype)
+    for rank, part in enumerate(table.tensor_split(shard.starts[1:])):
+        received = rows if rank == 0 else rows.new_empty(part.shape)
+        if rank > 0:
+            dist.recv(received, group=group, group_src=rank)
+        part.copy_(received)
+    others = {name: value.detach().cpu() for name, value in model.named_state().items()}
+    return {**others, TABLE: table}
+
+
+@torch.no_grad()
+def load_whole(model: ShardedModel, path: Path) -> None:
+    """Fill a model from the safetensors file of the plain network, of which each process reads its rows.
+
+    Raises:
+        ValueError: on a damaged file, or one of another network.
+    """
+    shard = model.shard
+    try:
+        with safe_open(path, "pt") as file:
+            for name, value in model.named_state().items():
+                found = file.get_slice(name)
+                rows = (shard.num_items + 1, *value.shape[1:]) if name == TABLE else value.shape
+                if tuple(found.get_shape()) != tuple(rows):
+                    raise ValueError(f"{path}: expected {name} of {tuple(rows)}, got {tuple(found.get_shape())}")
+                value.copy_(found[shard.rows] if name == TABLE else file.get_tensor(name))
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected the weights of this network, got {error}") from None
+
+
 def _load(folder: Path, state: Mapping[str, Tensor], **how: Any) -> None:
     try:
         dcp.load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)), **how)
@@ -120,14 +156,14 @@ def _load(folder: Path, state: Mapping[str, Tensor], **how: Any) -> None:
 
 
 def _checked(folder: Path, rank: int, processes: int) -> dict[str, Any]:
-    """The progress of a checkpoint whose files are as they were written; each process looks at some of them."""
+    """What else was saved in a checkpoint whose files are as they were written; each process looks at some of them."""
     content = read_json(folder / _STATE, FORMAT, VERSION)
     for record in content["files"][rank::processes]:
         path = folder / record["name"]
         if not path.is_file() or describe_file(path)["sha256"] != record["sha256"]:
             raise ValueError(f"{path}: expected the tensors that were written, got a damaged file or none")
-    progress: dict[str, Any] = content["progress"]
-    return progress
+    training: dict[str, Any] = content["training"]
+    return training
 
 
 def _state_of(model: ShardedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

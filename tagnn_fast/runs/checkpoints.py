@@ -165,7 +165,7 @@ def save_checkpoint(
     Raises:
         OSError: where it cannot be written.
     """
-    path = folder / _name(progress)
+    path = folder / checkpoint_name(progress)
     if (path / STATE).exists():
         return path
     names = _names_by_index(model, optimizer)
@@ -181,14 +181,20 @@ def save_checkpoint(
             save_tensors(average, temporary / _AVERAGE)
         content = {"format": FORMAT, "version": VERSION, "progress": asdict(progress), "configuration": configuration}
         write_json(temporary / STATE, content)
-    for other in folder.iterdir():
-        if _NAME.fullmatch(other.name) and other != path:
-            (other / STATE).unlink(missing_ok=True)  # first: a folder without it is no checkpoint
-            shutil.rmtree(other)
+    remove_others(path)
     return path
 
 
-def _name(progress: Progress) -> str:
+def remove_others(path: Path) -> None:
+    """Remove the checkpoints beside this one."""
+    for other in path.parent.iterdir():
+        if _NAME.fullmatch(other.name) and other != path:
+            (other / STATE).unlink(missing_ok=True)  # first: a folder without it is no checkpoint
+            shutil.rmtree(other)
+
+
+def checkpoint_name(progress: Progress) -> str:
+    """The name of the folder that holds it."""
     return f"{'' if progress.refit is None else REFIT}epoch-{progress.epoch:03d}-step-{progress.step:06d}"
 
 
@@ -210,7 +216,21 @@ def load_checkpoint(
     Raises:
         ValueError: on a damaged checkpoint, or one of another configuration or a newer version.
     """
-    content = read_json(path / STATE, FORMAT, VERSION)
+    progress = read_progress(read_json(path / STATE, FORMAT, VERSION), path, configuration)
+    load_parameters(model, path / "model.safetensors")
+    _load_optimizer(model, optimizer, path / "optimizer.safetensors", begun=progress.epoch + progress.step > 0)
+    _load_random_states(path / "random.safetensors")
+    if average is not None:
+        _fill(average, load_tensors(path / _AVERAGE), path / _AVERAGE)
+    return progress
+
+
+def read_progress(content: Mapping[str, Any], path: Path, configuration: Mapping[str, Any]) -> Progress:
+    """Where a run of this configuration stands, by what a checkpoint says.
+
+    Raises:
+        ValueError: on a damaged checkpoint, or one of another configuration.
+    """
     saved = configuration_json(*configuration_from_json(content.get("configuration"), path / STATE))
     differing = [
         f"{part}.{name}: {saved[part][name]!r} instead of {value!r}"
@@ -220,13 +240,7 @@ def load_checkpoint(
     ]
     if differing:
         raise ValueError(f"{path}: expected a checkpoint of this configuration, got {'; '.join(differing)}")
-    progress = _progress(content, path / STATE)
-    load_parameters(model, path / "model.safetensors")
-    _load_optimizer(model, optimizer, path / "optimizer.safetensors", begun=progress.epoch + progress.step > 0)
-    _load_random_states(path / "random.safetensors")
-    if average is not None:
-        _fill(average, load_tensors(path / _AVERAGE), path / _AVERAGE)
-    return progress
+    return _progress(content, path / STATE)
 
 
 def _progress(content: Mapping[str, Any], path: Path) -> Progress:
@@ -245,10 +259,10 @@ def _progress(content: Mapping[str, Any], path: Path) -> Progress:
     ):
         if not valid:
             raise ValueError(f"{path}: expected {name} of where the run stands, got {_short(value)}")
-    if len(progress.records) != progress.epoch or path.parent.name != _name(progress):
+    if len(progress.records) != progress.epoch or path.parent.name != checkpoint_name(progress):
         raise ValueError(
-            f"{path}: expected the state of {path.parent.name} with a record of each epoch, got {_name(progress)} with "
-            f"{len(progress.records)}"
+            f"{path}: expected the state of {path.parent.name} with a record of each epoch, got "
+            f"{checkpoint_name(progress)} with {len(progress.records)}"
         )
     for records in (progress.history, progress.refit or []):
         for number, record in enumerate(records, start=1):

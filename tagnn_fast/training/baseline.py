@@ -9,6 +9,7 @@ from typing import Any
 from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.evaluation.ranks import RankedTargets, rank_model
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
@@ -125,7 +126,11 @@ class _Fitting:
         if (figures := earlier_look(self.run, _EPOCH)) is not None:
             return figures
         recommender = self._recommender(baseline)
-        return look_at_test_set(self.run, self.dataset, recommender, _EPOCH, self.observer, self._advance)
+
+        def rank(examples: PrefixExamples) -> RankedTargets:
+            return rank_model(recommender, examples, self._advance)
+
+        return look_at_test_set(self.run, self.dataset, rank, _EPOCH, self.observer)
 
     def _recommender(self, baseline: Baseline) -> Recommender:
         return Recommender(baseline, self.run.vocabulary)

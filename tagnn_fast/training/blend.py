@@ -13,6 +13,7 @@ import torch
 from tagnn_fast.checks import check_path
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.evaluation.ranks import RankedTargets, rank_model
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.nn.blend import BlendRanker
@@ -202,7 +203,11 @@ class _Blending:
 
     def _test(self) -> dict[str, float]:
         recommender = self.run.recommender()
-        return look_at_test_set(self.run, self.dataset, recommender, _EPOCH, self.observer, self._advance)
+
+        def rank(examples: PrefixExamples) -> RankedTargets:
+            return rank_model(recommender, examples, self._advance)
+
+        return look_at_test_set(self.run, self.dataset, rank, _EPOCH, self.observer)
 
     def _advance(self, scored: int) -> None:
         self.observer.advance(scored)

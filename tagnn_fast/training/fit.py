@@ -33,7 +33,7 @@ from tagnn_fast.runs.configuration import (
 from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.baseline import fit_baseline, plan_baseline
 from tagnn_fast.training.device import check_devices
-from tagnn_fast.training.following import WORKER, follow, lead
+from tagnn_fast.training.following import WORKER, follow, lead, training_of
 from tagnn_fast.training.options import OPTIONS, check_used, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
@@ -168,7 +168,8 @@ def fit(
             many as torchrun has started. The others are started here, and end with the call.
         num_nodes: machines that train together, on each of which the same is called, with MASTER_ADDR, MASTER_PORT and
             NODE_RANK in the environment unless torchrun started it. All see the run's folder and the data set's.
-        strategy: "ddp": every process has the whole model, and gradients are summed; "auto": that, with more than one.
+        strategy: "ddp": every process has the whole model, and gradients are summed; "auto": that, with more than one;
+            "sharded": each has some rows of the item table, for those that are too large for one.
         observer: told how it goes, and may stop it; a progress bar if not given. ``Observer()`` shows nothing.
 
     Returns:
@@ -221,7 +222,7 @@ def new_run(
     """
     before = _opened(start_from)
     model, training = plan(dataset, preset, options, before)
-    check_layout(training, layout)
+    check_layout(model, training, layout)
     return create_run(folder, model, training, dataset, dataset.folder, before)
 
 
@@ -256,7 +257,7 @@ def plan(
 
 
 @needed_by("fit")
-def check_layout(training: TrainingConfig, layout: Layout) -> None:
+def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -> None:
     """Refuse processes that cannot train a run together.
 
     Raises:
@@ -273,6 +274,17 @@ def check_layout(training: TrainingConfig, layout: Layout) -> None:
             f"devices: expected 1 with {training.architecture}, an architecture that processes started from here do "
             f"not know, got {layout.devices}; started by torchrun, each of them registers it"
         )
+    if layout.strategy == "sharded":
+        for name, value in (
+            ("neighbour_weight", model.neighbour_weight),  # of items whose vectors are elsewhere, as what follows
+            ("neighbour_attention", model.neighbour_attention),
+            ("repeats", model.repeats),
+            ("gradient_clipping", training.gradient_clipping),
+            ("weight_averaging", training.weight_averaging),
+        ):
+            if value:
+                none = False if value is True else 0
+                raise ValueError(f"{name}: expected {none} with a catalogue in shards, got {value}")
     check_devices(training, layout)
 
 
@@ -294,18 +306,17 @@ def resume(
     """
     if run.training.is_blend:
         raise ValueError(f"{run.folder}: expected a run that is trained, got an ensemble or hybrid of others")
-    check_layout(run.training, layout)
+    check_layout(run.model, run.training, layout)
     dataset = dataset if dataset is not None else run.read_dataset()
     keep_freed_memory()
     with shown(observer) as told, stop_on_signal() as stop:
         if run.training.is_baseline:
             fit_baseline(run, dataset, told, lambda: stop() or told.stop())
             return run
-        from tagnn_fast.training.loop import train
-
+        train = training_of(layout.strategy)
         try:
             with joined(layout, WORKER) as processes:
-                lead(processes, run, dataset)
+                lead(processes, run, dataset, layout.strategy)
                 train(run, dataset, told, lambda: stop() or told.stop(), processes)
         except LostProcessError as error:
             raise LostProcessError(f"{run.folder}: {error}") from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tagnn_fast.data.dataset import Dataset, read_dataset
 from tagnn_fast.memory import keep_freed_memory
 from tagnn_fast.parallel.group import joined, run_worker
-from tagnn_fast.parallel.layout import Layout
+from tagnn_fast.parallel.layout import Layout, Strategy
 from tagnn_fast.parallel.processes import Processes
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.training.stopping import stop_on_signal
@@ -17,10 +18,21 @@ from tagnn_fast.training.stopping import stop_on_signal
 WORKER = "tagnn_fast.training.following"
 
 
-def lead(processes: Processes, run: Run, dataset: Dataset) -> None:
-    """Tell the other processes what to train; the first one does, in the group."""
+def training_of(strategy: Strategy) -> Callable[..., Any]:
+    """:func:`tagnn_fast.training.loop.train`, or what takes its place in a strategy."""
+    if strategy == "sharded":
+        from tagnn_fast.training.sharded_loop import train_sharded
+
+        return train_sharded
+    from tagnn_fast.training import loop
+
+    return loop.train
+
+
+def lead(processes: Processes, run: Run, dataset: Dataset, strategy: Strategy) -> None:
+    """Tell the other processes what to train, and how; the first one does, in the group."""
     folder = dataset.folder if dataset.folder is not None else run.folder / run.dataset["path"]
-    processes.told(json.dumps([str(run.folder), str(folder.absolute())]))
+    processes.told(json.dumps([str(run.folder), str(folder.absolute()), strategy]))
 
 
 def follow(layout: Layout) -> Run:
@@ -34,12 +46,10 @@ def follow(layout: Layout) -> Run:
 
 
 def _train(processes: Processes, stop: Callable[[], bool] = lambda: False) -> Run:
-    from tagnn_fast.training.loop import train
-
     keep_freed_memory()
-    run, dataset = json.loads(processes.told())
+    run, dataset, strategy = json.loads(processes.told())
     opened = open_run(Path(run))
-    train(opened, read_dataset(Path(dataset)), stop=stop, processes=processes)
+    training_of(strategy)(opened, read_dataset(Path(dataset)), stop=stop, processes=processes)
     return opened
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
+from tagnn_fast.evaluation.ranks import RankedTargets, rank_model
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
@@ -35,7 +36,7 @@ from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.device import make_fabric
 from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
-from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step
+from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step, step_seed
 from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
@@ -50,6 +51,7 @@ def train(
     observer: Observer | None = None,
     stop: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
+    kind: type[Training] | None = None,
 ) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint where it has one.
 
@@ -60,6 +62,7 @@ def train(
         stop: asked after each step; where it says so, a checkpoint is written.
         processes: that all train this run, each with a share of each batch and of what is scored. The first one writes.
             Where one of them is to stop, all do.
+        kind: the class that does it; None for :class:`Training`.
 
     Returns:
         The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of.
@@ -77,10 +80,12 @@ def train(
             remove_leftovers(run.folder)
             remove_leftovers(run.checkpoints)
         processes.wait()
-        return _Training(run, dataset, observer or Observer(), stop, processes).run_to_end()
+        return (kind or Training)(run, dataset, observer or Observer(), stop, processes).run_to_end()
 
 
-class _Training:
+class Training:
+    """A run's way from where it stands to its end; see :func:`train`."""
+
     def __init__(
         self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool], processes: Processes
     ) -> None:
@@ -100,6 +105,11 @@ class _Training:
         torch.manual_seed(options.seed)
         self.examples = examples
         self.steps_per_epoch = math.ceil(len(examples) / options.batch_size)
+        self._make(examples)
+
+    def _make(self, examples: PrefixExamples) -> None:
+        """Make the model, its optimiser and its steps."""
+        options = self.run.training
         self.model = make_model(self.run.model, options)
         if self.run.initial_weights.exists():
             load_parameters(self.model, self.run.initial_weights)
@@ -115,7 +125,7 @@ class _Training:
         if path is None:
             return Progress()
         try:
-            progress = load_checkpoint(path, self.model, self.optimizer, self.run.configuration, self._average)
+            progress = self._load(path)
         except ValueError as error:
             way_out = f"; without {path} the run goes on from {checkpoints[-2].name}" if len(checkpoints) > 1 else ""
             raise ValueError(f"{error}{way_out}") from None
@@ -130,6 +140,9 @@ class _Training:
         ):
             raise ValueError(f"{path}: expected a checkpoint of this run, got {path.name} of another")
         return progress
+
+    def _load(self, path: Path) -> Progress:
+        return load_checkpoint(path, self.model, self.optimizer, self.run.configuration, self._average)
 
     def _check_same(self) -> None:
         """Raise ValueError where not all processes stand where the first one does."""
@@ -168,6 +181,7 @@ class _Training:
         return done
 
     def run_to_end(self) -> dict[str, Any]:
+        """See :func:`train`."""
         self._keep_chosen()
         with self._make_writer() as self.writer:
             self._train()
@@ -213,7 +227,9 @@ class _Training:
                 set_learning_rate(self.optimizer, now)
                 before = now
             if self.processes.is_group:
-                torch.manual_seed(self._seed_of_step())
+                torch.manual_seed(
+                    step_seed(options.seed, progress.refit is not None, self._steps_done, self.processes.rank)
+                )
             loss = self.steps.take(progress.step)
             taken = min(size, len(examples) - begin)
             progress.step += 1
@@ -231,11 +247,6 @@ class _Training:
         self._mean_loss(loss_sum, len(examples))
         progress.loss_sum = float(loss_sum)
         progress.seconds += time.perf_counter() - start
-
-    def _seed_of_step(self) -> int:
-        """Of the dropout of this process's examples in the present step: no two processes draw the same."""
-        where = self.run.training.seed, self.progress.refit is not None, self._steps_done, self.processes.rank
-        return int.from_bytes(hashlib.sha256(repr(where).encode()).digest()[:8])
 
     def _is_to_stop(self, step: int = 0) -> bool:
         """Whether one of the processes was asked to stop: all of them get the same answer, at the same step."""
@@ -293,10 +304,12 @@ class _Training:
         The checkpoint comes first: where the run is stopped between the two, they are taken from it.
         """
         progress = self.progress
-        if not self.processes.is_first:
-            return
         if progress.records and progress.step == 0 and choose_epoch(progress.history) == progress.epoch:
-            self.run.keep_model(self._scored_model().state_dict(), progress.epoch)
+            self._keep_model(progress.epoch)
+
+    def _keep_model(self, epoch: int) -> None:
+        if self.processes.is_first:
+            self.run.keep_model(self._scored_model().state_dict(), epoch)
 
     def _check_parameters(self) -> None:
         for name, value in self.model.named_parameters():
@@ -328,12 +341,16 @@ class _Training:
         if (figures := earlier_look(self.run, epoch)) is not None:
             return figures
         self.processes.wait()  # until they are written
-        load_parameters(self.model, self.run.weights)
+        self._load_weights(self.run.weights)
         if self.run.kept_epoch() != epoch:
             raise ValueError(f"{self.run.weights}: expected the weights of epoch {epoch}, got {self.run.kept_epoch()}")
-        recommender = Recommender(self.model, self.run.vocabulary)
-        how = self.observer, self._advance, self.processes
-        return look_at_test_set(self.run, self.dataset, recommender, epoch, *how)
+        return look_at_test_set(self.run, self.dataset, self._rank, epoch, self.observer, self.processes)
+
+    def _load_weights(self, path: Path) -> None:
+        load_parameters(self.model, path)
+
+    def _rank(self, examples: PrefixExamples) -> RankedTargets:
+        return rank_model(Recommender(self.model, self.run.vocabulary), examples, self._advance, self.processes)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
         self.observer.begin(what, len(examples))
@@ -365,13 +382,19 @@ class _Training:
 
     def _save(self) -> str:
         self._check_parameters()  # nothing diverged is ever saved
-        if self.writer is None:
+        if self.writer is not None:
+            self.writer.flush()
+        name = self._write_checkpoint()
+        if self.processes.is_first:
+            self._write_history()
+        return name
+
+    def _write_checkpoint(self) -> str:
+        """Write it, if this is the process that does; its name."""
+        if not self.processes.is_first:
             return ""
-        self.writer.flush()
         of_model = self.model, self.optimizer, self.progress, self.run.configuration, self._average
-        path = save_checkpoint(self.run.checkpoints, *of_model)
-        self._write_history()
-        return path.name
+        return save_checkpoint(self.run.checkpoints, *of_model).name
 
     def _write_history(self) -> None:
         write_json(self.run.folder / "history.json", self.progress.history + (self.progress.refit or []))

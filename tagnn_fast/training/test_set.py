@@ -7,11 +7,10 @@ from contextlib import nullcontext
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
-from tagnn_fast.evaluation.ranks import rank_model, write_ranks
+from tagnn_fast.evaluation.ranks import RankedTargets, write_ranks
 from tagnn_fast.files import replaced_file
 from tagnn_fast.observer import Observer
 from tagnn_fast.parallel.processes import ALONE, Processes
-from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import Run
 
 
@@ -26,10 +25,9 @@ def earlier_look(run: Run, epoch: int) -> dict[str, float] | None:
 def look_at_test_set(
     run: Run,
     dataset: Dataset,
-    recommender: Recommender,
+    rank: Callable[[PrefixExamples], RankedTargets],
     epoch: int,
     observer: Observer,
-    advance: Callable[[int], None],
     processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Rank the targets of the test set and write the ranks into the run; its figures.
@@ -37,16 +35,15 @@ def look_at_test_set(
     Args:
         run: whose model it is.
         dataset: that it was made with.
-        recommender: the model.
+        rank: ranks the targets of examples by the model.
         epoch: of its weights.
         observer: told that it begins.
-        advance: called with the number of examples after each batch.
-        processes: that share the examples; the first one writes.
+        processes: that do this at the same time; the first one writes.
     """
     examples = PrefixExamples(dataset.test)
     with replaced_file(run.test_ranks) if processes.is_first else nullcontext() as temporary:
         observer.begin("test", len(examples))
-        ranked = rank_model(recommender, examples, advance, processes)
+        ranked = rank(examples)
         if temporary is not None:
             write_ranks(ranked, temporary)
             log_look(run, dataset, ranked.figures, epoch)
