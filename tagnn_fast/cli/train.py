@@ -34,7 +34,7 @@ def train(
         Optional[Path],
         typer.Option(help="JSON or TOML file of options by name, such as hidden_size; those given here replace its."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="clean, published-diginetica or published-yoochoose.")] = "clean",
+    preset: Annotated[str, typer.Option(help="clean, best, published-diginetica or published-yoochoose.")] = "clean",
     architecture: Annotated[
         Optional[str], _field("tagnn_pp, tagnn, sr_gnn, attention_enhanced, or a baseline such as vs_knn.")
     ] = None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
+from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.config import ModelConfig, as_semantics
 from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig
 
@@ -29,9 +30,22 @@ _PUBLISHED = {
 # Epochs are a bound that is hardly reached: the validation examples say when to cut the rate, and when to stop.
 _CLEAN = {"epochs": 30, "first_decay": None, "decay_every": None, "patience": 3}
 
-PresetName = Literal["clean", "published-diginetica", "published-yoochoose"]
+# The options that raised HR@20 and MRR@20 most on held-out sessions, with a rate that falls to 0.
+_BEST = {
+    "cosine_scale": 12.0,
+    "item_dropout": 0.2,
+    "recency": "nodes",
+    "hybrid": True,
+    "readout_softmax": False,
+    "schedule": "cosine",
+    "epochs": 8,
+}
+_VALIDATED_TRAINING = ("epochs", "first_decay", "decay_every", "patience")  # of presets that validate
+
+PresetName = Literal["clean", "best", "published-diginetica", "published-yoochoose"]
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "clean": _CLEAN,
+    "best": _BEST,
     "published-diginetica": {**_PUBLISHED, "hidden_size": 100, "batch_size": 50},
     "published-yoochoose": {**_PUBLISHED, "hidden_size": 120, "batch_size": 75},
 }
@@ -41,6 +55,9 @@ def resolve(
     preset: PresetName, overrides: Mapping[str, Any], num_items: int, longest_prefix: int
 ) -> tuple[ModelConfig, TrainingConfig]:
     """The configurations of a preset with some fields replaced, for a data set.
+
+    Options of a preset that the architecture does not use are left out; so is how long to train where no examples are
+    held out to end that.
 
     Args:
         preset: a name in PRESETS.
@@ -54,8 +71,13 @@ def resolve(
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     replaced = {name: value for name, value in overrides.items() if value is not None}
-    without_validation = preset == "clean" and replaced.get("protocol", TrainingConfig.protocol) not in VALIDATED
-    given = {**({} if without_validation else PRESETS[preset]), **replaced}
+    of_preset = dict(PRESETS[preset])
+    architecture = replaced.get("architecture", of_preset.get("architecture", TrainingConfig.architecture))
+    known = isinstance(architecture, str) and architecture in ARCHITECTURES
+    left_out: frozenset[str] = ARCHITECTURES[architecture].unused if known else frozenset()
+    if replaced.get("protocol", of_preset.get("protocol", TrainingConfig.protocol)) not in VALIDATED:
+        left_out = left_out.union(() if "protocol" in of_preset else _VALIDATED_TRAINING)
+    given = {**{name: value for name, value in of_preset.items() if name not in left_out}, **replaced}
     if as_semantics(given.get("semantics", "clean")) == "published":
         given.setdefault("padded_length", longest_prefix)
     model_fields = {field.name for field in fields(ModelConfig)}

@@ -227,7 +227,7 @@ def test_an_epoch_is_one_line(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--preset", "best", "preset: expected one of clean, published-diginetica, published-yoochoose, got 'best'"),
+        ("--preset", "x", "preset: expected one of clean, best, published-diginetica, published-yoochoose, got 'x'"),
         ("--protocol", "none", f"protocol: expected one of {', '.join(PROTOCOLS)}, got 'none'"),
         ("--architecture", "bert", f"architecture: expected one of {', '.join(method_names())}, got 'bert'"),
         ("--precision", "16", "precision: expected one of 32-true, 64-true, bf16-mixed, high, medium, got '16'"),

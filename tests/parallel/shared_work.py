@@ -48,6 +48,8 @@ def take_steps(rank: int | None, options: dict[str, Any], resident: bool = False
     options = {"hidden_size": 12, "batch_size": batch_size(), "accelerator": "cpu", **dropout, **options}
     config, training = resolve("clean", options, len(DATASET.vocabulary), EXAMPLES.longest_prefix())
     model = make_model(config, training)
+    if model.neighbour_attention is not None:
+        model.neighbour_attention.dropout = 0.0  # the masks of a part are not those of the whole
     with mock.patch.object(steps_module, "can_be_resident", return_value=resident):
         optimizer, steps = begin_training(make_fabric(training), model, training, EXAMPLES, all_processes(rank))
     assert isinstance(steps, ResidentSteps) == resident

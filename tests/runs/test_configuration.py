@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from tagnn_fast import ModelConfig
-from tagnn_fast.runs.configuration import TrainingConfig, configuration_from_json, configuration_json, make_model
+from tagnn_fast.nn.architectures import BUILT_IN
+from tagnn_fast.runs.configuration import (
+    PROTOCOLS,
+    TrainingConfig,
+    configuration_from_json,
+    configuration_json,
+    make_model,
+)
 from tagnn_fast.training.recipes import PRESETS, resolve
 from tagnn_fast.training.schedule import learning_rate
 
@@ -144,8 +151,21 @@ def test_errors(overrides: dict[str, Any], error: type[Exception], message: str)
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match="preset: expected one of clean, published-diginetica, published-yoochoose"):
-        resolve("best", {}, 10, 5)
+    with pytest.raises(ValueError, match="preset: expected one of clean, best, published-diginetica, published"):
+        resolve("none", {}, 10, 5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("architecture", BUILT_IN)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_leave_out_what_is_not_used(preset: Any, architecture: str, protocol: str) -> None:
+    """Each for every network that has its semantics, and for every protocol."""
+    semantics = {} if architecture != "attention_enhanced" else {"semantics": "clean"}
+    model, training = resolve(preset, {"architecture": architecture, "protocol": protocol, **semantics}, 10, 5)
+    make_model(model, training)
+    assert (training.architecture, training.protocol) == (architecture, protocol)
+    if preset == "best":
+        assert (model.cosine_scale, model.item_dropout, training.schedule) == (12.0, 0.2, "cosine")
 
 
 @pytest.mark.parametrize(
