@@ -182,7 +182,7 @@ def test_torchrun_of_another_command(in_one: Path, monkeypatch: pytest.MonkeyPat
     [
         (("--devices", 0), "devices: expected 1 or more, got 0"),
         (("--num-nodes", 0), "num_nodes: expected 1 or more, got 0"),
-        (("--strategy", "fsdp"), "strategy: expected one of auto, ddp, got 'fsdp'"),
+        (("--strategy", "fsdp"), "strategy: expected one of auto, ddp, sharded, got 'fsdp'"),
         (
             ("--devices", 2, "--architecture", "item_knn"),
             "devices: expected 1 with item_knn, which counts in one process, got 2",
