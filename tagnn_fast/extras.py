@@ -13,6 +13,7 @@ EXTRAS = {
     "ray": ("ray",),
     "tune": ("optuna",),
     "serve": ("starlette", "msgspec", "uvicorn", "uvloop", "httptools", "prometheus_client", "valkey"),
+    "onnx": ("onnx", "onnxscript", "onnx_ir"),
     "hub": ("huggingface_hub",),
     "tracing": ("opentelemetry",),
 }

@@ -21,6 +21,8 @@ from tests.runs.small_runs import write_run
 ROWS = {"session": [1, 1, 2, 2, 3, 3], "item": [5, 6, 5, 6, 5, 6], "time": [0, 60, 120, 180, 90_000, 90_060]}
 COLUMNS = {"session": "session", "item": "item", "time": "time", "time_unit": "seconds", "minimum_support": 1}
 
+FORMATS = "torchscript, program, compiled, onnx"
+
 
 @pytest.mark.parametrize(
     "table", [pd.DataFrame({"1": [9]}), pa.table({"1": [9]}), {1: 9}], ids=["frame", "table", "dict"]
@@ -122,14 +124,18 @@ def test_answers_over_sessions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k_max": 10.5}, "k_max: expected an int, got 10.5"),
+        ({"k_max": 10.5, "formats": ["program"]}, "k_max: expected an int, got 10.5"),
         ({"bfloat16_table": "no"}, "bfloat16_table: expected True or False, got 'no'"),
+        ({"k_max": 9}, "k_max: expected none for TorchScript, which gives lists of any length, got 9"),
+        ({"formats": "onnx"}, f"formats: expected some of {FORMATS}, got 'onnx'"),
+        ({"formats": ["onnxx"]}, f"formats: expected some of {FORMATS}, got ['onnxx']"),
+        ({"formats": []}, f"formats: expected some of {FORMATS}, got []"),
     ],
     ids=str,
 )
 def test_export(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", range(5))
-    with pytest.raises(TypeError) as error:
+    with pytest.raises((TypeError, ValueError)) as error:
         tagnn_fast.export(run, tmp_path / "exported", **options)
     assert str(error.value) == message
 

@@ -51,7 +51,7 @@ def export(items: int, folder: Path, hidden_size: int = 100, scale: float = 1.0)
     model, training = resolve("clean", {"hidden_size": hidden_size}, items, 10)
     run = create_run(folder / "run", model, training, dataset, folder)
     run.keep_model({name: scale * value for name, value in make_model(model, training).state_dict().items()}, 1)
-    export_run(run, folder / "exported", k_max=K)
+    export_run(run, folder / "exported", k_max=K, formats=("torchscript", "program", "compiled"))
     return folder
 
 

@@ -45,7 +45,7 @@ def main(folder: Path) -> None:
         data, folder / "run", architecture="perceptron", options={"layers": 2}, hidden_size=16, learning_rate=0.03
     )
     print(tagnn_fast.evaluate(run))
-    tagnn_fast.export(run, folder / "exported")
+    tagnn_fast.export(run, folder / "exported", formats=["torchscript", "program", "compiled"])
     service = tagnn_fast.load(folder / "exported")  # which needs neither the class nor its name
     items, scores, _ = service.recommend([data.vocabulary.raw_ids[:3].to_pylist()], k=5)
     for item, score in zip(items[0], scores[0], strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -15,7 +15,16 @@ from tagnn_fast.tables import Table
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     output: Annotated[Path, typer.Argument(help="Folder to make.")],
-    k_max: Annotated[int, typer.Option(help="Length of the lists that the .pt2 programs give.")] = 100,
+    formats: Annotated[
+        str,
+        typer.Option(
+            help="Any of torchscript, program (torch.export), compiled (AOTInductor) and onnx (slow, for any runtime), "
+            "with commas between."
+        ),
+    ] = "torchscript",
+    k_max: Annotated[
+        Optional[int], typer.Option(help="Length of the lists that all but TorchScript give.", show_default="100")
+    ] = None,
     bfloat16_table: Annotated[
         bool, typer.Option(help="Round item vectors to bfloat16 for scoring: half the memory to read.")
     ] = False,
@@ -23,14 +32,15 @@ def export(
         bool, typer.Option(help="Keep int8 item vectors too: a quarter more memory, and far faster answers.")
     ] = True,
 ) -> None:
-    """Write a run's model as TorchScript, as a torch.export program and as an AOTInductor package.
+    """Write a run's model as a folder that has all a service needs.
 
-    The folder has all that a service needs: the ops library, the items, a manifest with a model card, and a model
-    repository for Triton Inference Server. Without a C++ compiler, which AOTInductor needs, that package is left out.
+    Beside the model these are the ops library, the items, and a manifest with a model card. Without a C++ compiler,
+    which AOTInductor needs, its package is left out.
     """
     from tagnn_fast.serving.export import export as export_run
 
-    manifest = export_run(open_run(run), output, k_max, bfloat16_table, screen)
+    chosen = [name.strip() for name in formats.split(",")]
+    manifest = export_run(open_run(run), output, k_max, bfloat16_table, screen, formats=chosen)  # type: ignore[arg-type]
     table = Table("file", title=f"{output}")
     table.add("bytes", right=True)
     for name, entry in manifest["files"].items():

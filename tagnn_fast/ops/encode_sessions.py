@@ -7,6 +7,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from tagnn_fast.ops import library, reference
 from tagnn_fast.ops.graph import AttentionParameters, EncodedSessions, PropagationParameters, ReadoutParameters
 
 
@@ -38,6 +39,10 @@ def encode_sessions(
     Raises:
         RuntimeError: on a wrong shape, dtype or device, or an item without a row.
     """
+    if not torch.jit.is_scripting() and not library.has_kernel(items):
+        return reference.encode_sessions(
+            items, offsets, padded_length, item_vectors, propagation, attention, readout, target_weight
+        )
     p, r = propagation, readout
     of_propagation = p.state_weight, p.state_bias, p.message_bias, p.weight_ih, p.bias_ih, p.rounds
     of_readout = r.query_weight, r.query_bias, r.key_weight, r.key_bias, r.logit_weight, r.normalize

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from tagnn_fast.ops import reference_traced
 from tagnn_fast.ops.graph import (
     AttentionParameters,
     EncodedSessions,
@@ -24,11 +25,15 @@ from tagnn_fast.ops.graph import (
 
 def rising_offsets(offsets: Tensor, end: int) -> Tensor:
     """Offsets made to rise inside 0..end, whatever they hold: int64 (sessions + 1,)."""
+    if torch.compiler.is_compiling():
+        return reference_traced.rising_offsets(offsets, end)
     return offsets.clamp(0, end).cummax(0).values
 
 
 def owners(offsets: Tensor, count: int) -> Tensor:
     """Session of each of `count` rows, int64 (count,); the number of sessions for rows that belong to none."""
+    if torch.compiler.is_compiling():
+        return reference_traced.owners(offsets, count)
     session = torch.searchsorted(offsets, torch.arange(count, device=offsets.device), right=True) - 1
     return torch.where(session < 0, offsets.shape[0] - 1, session)
 
@@ -65,8 +70,10 @@ def prefix_batch(
 
 def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> tuple[Tensor, ...]:
     """See :func:`tagnn_fast.ops.session_graph`; the fields of ``SessionGraph`` in order."""
-    clicks, sessions = items.shape[0], offsets.shape[0] - 1
     padded = padded_length is not None
+    if torch.compiler.is_compiling() and not padded:
+        return reference_traced.session_graph(items, offsets)
+    clicks, sessions = items.shape[0], offsets.shape[0] - 1
     offsets = rising_offsets(offsets, clicks)
     slot_offsets = offsets + torch.arange(sessions + 1, device=items.device) if padded else offsets
     slots = clicks + sessions if padded else clicks
@@ -130,6 +137,8 @@ def session_graph(items: Tensor, offsets: Tensor, padded_length: Optional[int] =
 
 def neighbour_average(rows: Tensor, start: Tensor, count: Tensor, neighbours: Tensor) -> Tensor:
     """Mean of each slot's neighbours' rows, (slots, width); zero where there are none."""
+    if torch.compiler.is_compiling():
+        return reference_traced.neighbour_average(rows, start, count, neighbours)
     slots = rows.shape[0]
     receiver = torch.arange(slots, device=rows.device).repeat_interleave(count)  # (edges,)
     rank = torch.arange(receiver.shape[0], device=rows.device) - (count.cumsum(0) - count)[receiver]
@@ -243,9 +252,9 @@ def session_maxima(rows: Tensor, slot_offsets: Tensor, floor: Tensor) -> Tensor:
 
     0 where both are minus infinity, and in the last row, which is for slots of no session.
     """
-    lengths = torch.cat([slot_offsets[:1], slot_offsets.diff(), rows.shape[0] - slot_offsets[-1:]])
-    largest = torch.segment_reduce(rows.detach(), "max", lengths=lengths, axis=0, unsafe=True, initial=-torch.inf)
-    largest = torch.maximum(largest[1:-1], floor)
+    owner = owners(slot_offsets, rows.shape[0]).unsqueeze(1).expand(-1, rows.shape[1])
+    floor = torch.cat([floor.expand(-1, rows.shape[1]), rows.new_zeros((1, rows.shape[1]))])
+    largest = floor.scatter_reduce(0, owner, rows.detach(), "amax")[:-1]
     largest = torch.where(largest == -torch.inf, 0.0, largest)
     return torch.cat([largest, largest.new_zeros((1, rows.shape[1]))])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -23,28 +23,40 @@ from tagnn_fast.serving.manifest import (
     FORMAT,
     ITEM_STRINGS,
     ITEMS,
+    PORTABLE,
     PROGRAM,
     TORCHSCRIPT,
     VERSION,
     sha256,
     versions,
 )
+from tagnn_fast.serving.onnx import export_onnx
 from tagnn_fast.serving.programs import NoCompilerError, compile_program, export_program
 from tagnn_fast.serving.serving_model import ServingModel
-from tagnn_fast.serving.triton import write_triton_repository
+
+ExportFormat = Literal["torchscript", "program", "compiled", "onnx"]
 
 
 def export(
-    run: Run | str | Path, folder: str | Path, k_max: int = 100, bfloat16_table: bool = False, screen: bool = True
+    run: Run | str | Path,
+    folder: str | Path,
+    k_max: int | None = None,
+    bfloat16_table: bool = False,
+    screen: bool = True,
+    *,
+    formats: Sequence[ExportFormat] = ("torchscript",),
 ) -> dict[str, Any]:
-    """Write a run's model in every format, with all that it needs to run.
+    """Write a run's model as a folder with all that it needs to run.
 
     Args:
         run: a run with weights, or its folder.
         folder: to make; must not exist.
-        k_max: length of the lists that ``model.pt2`` and ``model.aoti.pt2`` give; at most the number of items is used.
+        k_max: length of the lists that all formats but TorchScript give, 100 if not given; at most the number of items
+            is used.
         bfloat16_table: score with item vectors rounded to bfloat16.
-        screen: keep a screen of the item vectors beside them, see :class:`Recommender`.
+        screen: keep a screen of the item vectors beside them, see :class:`Recommender`; not in ONNX.
+        formats: "torchscript", ``model.ts``; "program", ``model.pt2`` of torch.export; "compiled", ``model.aoti.pt2``
+            of AOTInductor; "onnx", ``model.onnx``, which holds no op of this package, runs anywhere and is slow.
 
     Returns:
         The manifest; its "missing" names each file that could not be made, with the reason: a C++ compiler, which
@@ -53,11 +65,16 @@ def export(
     Raises:
         FileExistsError: where the folder exists.
         FileNotFoundError: before the run's first epoch has ended.
+        ModuleNotFoundError: for ONNX without the extra ``tagnn_fast[onnx]``, which is named.
         TypeError: on a k_max that is no int, or a bfloat16_table or screen that is neither True nor False.
-        ValueError: on a k_max under 1, or weights that are not finite.
+        ValueError: on a k_max under 1, or of TorchScript alone; on formats that are not of these; on weights that are
+            not finite; for ONNX, on a baseline, a blend and "published" semantics.
     """
-    k_max, bfloat16_table = check_count(k_max, "k_max"), check_flag(bfloat16_table, "bfloat16_table")
-    screen = check_flag(screen, "screen")
+    formats = _check_formats(formats)
+    if k_max is not None and formats == ["torchscript"]:
+        raise ValueError(f"k_max: expected none for TorchScript, which gives lists of any length, got {k_max}")
+    k_max = check_count(k_max if k_max is not None else 100, "k_max")
+    bfloat16_table, screen = check_flag(bfloat16_table, "bfloat16_table"), check_flag(screen, "screen")
     run = run if isinstance(run, Run) else open_run(run)
     recommender = run.recommender(bfloat16_table=bfloat16_table, screen=screen)
     model = ServingModel(recommender.ranker, recommender.vocabulary).eval()
@@ -65,25 +82,44 @@ def export(
     with new_folder(Path(folder)) as temporary, warnings.catch_warnings():
         # PyTorch's, of its own code.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
-        torch.jit.save(torch.jit.script(model), temporary / TORCHSCRIPT)
-        program = export_program(model, k_max)
-        torch.export.save(program, temporary / PROGRAM)
-        missing = {}
-        try:
-            compile_program(program, temporary / COMPILED)
-        except NoCompilerError as error:
-            missing[COMPILED] = str(error)
+        missing = _write_formats(model, formats, k_max, temporary)
         write_items(run.vocabulary, temporary / ITEMS)
         if model.has_strings:
             lines = "".join(json.dumps(name) + "\n" for name in model.names[1:])
             (temporary / ITEM_STRINGS).write_text(lines, encoding="utf-8")
         shutil.copy(library.PATH, temporary / library.PATH.name)
-        write_triton_repository(model, temporary / "triton")
         manifest = {**_manifest(run, temporary), "k_max": k_max, "bfloat16_table": bfloat16_table}
         manifest["missing"] = missing
         manifest["can_explain"] = model.can_explain
         write_json(temporary / "manifest.json", manifest)
     return manifest
+
+
+def _check_formats(formats: Sequence[ExportFormat]) -> list[ExportFormat]:
+    """Each once, in the order of the list of all; raises ValueError on others, and on none."""
+    known = get_args(ExportFormat)
+    if isinstance(formats, str) or not formats or any(name not in known for name in formats):
+        raise ValueError(f"formats: expected some of {', '.join(known)}, got {formats!r}")
+    return [name for name in known if name in formats]
+
+
+def _write_formats(model: ServingModel, formats: Sequence[ExportFormat], k_max: int, folder: Path) -> dict[str, str]:
+    """Write the model's files; what could not be, and why."""
+    if "onnx" in formats:  # first, since it refuses some models
+        export_onnx(model, k_max, folder / PORTABLE)
+    if "torchscript" in formats:
+        torch.jit.save(torch.jit.script(model), folder / TORCHSCRIPT)
+    if "program" not in formats and "compiled" not in formats:
+        return {}
+    program = export_program(model, k_max)
+    if "program" in formats:
+        torch.export.save(program, folder / PROGRAM)
+    try:
+        if "compiled" in formats:
+            compile_program(program, folder / COMPILED)
+    except NoCompilerError as error:
+        return {COMPILED: str(error)}
+    return {}
 
 
 def _manifest(run: Run, folder: Path) -> dict[str, Any]:

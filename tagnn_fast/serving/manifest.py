@@ -19,7 +19,7 @@ FORMAT = "tagnn_fast.export"
 # 1: no exclude_clicked; tensors of item indices under the names of raw ids. 2: neither candidates nor exclude; scores
 # come before items; programs neither score chosen items nor explain.
 VERSION = 3
-TORCHSCRIPT, PROGRAM, COMPILED = "model.ts", "model.pt2", "model.aoti.pt2"
+TORCHSCRIPT, PROGRAM, COMPILED, PORTABLE = "model.ts", "model.pt2", "model.aoti.pt2", "model.onnx"
 ITEMS, ITEM_STRINGS = "items.parquet", "items.jsonl"  # the second for C++, only where raw ids are strings
 
 

@@ -280,6 +280,9 @@ def load(folder: str | Path, format: FormatName = "torchscript") -> ServedModel:
     missing = manifest.get("missing", {}).get(FORMATS[format])
     if missing is not None:
         raise ValueError(f"format: expected one that was exported, got {format!r}: {missing}")
+    if FORMATS[format] not in manifest["files"] and any(file in manifest["files"] for file in FORMATS.values()):
+        there = ", ".join(name for name, file in FORMATS.items() if file in manifest["files"])
+        raise ValueError(f"format: expected one that was exported ({there}), got {format!r}")
     check_versions(folder, manifest, FORMATS[format])
     check_files(folder, manifest, (FORMATS[format], ITEMS))
     return ServedModel(folder, manifest, format)

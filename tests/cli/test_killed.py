@@ -17,14 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
 import tagnn_fast
 from tagnn_fast.cli import main
 from tagnn_fast.data import read_dataset
-from tagnn_fast.serving.programs import NoCompilerError
 from tests.cli.commands import TINY, assert_same_run, run, succeed, temporary_files
 from tests.cli.test_stopped import COLUMNS, write_log
 
@@ -38,11 +36,6 @@ _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 PRELOAD = ["tagnn_fast.cli", "tagnn_fast.logs", "tagnn_fast.training.loop", "tagnn_fast.serving.export", "duckdb"]
 
 
-def without_a_compiler() -> mock._patch[mock.MagicMock]:
-    """An export's longest part is done by a compiler."""
-    return mock.patch("tagnn_fast.serving.export.compile_program", side_effect=NoCompilerError("none"))
-
-
 def _command(arguments: list[str], log: str) -> None:
     """In a process of its own, which waits for strace."""
     with open(log, "w") as output:
@@ -50,8 +43,7 @@ def _command(arguments: list[str], log: str) -> None:
         os.dup2(output.fileno(), 2)
     sys.argv = ["tagnn-fast", *arguments]
     os.kill(os.getpid(), signal.SIGSTOP)
-    with without_a_compiler():
-        main()
+    main()
 
 
 def traced(arguments: tuple[object, ...], log: Path, kill_at: tuple[str, int] | None = None) -> int:
@@ -189,8 +181,7 @@ def test_export(trained: Path, tmp_path: Path) -> None:
 
     def check() -> None:
         if not (folder / "exported").exists():
-            with without_a_compiler():
-                assert run(*command).returncode == 0
+            assert run(*command).returncode == 0
             assert temporary_files(folder) == []
         tagnn_fast.load(folder / "exported").recommend([[]], 3)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagnn_fast.runs.run import open_run
-from tests.cli.commands import contents, read, refused, run, succeed, words
+from tests.cli.commands import contents, read, refused, succeed, words
 from tests.cli.session_tables import COLUMNS, recommended, write_sessions
 from tests.runs.small_runs import write_run
 from tests.scoring import logs
@@ -64,9 +64,7 @@ def test_rows_that_cannot_be_used(trained: Path, known: list[int], tmp_path: Pat
 
 def test_exported_model(trained: Path, known: list[int], tmp_path: Path) -> None:
     """As its run: for a session, into a file and into a folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tagnn_fast.serving.export.compile_program", _no_compiler)
-        assert run("export", trained, tmp_path / "exported").returncode == 0
+    succeed("export", trained, tmp_path / "exported")
     exported = tmp_path / "exported"
     assert succeed("recommend", exported, known[0], 7, known[1]) == succeed("recommend", trained, known[0], 7, known[1])
     sessions = [known[:3], [7, known[5]], [7], [], known[50:90]]
@@ -78,12 +76,6 @@ def test_exported_model(trained: Path, known: list[int], tmp_path: Path) -> None
         actual, expected = (pq.read_table(tmp_path / folder / output) for folder in "ab")
         assert actual.drop_columns("score").equals(expected.drop_columns("score"))
         assert actual["score"].to_pylist() == pytest.approx(expected["score"].to_pylist(), rel=1e-5, abs=1e-6)
-
-
-def _no_compiler(*_: object) -> None:
-    from tagnn_fast.serving.programs import NoCompilerError
-
-    raise NoCompilerError("none")
 
 
 def test_sessions_of_users(small: Path, tmp_path: Path) -> None:

@@ -97,18 +97,19 @@ def test_export(copied: Path, tmp_path: Path) -> None:
     def write(program: object, path: Path) -> None:
         path.write_bytes(b"program")
 
+    formats = ("--formats", "torchscript,program,compiled")
     with (
         mock.patch("tagnn_fast.serving.export.export_program", return_value=None),
         mock.patch("torch.export.save", write),
         mock.patch("tagnn_fast.serving.export.compile_program", write),
     ):
-        succeed("export", copied, tmp_path / "expected")
+        succeed("export", copied, tmp_path / "expected", *formats)
         expected = {path.name for path in (tmp_path / "expected").rglob("*")}
         number = 1
-        while stopped("killed", number, lambda: run("export", copied, tmp_path / "made" / "exported")):
+        while stopped("killed", number, lambda: run("export", copied, tmp_path / "made" / "exported", *formats)):
             folder = tmp_path / "made" / "exported"
             if not folder.exists():
-                succeed("export", copied, folder)
+                succeed("export", copied, folder, *formats)
             assert {path.name for path in folder.rglob("*")} == expected
             shutil.rmtree(tmp_path / "made")
             number += STRIDE

@@ -17,11 +17,12 @@ from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import make_model
 from tagnn_fast.runs.run import Run, create_run
-from tagnn_fast.serving.export import export
+from tagnn_fast.serving.export import ExportFormat, export
 from tagnn_fast.training.fit import fit
 from tagnn_fast.training.recipes import resolve
 from tests.support import assert_near
 
+OURS: tuple[ExportFormat, ...] = ("torchscript", "program", "compiled")  # what `load` reads
 ARCHITECTURES = ["tagnn_pp", "tagnn", "sr_gnn"]
 SEMANTICS = ["clean", "published"]
 CASES = [
@@ -63,7 +64,7 @@ def _run(architecture: str, semantics: str, strings: bool) -> Run:
 @cache
 def _export(architecture: str, semantics: str, strings: bool) -> Path:
     run = _run(architecture, semantics, strings)
-    export(run, run.folder.parent / "exported", K_MAX)
+    export(run, run.folder.parent / "exported", K_MAX, formats=OURS)
     return run.folder.parent / "exported"
 
 

@@ -19,7 +19,6 @@ from tagnn_fast.ops import library
 from tagnn_fast.serving.export import export
 from tests.cli.commands import run as run_command
 from tests.serving.folders import make_export, make_run, sample_sessions
-from tests.support import batch
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_result_is_in_the_card(tmp_path: Path) -> None:
     run = make_run()
     folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
     (folder / "result.json").write_text('{"test": {"HR@20": 50.0}}')
-    outcome = run_command("export", folder, tmp_path / "exported", "--k-max", 5)
+    outcome = run_command("export", folder, tmp_path / "exported", "--k-max", 5, "--formats", "program")
     assert outcome.returncode == 0, outcome.stderr
     assert "wrote" in outcome.stdout
     manifest = json.loads((tmp_path / "exported" / "manifest.json").read_text())
@@ -151,17 +150,3 @@ def test_threads(format: str) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-
-
-def test_triton_repository() -> None:
-    """Its model takes what the configuration says; no server was there to run it."""
-    folder = make_export() / "triton" / "tagnn_fast"
-    configuration = (folder / "config.pbtxt").read_text()
-    assert "Untested" in configuration
-    model = torch.jit.load(folder / "1" / "model.pt")
-    items, offsets = batch(sample_sessions())
-    expected = tagnn_fast.load(make_export())(items, offsets, 20)
-    for value, wanted in zip(model(items, offsets.int()), expected, strict=True):
-        assert torch.equal(value, wanted)
-    names = [line.split('"')[1] for line in configuration.split("output [")[1].splitlines() if "name:" in line]
-    assert names[:3] == ["ITEM_IDS__0", "SCORES__1", "STATUS__2"]

@@ -11,6 +11,7 @@ import tagnn_fast
 from tagnn_fast.serving.served_model import FORMATS
 from tests.serving.folders import (
     CASES,
+    OURS,
     SEMANTICS,
     assert_same_lists,
     eager,
@@ -106,7 +107,7 @@ def test_bfloat16_table(tmp_path: Path) -> None:
     from tagnn_fast.serving.export import export
 
     run, sessions = make_run(), sample_sessions()
-    manifest = export(run, tmp_path / "exported", k_max=20, bfloat16_table=True)
+    manifest = export(run, tmp_path / "exported", k_max=20, bfloat16_table=True, formats=OURS)
     assert manifest["bfloat16_table"]
     for format in FORMATS:
         served = tagnn_fast.load(tmp_path / "exported", format)

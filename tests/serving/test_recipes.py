@@ -14,7 +14,9 @@ from tagnn_fast.runs.run import Run, create_run
 from tagnn_fast.serving.export import export
 from tagnn_fast.serving.served_model import FORMATS
 from tagnn_fast.training.recipes import resolve
-from tests.serving.folders import assert_same_lists, eager
+from tests.serving.folders import OURS, assert_same_lists, eager
+from tests.serving.test_onnx import K, answers
+from tests.serving.test_onnx import exported as exported_onnx
 from tests.support import assert_near, batch, random_sessions
 
 # Unknown items among them, and nothing at all.
@@ -55,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def exported(run: Run) -> Path:
-    export(run, run.folder.parent / "exported", 100)
+    export(run, run.folder.parent / "exported", 100, formats=OURS)
     return run.folder.parent / "exported"
 
 
@@ -86,3 +88,8 @@ def test_item_vectors_are_made_once(run: Run, exported: Path) -> None:
     assert recommender.ranker.table().data_ptr() == recommender.ranker.model.item_embedding.weight[1:].data_ptr()
     of_table = 4 * recommender.model.item_embedding.weight.numel()
     assert (exported / "model.ts").stat().st_size < 2 * of_table + 500_000
+
+
+def test_onnx(run: Run, tmp_path: Path) -> None:
+    path = exported_onnx(run, tmp_path / "exported")
+    assert_same_lists(answers(path, SESSIONS), eager(run.recommender(), SESSIONS, K))

@@ -27,7 +27,6 @@ from tagnn_fast.serving.finite import NOT_FINITE
 from tagnn_fast.serving.manifest import sha256
 from tagnn_fast.serving.programs import compile_program
 from tagnn_fast.serving.serving_model import ServingModel
-from tagnn_fast.serving.triton import write_triton_repository
 from tests.cli.commands import run as run_command
 from tests.serving.folders import assert_same_lists, eager, make_export, small_run
 from tests.support import batch
@@ -169,7 +168,7 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run, folder = small_run(), tmp_path / "exported"
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    outcome = run_command("export", run.folder, folder)
+    outcome = run_command("export", run.folder, folder, "--formats", "compiled,program,torchscript")
     assert outcome.returncode == 0, outcome.stderr
     assert "without model.aoti.pt2: AOTInductor needs a C++ compiler: " in " ".join(outcome.stdout.split())
     assert "Traceback" not in outcome.stderr
@@ -185,9 +184,6 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for k in (9, 10, 20, 2**40):
             assert_same_lists(served.recommend(sessions, k), eager(run.recommender(), sessions, 9))
             assert sorted(served.recommend([[11, 12]], k, exclude_clicked=True).items[0]) == sorted({*raw} - {11, 12})
-    triton = folder / "triton" / "tagnn_fast"
-    assert "dims: [ 9 ]" in (triton / "config.pbtxt").read_text()
-    assert torch.jit.load(triton / "1" / "model.pt")(*batch(sessions))[0].shape == (2, 9)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -201,18 +197,6 @@ def test_full_disk_is_no_missing_compiler(wrapped: bool, tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space left") as error:
         compile_program(None, tmp_path / "model.aoti.pt2")
     assert error.value is full
-
-
-def test_triton_names_what_it_takes(tmp_path: Path) -> None:
-    """Where ids are strings it takes item indices, under another name than raw ids have."""
-    names = Vocabulary(pa.array([f"item {item}" for item in range(ITEMS)]), np.arange(ITEMS))
-    write_triton_repository(serving_model(small_model(), names).eval(), tmp_path)
-    configuration = (tmp_path / "tagnn_fast" / "config.pbtxt").read_text()
-    assert 'name: "ITEM_INDICES__0"' in configuration
-    assert "ITEMS__0" not in configuration
-    integers = (make_export() / "triton" / "tagnn_fast" / "config.pbtxt").read_text()
-    assert 'name: "ITEMS__0"' in integers
-    assert "ITEM_INDICES" not in integers
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tagnn_fast.serving.export import export
 from tagnn_fast.serving.served_model import FORMATS
 from tagnn_fast.serving.serving_model import ServingModel
 from tagnn_fast.training.recipes import resolve
-from tests.serving.folders import assert_same_lists, eager, sample_sessions
+from tests.serving.folders import OURS, assert_same_lists, eager, sample_sessions
 
 ITEMS = 8200  # so many are screened
 
@@ -30,7 +30,7 @@ def test_every_format(tmp_path: Path) -> None:
     folder = Path(mkdtemp(dir=tmp_path))
     run = create_run(folder / "run", model, training, Dataset("random", made.train, made.test, vocabulary), folder)
     run.keep_model({name: 2 * value for name, value in make_model(model, training).state_dict().items()}, 1)
-    export(run, folder / "exported", k_max=20)
+    export(run, folder / "exported", k_max=20, formats=OURS)
     scripted = torch.jit.load(folder / "exported" / "model.ts")
     program = torch.export.load(folder / "exported" / "model.pt2")
     screens = [scripted.ranker.screen, program.state_dict["model.ranker.screen"]]

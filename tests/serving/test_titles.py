@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest import mock
 
 import pyarrow as pa
 
@@ -11,7 +10,6 @@ from tagnn_fast.data import Dataset, Vocabulary, synthetic_dataset, write_datase
 from tagnn_fast.runs.configuration import make_model
 from tagnn_fast.runs.run import create_run
 from tagnn_fast.serving.export import export
-from tagnn_fast.serving.programs import NoCompilerError
 from tagnn_fast.serving.served_model import load
 from tagnn_fast.training.recipes import resolve
 
@@ -24,8 +22,7 @@ def served_items(dataset: Dataset, folder: Path) -> Vocabulary:
     model, training = resolve("clean", {"hidden_size": 8}, len(dataset.vocabulary), longest_prefix=12)
     run = create_run(folder / "run", model, training, dataset, folder / "data")
     run.keep_model(make_model(model, training).state_dict(), 1)
-    with mock.patch("tagnn_fast.serving.export.compile_program", side_effect=NoCompilerError("none")):
-        manifest = export(run, folder / "exported")
+    manifest = export(run, folder / "exported")
     assert "items.parquet" in manifest["files"]
     return load(folder / "exported").vocabulary
 

@@ -1,0 +1,114 @@
+"""A model in ONNX, made of the ops' plain definitions: slow, and for any runtime. It holds no op of this package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tagnn_fast.extras import needed_by
+from tagnn_fast.nn.ranker import NetworkRanker
+from tagnn_fast.nn.ranking import known_clicks, most_popular
+from tagnn_fast.ops.library import plain_definitions
+from tagnn_fast.serving.serving_model import ServingModel
+
+OPSET = 18
+_LARGEST_FILE = 1 << 30  # bytes; the format cannot hold more than 2^31 in one file, larger weights lie beside it
+
+
+class PortableLists(nn.Module):
+    """Lists of k items for sessions of raw ids, or of item indices where those are strings.
+
+    Args:
+        model: what answers; of a network.
+        k: length of the lists.
+    """
+
+    raw_ids: Tensor
+    sorted_ids: Tensor
+    sorted_items: Tensor
+    popular_scores: Tensor
+    popular_rows: Tensor
+
+    def __init__(self, model: ServingModel, k: int) -> None:
+        super().__init__()
+        ranker: NetworkRanker = model.ranker
+        self.ranker, self.k, self.num_items = ranker, k, model.num_items
+        scores, rows = most_popular(ranker.counts, ranker.popular, k, None, None)
+        held = {
+            "raw_ids": model.raw_ids,
+            "sorted_ids": model.sorted_ids,
+            "sorted_items": model.sorted_items,
+            "popular_scores": scores.to(ranker.model.item_embedding.weight.dtype),
+            "popular_rows": rows,
+        }
+        for name, value in held.items():
+            self.register_buffer(name, value)
+
+    def forward(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Items, scores and status as :meth:`ServingModel.forward`, of k items from all; offsets are not checked."""
+        indices = self._known(items)
+        encoded = self.ranker.encode(indices, offsets)
+        scores, rows = self.ranker.scores(encoded, indices, offsets, None).topk(self.k)  # (sessions, k)
+        known = known_clicks(indices, offsets)
+        nothing = (known == 0).unsqueeze(1)
+        rows = torch.where(nothing, self.popular_rows, rows)
+        scores = torch.where(nothing, self.popular_scores, scores)
+        status = torch.where(known == 0, 2, (known < offsets.diff()).long())
+        return self.raw_ids[rows], scores, status
+
+    def _known(self, items: Tensor) -> Tensor:
+        """Item indices, 0 for unknown ones, by bisection."""
+        place = torch.zeros_like(items)
+        step = 1 << (self.num_items.bit_length() - 1)
+        while step:  # the last place whose id is not above
+            further = (place + step).clamp(max=self.num_items - 1)
+            place = torch.where(self.sorted_ids[further] <= items, further, place)
+            step >>= 1
+        return torch.where(self.sorted_ids[place] == items, self.sorted_items[place], 0)
+
+
+@needed_by("export")
+def export_onnx(model: ServingModel, k: int, path: Path) -> None:
+    """Write a network in ONNX.
+
+    Raises:
+        ValueError: on a baseline or a blend, which have no such definition, or "published" semantics.
+    """
+    if not isinstance(model.ranker, NetworkRanker):
+        raise ValueError("formats: expected no onnx for a baseline or a blend, which is no network, got one")
+    if model.ranker.model.padded_length is not None:
+        raise ValueError("formats: expected no onnx in 'published' semantics, got them")
+    items, offsets = torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 2, 4, 5])
+    sizes = {0: torch.export.Dim("clicks", min=1)}, {0: torch.export.Dim("ends", min=2)}
+    names = ["indices" if model.has_strings else "items", "offsets"]
+    large = sum(value.nbytes for value in model.state_dict().values()) > _LARGEST_FILE
+    with torch.no_grad(), plain_definitions(), _without_notices():
+        program = torch.onnx.export(
+            PortableLists(model, k).eval(),
+            (items, offsets),
+            dynamo=True,
+            input_names=names,
+            output_names=["recommended", "scores", "status"],
+            dynamic_shapes=sizes,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None  # which it is where no path is given
+    program.save(str(path), external_data=large)
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """The exporter says which operators of other libraries it does not know."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
