@@ -62,7 +62,8 @@ def plain_definitions() -> Iterator[None]:
 @torch.jit.unused
 def has_kernel(tensor: Tensor) -> bool:
     """Whether the native ops run where `tensor` is; elsewhere their plain PyTorch definitions do."""
-    if _plain.get():
+    # Whoever asks for plain definitions has no tracer of bytecode at work, which could not follow a context variable.
+    if not torch.compiler.is_dynamo_compiling() and _plain.get():
         return False
     return tensor.device.type in ("cpu", "meta") or (_HAS_CUDA and tensor.device.type == "cuda")
 
