@@ -71,9 +71,9 @@ def export(
             not finite; for ONNX, on a baseline, a blend and "published" semantics.
     """
     formats = _check_formats(formats)
-    if k_max is not None and formats == ["torchscript"]:
+    if k_max is not None and check_count(k_max, "k_max") and formats == ["torchscript"]:
         raise ValueError(f"k_max: expected none for TorchScript, which gives lists of any length, got {k_max}")
-    k_max = check_count(k_max if k_max is not None else 100, "k_max")
+    k_max = k_max if k_max is not None else 100
     bfloat16_table, screen = check_flag(bfloat16_table, "bfloat16_table"), check_flag(screen, "screen")
     run = run if isinstance(run, Run) else open_run(run)
     recommender = run.recommender(bfloat16_table=bfloat16_table, screen=screen)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from tagnn_fast.ops.library import plain_definitions
 from tagnn_fast.serving.serving_model import ServingModel
 
 OPSET = 18
+_INT64 = 7  # of TensorProto.DataType
 _LARGEST_FILE = 1 << 30  # bytes; the format cannot hold more than 2^31 in one file, larger weights lie beside it
 
 
@@ -96,10 +98,24 @@ def export_onnx(model: ServingModel, k: int, path: Path) -> None:
             output_names=["recommended", "scores", "status"],
             dynamic_shapes=sizes,
             opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted},
             verbose=False,
         )
     assert program is not None  # which it is where no path is given
     program.save(str(path), external_data=large)
+
+
+def _searchsorted(
+    ordered: Any, values: Any, out_int32: bool = False, right: bool = False, side: None = None, sorter: None = None
+) -> Any:
+    """ONNX has none: how many of the ordered are below each value, both of one dimension."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    row = op.Unsqueeze(ordered, op.Constant(value_ints=[0]))
+    column = op.Unsqueeze(values, op.Constant(value_ints=[1]))
+    below = op.LessOrEqual(row, column) if right else op.Less(row, column)
+    return op.ReduceSum(op.Cast(below, to=_INT64), op.Constant(value_ints=[1]), keepdims=0)
 
 
 @contextmanager
