@@ -144,7 +144,7 @@ def test_other_nodes_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(value))
     layout = find_layout()
     assert (layout.processes.rank, layout.processes.count, layout.processes.local_rank) == (6, 8, 2)
-    assert find_layout(4, 2, "ddp") == layout
+    assert find_layout(4, 2, "ddp").processes == layout.processes
     with pytest.raises(ValueError, match="devices: expected 4, as torchrun has it, got 2"):
         find_layout(2)
     with pytest.raises(ValueError, match="num_nodes: expected 2, as torchrun has it, got 1"):
