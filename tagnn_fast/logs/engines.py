@@ -119,12 +119,13 @@ class DuckDB(Engine):
     def __init__(self, folder: Path, time_zone: str, memory: int | None = None) -> None:
         super().__init__(folder, time_zone)
         self.connection = ibis.duckdb.connect(folder / "tables.duckdb")
+        shows_progress = self.connection.raw_sql("SELECT current_setting('enable_progress_bar')").fetchone()[0]
         settings = {
             "memory_limit": f"'{memory or default_memory()}MB'",
             "temp_directory": _quoted(folder / "spilled"),
             "TimeZone": _quoted(time_zone),
             "threads": len(os.sched_getaffinity(0)),
-            "enable_progress_bar": "false",
+            **({"enable_progress_bar": "false"} if shows_progress else {}),  # Jupyter without widgets refuses even that
         }
         for name, value in settings.items():
             self.connection.raw_sql(f"SET {name} = {value}")
@@ -147,8 +148,7 @@ class DuckDB(Engine):
         return self.connection.table(name)
 
     def _read_text(self, files: LogFiles, columns: Sequence[str]) -> Table:
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        paths, refused = files.plain_texts(folder)
+        paths, refused = files.plain_texts(folder := Path(tempfile.mkdtemp(dir=self.folder)))
         fields, names = _fields(columns), [f"c{number}" for number in range(len(files.columns))]
         table = self.connection.read_csv(
             [glob.escape(path) for path in paths],
