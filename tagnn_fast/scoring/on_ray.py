@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
-from tagnn_fast.scoring.tasks import Job, do_tasks, prepare_worker
+from tagnn_fast.scoring.tasks import Job, do_tasks, prepare_worker, workers_here
 
 _OBJECTS = 1 << 27  # bytes of Ray's own store on this machine: nothing large goes through it
 
@@ -35,10 +34,10 @@ def ray_cluster(master: str | None) -> Iterator[None]:
     import ray
 
     master = "local[*]" if master is None else master
-    local = re.fullmatch(r"local(?:\[(\*|\d+)\])?", master)
+    here = workers_here(master)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if local:
-        workers = len(os.sched_getaffinity(0)) if local[1] == "*" else int(local[1] or 1)
+    if here is not None:
+        workers = len(os.sched_getaffinity(0)) if here == "*" else int(here)
         ray.init("local", num_cpus=workers, object_store_memory=_OBJECTS, include_dashboard=False, **quiet)
     else:
         ray.init(master, **quiet)

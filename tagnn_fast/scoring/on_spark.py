@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from tagnn_fast.scoring.tasks import Job, do_tasks
+from tagnn_fast.scoring.tasks import Job, do_tasks, workers_here
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,11 +22,10 @@ _ATTEMPTS = 4  # at a task, as clusters have it
 def spark_master(master: str | None) -> str:
     """The master's address; on this machine one that tries a failed task again."""
     master = "local[*]" if master is None else master
-    workers = re.fullmatch(r"local(\[(\*|\d+)\])?", master)
-    if not workers:
+    if (workers := workers_here(master)) is None:
         return master
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # any python3 on PATH otherwise
-    return f"local[{workers[2] or 1},{_ATTEMPTS}]"
+    return f"local[{workers},{_ATTEMPTS}]"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ the same time, leaves what it would have left alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,6 +73,12 @@ def open_model(folder: Path) -> Model:
 def _model_of_this_worker(folder: Path) -> Model:
     torch.set_num_threads(1)  # the engine has as many workers as there are cores
     return open_model(folder)
+
+
+def workers_here(master: str) -> str | None:
+    """Workers to start on this machine: 2 of ``local[2]``, * of ``local[*]``; None where it is an address."""
+    local = re.fullmatch(r"local(?:\[(\*|\d+)\])?", master)
+    return (local[1] or "1") if local else None
 
 
 def file_of(output: Path, task: int) -> Path:

@@ -30,21 +30,15 @@ class PortableLists(nn.Module):
         k: length of the lists.
     """
 
-    raw_ids: Tensor
-    sorted_ids: Tensor
-    sorted_items: Tensor
     popular_scores: Tensor
     popular_rows: Tensor
 
     def __init__(self, model: ServingModel, k: int) -> None:
         super().__init__()
         ranker: NetworkRanker = model.ranker
-        self.ranker, self.k, self.num_items = ranker, k, model.num_items
+        self.model, self.k = model, k
         scores, rows = most_popular(ranker.counts, ranker.popular, k, None, None)
         held = {
-            "raw_ids": model.raw_ids,
-            "sorted_ids": model.sorted_ids,
-            "sorted_items": model.sorted_items,
             "popular_scores": scores.to(ranker.model.item_embedding.weight.dtype),
             "popular_rows": rows,
         }
@@ -54,24 +48,25 @@ class PortableLists(nn.Module):
     def forward(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Items, scores and status as :meth:`ServingModel.forward`, of k items from all; offsets are not checked."""
         indices = self._known(items)
-        encoded = self.ranker.encode(indices, offsets)
-        scores, rows = self.ranker.scores(encoded, indices, offsets, None).topk(self.k)  # (sessions, k)
+        ranker: NetworkRanker = self.model.ranker
+        encoded = ranker.encode(indices, offsets)
+        scores, rows = ranker.scores(encoded, indices, offsets, None).topk(self.k)  # (sessions, k)
         known = known_clicks(indices, offsets)
         nothing = (known == 0).unsqueeze(1)
         rows = torch.where(nothing, self.popular_rows, rows)
         scores = torch.where(nothing, self.popular_scores, scores)
-        status = torch.where(known == 0, 2, (known < offsets.diff()).long())
-        return self.raw_ids[rows], scores, status
+        return self.model.answer(rows, scores, known, offsets)
 
     def _known(self, items: Tensor) -> Tensor:
         """Item indices, 0 for unknown ones, by bisection."""
+        ids, count = self.model.sorted_ids, self.model.num_items
         place = torch.zeros_like(items)
-        step = 1 << (self.num_items.bit_length() - 1)
+        step = 1 << (count.bit_length() - 1)
         while step:  # the last place whose id is not above
-            further = (place + step).clamp(max=self.num_items - 1)
-            place = torch.where(self.sorted_ids[further] <= items, further, place)
+            further = (place + step).clamp(max=count - 1)
+            place = torch.where(ids[further] <= items, further, place)
             step >>= 1
-        return torch.where(self.sorted_ids[place] == items, self.sorted_items[place], 0)
+        return torch.where(ids[place] == items, self.model.sorted_items[place], 0)
 
 
 @needed_by("export")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tagnn_fast.observer import Observer
-from tagnn_fast.scoring import score_sessions
-from tests.cli.commands import temporary_files
-from tests.scoring.running import ASKED, PART, Case, assert_same_files, make_case, one_worker_killed
+from tests.scoring.running import (
+    PART,
+    Case,
+    assert_survives_a_kill,
+    make_case,
+)
 
 SESSIONS = 16 * PART + 100
 
@@ -22,11 +24,4 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def test_one_worker_is_killed(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its task is done by another, and nothing is there twice."""
     monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: they wait for whoever else is on this machine
-    with one_worker_killed(tmp_path / "out") as killed:
-        summary = score_sessions(
-            case.run, case.sessions, tmp_path / "out", ASKED, "ray", "local[2]", Observer(), sessions=PART
-        )
-    assert len(killed) == 1
-    assert summary.answered.sessions == SESSIONS
-    assert_same_files(tmp_path / "out", case.expected)
-    assert temporary_files(tmp_path) == []
+    assert_survives_a_kill(case, "ray", tmp_path, SESSIONS)

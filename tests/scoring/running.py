@@ -14,8 +14,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tagnn_fast.observer import Observer
 from tagnn_fast.recommend_files import Asked
 from tagnn_fast.scoring import score_sessions
+from tagnn_fast.scoring.jobs import EngineName
+from tests.cli.commands import temporary_files
 from tests.runs.small_runs import write_run
 
 ITEMS = range(1000, 1300)
@@ -94,3 +97,15 @@ def _writers(name: str) -> Iterator[int]:
                 continue  # it is somebody else's, or no more
             if any(f"/.{name}." in path and path.endswith(".parquet") for path in opened):
                 yield int(process.name)
+
+
+def assert_survives_a_kill(case: Case, engine: EngineName, folder: Path, sessions: int) -> None:
+    """One of an engine's two workers is killed while it writes: the same files, and nothing left beside them."""
+    with one_worker_killed(folder / "out") as killed:
+        summary = score_sessions(
+            case.run, case.sessions, folder / "out", ASKED, engine, "local[2]", Observer(), sessions=PART
+        )
+    assert len(killed) == 1
+    assert summary.answered.sessions == sessions
+    assert_same_files(folder / "out", case.expected)
+    assert temporary_files(folder) == []
