@@ -20,7 +20,7 @@ def test_bot_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     succeed("prepare", "logs", shared("field_cases/bot-session/log.csv"), tmp_path / "data", *columns)
     clicks: list[int] = []
 
-    def add_gradient(steps: Steps, places: torch.Tensor, share: float | None = None) -> torch.Tensor:
+    def add_gradient(steps: Steps, places: torch.Tensor, share: float, table: torch.Tensor | None) -> torch.Tensor:
         clicks.append(int(steps.lengths[places].sum()))
         return torch.tensor(1.0)
 

@@ -136,9 +136,10 @@ def test_too_many_requests() -> None:
         waiting[0].sendall(request(b'{"session": [13]}'))
         assert answer_of(waiting[0])[0] == 422  # k is 20
         waiting[0].sendall(request(b'{"session": [13], "k": 4}') * 2)  # one behind the other
-        for _ in range(2):
-            assert answer_of(waiting[0])[0] == 200
-        assert state.unanswered == 0
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 OK") < 2:  # both may come in one piece
+            answers += waiting[0].recv(65_536) or pytest.fail("the connection was closed")
+        until(lambda: state.unanswered == 0)
 
 
 def test_clients_that_leave() -> None:
