@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.jobs import recipes
+from benchmarks.jobs import recipes, recipes_table
 from tagnn_fast.data import Dataset, Sessions, synthetic_dataset, write_dataset
 from tagnn_fast.observer import Observer
 from tagnn_fast.training.fit import fit
@@ -56,6 +57,32 @@ def test_results(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 assert line["MRR@20"] == round(record["validation"]["MRR@20"], 3)
     assert lines[2]["configuration"]["model"]["cosine_scale"] == 9.0
     assert len(run(monkeypatch, data, tmp_path, [{"name": "clean", "seeds": [0, 1], **TINY}])) == 6
+
+
+def test_table(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every training that ended: means over seeds, what differs between recipes, the best first."""
+    given = [{"name": "clean", "seeds": [0, 1], **TINY}, {"name": "cosine", **OPTIONS}]
+    lines = run(monkeypatch, data, tmp_path, given)
+    broken = {**lines[0], "name": "broken off", "ended": False}
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, broken]))
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["recipes_table", str(tmp_path / "results.jsonl")])
+    recipes_table.main()
+    heading, common, _, _, *rows = filter(None, capsys.readouterr().out.splitlines())
+    assert heading == f"## {data.name}"
+    assert "`hidden_size=8`" in common
+    assert "cosine_scale" not in common
+    figures = [[max(line["MRR@20"] for line in lines if (line["name"], line["seed"]) == key) for key in keys]
+               for keys in ((("clean", 0), ("clean", 1)), (("cosine", 0),))]  # fmt: skip
+    expected = sorted([(mean(figures[0]), "clean", "2", ""), (figures[1][0], "cosine", "1", "`cosine_scale=9.0`")])
+    assert len(rows) == 2
+    for text, (figure, name, seeds, option) in zip(rows, reversed(expected), strict=True):
+        cells = [cell.strip() for cell in text.strip("|").split("|")]
+        assert (cells[0], cells[2]) == (name, seeds)
+        assert cells[5].startswith(f"{figure:.2f}")
+        assert option in cells[1]
 
 
 def test_last_part(data: Dataset) -> None:
