@@ -5,8 +5,9 @@
 exports models of random weights (latency does not depend on them) with 43,097 and 1,000,000 items, hidden size 100, and
 writes two tables (table.md) and the figures (figures.json), over sessions of 4 clicks, k = 20. One session at a time:
 median and 99th percentile, and the time to load. Sessions that came together, 1 to 512 in a call: how many a second are
-answered if nine calls in ten are to be in time, the size of a batch by the 90th percentile of its time. Each variant
-runs in a process of its own. The .pt2 programs are made for lists of 20.
+answered if nine calls in ten are to be in time, the size of a batch by the 90th percentile of its time. onnxruntime
+gets as many as leave it 10 million scores at once. Each variant runs in a process of its own. The programs are made for
+lists of 20.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ CLICKS, K = 4, 20
 BATCH_SIZES = [2**power for power in range(10)]  # sessions that one call answers
 FEWEST_CALLS = 10  # of each size, however long they take
 KERNEL = "top-k kernel alone"
-FORMATS = ["torchscript", "program", "compiled"]
+FORMATS = ["torchscript", "program", "compiled", "onnx"]
+ONNX_SCORES = 10_000_000  # of all sessions of a call at most: onnxruntime keeps them, and more, in memory
 PROGRAMS = {"serve": "torchscript", "serve_compiled": "compiled"}
 
 
@@ -51,7 +53,7 @@ def export(items: int, folder: Path, hidden_size: int = 100, scale: float = 1.0)
     model, training = resolve("clean", {"hidden_size": hidden_size}, items, 10)
     run = create_run(folder / "run", model, training, dataset, folder)
     run.keep_model({name: scale * value for name, value in make_model(model, training).state_dict().items()}, 1)
-    export_run(run, folder / "exported", k_max=K, formats=("torchscript", "program", "compiled"))
+    export_run(run, folder / "exported", k_max=K, formats=FORMATS)
     return folder
 
 
@@ -81,11 +83,16 @@ def measure(folder: Path, what: str, seconds: float) -> dict[str, Any]:
     """One variant in Python, in this process: the time to load, and percentiles by batch size."""
     run = open_run(folder / "run")
     start = time.perf_counter()
-    call = kernel_alone(run.recommender()) if what == "kernel" else exported(folder / "exported", what)
+    if what == "kernel":
+        call = kernel_alone(run.recommender())
+    else:
+        call = onnx(folder / "exported") if what == "onnx" else exported(folder / "exported", what)
     load = time.perf_counter() - start
     generator = torch.Generator().manual_seed(0)
     by_size = {}
     for size in BATCH_SIZES:
+        if what == "onnx" and size * len(run.vocabulary) > ONNX_SCORES:
+            break
         offsets = CLICKS * torch.arange(size + 1)
         batches = [
             torch.randint(1, len(run.vocabulary), (CLICKS * size,), generator=generator)
@@ -111,6 +118,21 @@ def exported(folder: Path, format: str) -> Callable[[Tensor, Tensor], Callable[[
     """Raw ids to raw ids."""
     served = tagnn_fast.load(folder, format)
     return lambda items, offsets: lambda: served(7 * items, offsets, K)
+
+
+def onnx(folder: Path) -> Callable[[Tensor, Tensor], Callable[[], object]]:
+    """The same by onnxruntime, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options)
+
+    def call(items: Tensor, offsets: Tensor) -> Callable[[], object]:
+        given = {"items": (7 * items).numpy(), "offsets": offsets.numpy()}
+        return lambda: session.run(None, given)
+
+    return call
 
 
 def measure_program(program: Path, folder: Path, seconds: float) -> dict[str, Any]:
@@ -149,7 +171,8 @@ def batch_lines(figures: dict[int, dict[str, dict[str, Any]]]) -> list[str]:
     lines += [f"| items | variant | {sizes} |", "|---|---|" + "---|" * len(BATCH_SIZES)]
     for items, rows in figures.items():
         for variant, row in rows.items():
-            rates = " | ".join(f"{row['by_size'][size]['sessions_a_second']:,.0f}" for size in BATCH_SIZES)
+            times = [row["by_size"].get(size) for size in BATCH_SIZES]
+            rates = " | ".join(f"{measured['sessions_a_second']:,.0f}" if measured else "" for measured in times)
             lines.append(f"| {items:,} | {variant} | {rates} |")
     return lines
 

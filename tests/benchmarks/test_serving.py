@@ -24,3 +24,5 @@ def test_tables() -> None:
     ]
     assert batch_lines(figures)[2].startswith("| items | variant | 1 | 2 | 4 |")
     assert batch_lines(figures)[-1] == "| 1,000 | Python, compiled |" + " 1,234 |" * len(BATCH_SIZES)
+    figures[1000]["Python, onnx"] = {**row, "by_size": {1: times}}
+    assert batch_lines(figures)[-1] == "| 1,000 | Python, onnx | 1,234 |" + "  |" * (len(BATCH_SIZES) - 1)
