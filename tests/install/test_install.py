@@ -69,9 +69,8 @@ def test_command_line(tmp_path: Path, with_torch: Environment, sources: Path) ->
     data, run = tmp_path / "data", tmp_path / "run"
     with_torch.run("tagnn-fast", "prepare", "synthetic", data, "--clicks", "300", "--items", "20")
     train = ("tagnn-fast", "train", data, "--run", run, "--hidden-size", "4", "--epochs", "1")
-    assert "error: this command needs lightning_fabric: pip install 'tagnn_fast[train]'" in with_torch.run(
-        *train, fails=True
-    )
+    message = with_torch.run(*train, fails=True)
+    assert re.search(r"error: this command needs \w+: pip install 'tagnn_fast\[train\]'", message)
     assert not run.exists()
     with_torch.install("--no-build-isolation", f"{sources}[train]")
     with_torch.run(*train)
