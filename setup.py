@@ -146,6 +146,14 @@ class BuildNative(build_ext):
         return {}
 
     def run(self) -> None:
+        build = self.write_ninja_file()
+        jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
+        if subprocess.run([self.find_ninja(), "-C", str(build), *jobs]).returncode != 0:
+            raise SystemExit("Compiling the native library failed; the compiler's message is above")
+        self.check_kernels(build)
+
+    def write_ninja_file(self) -> Path:
+        """Write build.ninja; the folder that it is in."""
         torch = find_torch()
         if torch is None:
             raise SystemExit(
@@ -165,10 +173,7 @@ class BuildNative(build_ext):
         outputs = [path.resolve() for path in self.outputs()]
         outputs[0].parent.mkdir(parents=True, exist_ok=True)
         (build / "build.ninja").write_text(self.ninja_file(torch, version, compiler, outputs))
-        jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
-        if subprocess.run([self.find_ninja(), "-C", str(build), *jobs]).returncode != 0:
-            raise SystemExit("Compiling the native library failed; the compiler's message is above")
-        self.check_kernels(build)
+        return build
 
     @staticmethod
     def check_kernels(build: Path) -> None:
@@ -296,6 +301,18 @@ class BuildNative(build_ext):
         return "\n".join(lines)
 
 
+class CompileCommands(BuildNative):
+    """Writes how each file would be compiled, for clangd and the like; compiles nothing."""
+
+    description = "write compile_commands.json"
+
+    def run(self) -> None:
+        build = self.write_ninja_file()
+        command = [self.find_ninja(), "-C", str(build), "-t", "compdb", "compile", "cuda"]
+        written = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        (ROOT / "compile_commands.json").write_bytes(written)
+
+
 def ninja_path(path: Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
@@ -309,6 +326,6 @@ building = not {"--help", "clean"} & set(sys.argv)
 setup(
     version=VERSION,
     ext_modules=[Extension("tagnn_fast._C", sources=[])],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "compile_commands": CompileCommands},
     setup_requires=[] if not building or find_torch() is not None else ["torch>=2.10"],
 )

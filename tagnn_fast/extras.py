@@ -15,6 +15,8 @@ EXTRAS = {
     "serve": ("starlette", "msgspec", "uvicorn", "uvloop", "httptools", "prometheus_client", "valkey"),
     "onnx": ("onnx", "onnxscript", "onnx_ir"),
     "hub": ("huggingface_hub",),
+    "mlflow": ("mlflow", "pytorch_lightning"),
+    "wandb": ("wandb",),
     "tracing": ("opentelemetry",),
 }
 

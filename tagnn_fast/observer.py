@@ -26,3 +26,43 @@ class Observer:
     def stop(self) -> bool:
         """Whether a training is to stop, asked after each step: it writes a checkpoint and raises KeyboardInterrupt."""
         return False
+
+
+class Observers(Observer):
+    """Tells several observers; stops where one of them does.
+
+    Args:
+        observers: told one after the other.
+    """
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def begin(self, what: str, examples: int, done: int = 0) -> None:
+        """See the base class."""
+        for observer in self._observers:
+            observer.begin(what, examples, done)
+
+    def advance(self, examples: int, loss: float | None = None) -> None:
+        """See the base class."""
+        for observer in self._observers:
+            observer.advance(examples, loss)
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """See the base class."""
+        for observer in self._observers:
+            observer.end_epoch(record)
+
+    def stage(self, what: str) -> None:
+        """See the base class."""
+        for observer in self._observers:
+            observer.stage(what)
+
+    def say(self, line: str) -> None:
+        """See the base class."""
+        for observer in self._observers:
+            observer.say(line)
+
+    def stop(self) -> bool:
+        """See the base class."""
+        return any(observer.stop() for observer in self._observers)

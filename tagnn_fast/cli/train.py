@@ -15,6 +15,7 @@ from tagnn_fast.tables import show
 from tagnn_fast.training.fit import new_run
 from tagnn_fast.training.fit import resume as go_on
 from tagnn_fast.training.following import follow
+from tagnn_fast.training.loggers import check_loggers
 from tagnn_fast.training.options import OPTIONS, parse_options, with_config
 from tagnn_fast.training.stopping import Interrupted
 
@@ -129,6 +130,12 @@ def train(
     seed: Annotated[Optional[int], _field("Of parameters, order and dropout.")] = None,
     precision: Annotated[Optional[str], _field("32-true, high, medium, bf16-mixed or 64-true.")] = None,
     accelerator: Annotated[Optional[str], _field("auto, cpu, cuda, ...")] = None,
+    logger: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="csv, mlflow or wandb: told options and figures, beside TensorBoard; repeatable.", show_default=False
+        ),
+    ] = None,
     devices: Annotated[
         Optional[int],
         _field("Processes on this machine, each with a GPU or a share of the cores; 1, or what torchrun started."),
@@ -158,6 +165,8 @@ def train(
         except Interrupted:
             raise typer.Exit(130) from None
         return
+    loggers = given.get("logger", [])
+    check_loggers(loggers)
     if option:
         options["options"] = parse_options(option)
     if resume is not None:
@@ -171,7 +180,7 @@ def train(
         data = read_dataset(dataset)
         opened = new_run(data, run, given["preset"], with_config(config, options), start_from, layout)
     try:
-        go_on(opened, data, layout=layout)
+        go_on(opened, data, layout=layout, loggers=loggers)
     except Interrupted as interrupted:
         errors.print(f"{interrupted}\ngo on with: tagnn-fast train --resume {resume or run}", soft_wrap=True)
         raise typer.Exit(130) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tagnn_fast.baselines.baseline import Baseline
@@ -18,6 +18,7 @@ from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import BASELINE_FIELDS, PROTOCOLS, TrainingConfig, make_baseline
 from tagnn_fast.runs.run import Run
+from tagnn_fast.training.loggers import Logger, LoggerName, logged
 from tagnn_fast.training.protocols import check_times, make_protocol
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, look_at_test_set
@@ -58,7 +59,11 @@ def plan_baseline(
 
 
 def fit_baseline(
-    run: Run, dataset: Dataset, observer: Observer | None = None, stop: Callable[[], bool] = lambda: False
+    run: Run,
+    dataset: Dataset,
+    observer: Observer | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    loggers: Sequence[LoggerName | Logger] = (),
 ) -> dict[str, Any]:
     """Fit a run's baseline, from the beginning, and score it; a run that has ended stays as it is.
 
@@ -67,6 +72,7 @@ def fit_baseline(
         dataset: the data set that it was made with.
         observer: told how it goes.
         stop: asked after each batch of what is scored.
+        loggers: told what it gave; see :func:`tagnn_fast.fit`.
 
     Returns:
         The content of ``result.json``: figures, and the seconds that the fit of what is kept took.
@@ -74,7 +80,7 @@ def fit_baseline(
     Raises:
         Interrupted: after `stop` said so.
         MemoryError: where there is not enough memory.
-        OSError: where a file cannot be written, or another process fits the run.
+        OSError: where a file cannot be written, another process fits the run, or a logger cannot be opened.
         ValueError: on another data set.
     """
     with run.lock(), enough_memory(f"fitting {run.training.architecture}"):
@@ -82,9 +88,8 @@ def fit_baseline(
         remove_leftovers(run.folder)
         run.check_dataset(dataset)
         check_times(run, dataset)
-        if run.result is not None:
-            return run.result
-        return _Fitting(run, dataset, observer or Observer(), stop).run_to_end()
+        with logged(run, loggers, observer or Observer()) as told:
+            return run.result or _Fitting(run, dataset, told, stop).run_to_end()
 
 
 class _Fitting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from tagnn_fast.runs.run import Run, create_run, open_run
 from tagnn_fast.training.baseline import fit_baseline, plan_baseline
 from tagnn_fast.training.device import check_devices
 from tagnn_fast.training.following import WORKER, follow, lead, training_of
+from tagnn_fast.training.loggers import Logger, LoggerName, check_loggers
 from tagnn_fast.training.options import OPTIONS, check_used, with_config
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import PresetName, resolve
@@ -95,6 +96,7 @@ def fit(
     devices: int | None = None,
     num_nodes: int | None = None,
     strategy: Strategy = "auto",
+    loggers: Sequence[LoggerName | Logger] = (),
     observer: Observer | None = None,
 ) -> Run:
     """Train a model to the end: a new run, or one of the same configuration and data set that stopped.
@@ -170,6 +172,9 @@ def fit(
             NODE_RANK in the environment unless torchrun started it. All see the run's folder and the data set's.
         strategy: "ddp": every process has the whole model, and gradients are summed; "auto": that, with more than one;
             "sharded": each has some rows of the item table, for those that are too large for one.
+        loggers: told options, figures of each epoch and of the test, and how it ended ("success", "failed" or
+            "interrupted"), beside TensorBoard: "csv", "mlflow", "wandb", or objects with the interface of Lightning's.
+            They are no options of the run: one that has the run already is told what is new, another one everything.
         observer: told how it goes, and may stop it; a progress bar if not given. ``Observer()`` shows nothing.
 
     Returns:
@@ -181,13 +186,15 @@ def fit(
         FileExistsError: where `folder` is something else.
         KeyboardInterrupt: after a checkpoint, see above.
         LostProcessError: a ConnectionError, where one of several processes ends before its time.
-        ModuleNotFoundError: without the extra ``tagnn_fast[train]``, which is named.
+        ModuleNotFoundError: without the extra ``tagnn_fast[train]``, or a logger's, which is named.
+        ConnectionError: where a logger cannot be opened, before anything is trained; one that fails later is said once.
         FloatingPointError, MemoryError, OSError: see :func:`tagnn_fast.training.loop.train`.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
     layout = find_layout(devices, num_nodes, strategy)
     if not layout.processes.is_first:
         return follow(layout)
+    check_loggers(loggers)
     given = with_config(config, given)
     dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
     folder = check_path(folder, "folder", "a path").absolute()
@@ -195,7 +202,7 @@ def fit(
         run = _same_run(open_run(folder), dataset, preset, given, start_from)
     else:
         run = new_run(dataset, folder, preset, given, start_from, layout)
-    return resume(run, dataset, observer, layout)
+    return resume(run, dataset, observer, layout, loggers)
 
 
 def new_run(
@@ -290,7 +297,11 @@ def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -
 
 @needed_by("fit")
 def resume(
-    run: Run, dataset: Dataset | None = None, observer: Observer | None = None, layout: Layout = ONE_PROCESS
+    run: Run,
+    dataset: Dataset | None = None,
+    observer: Observer | None = None,
+    layout: Layout = ONE_PROCESS,
+    loggers: Sequence[LoggerName | Logger] = (),
 ) -> Run:
     """Train a run to its end, from where it stands.
 
@@ -299,6 +310,7 @@ def resume(
         dataset: that it was made with; read from its folder if not given.
         observer: see :func:`fit`.
         layout: of the processes that train it, of which this is the first.
+        loggers: see :func:`fit`.
 
     Raises:
         ValueError: on another data set, or a damaged checkpoint.
@@ -311,13 +323,13 @@ def resume(
     keep_freed_memory()
     with shown(observer) as told, stop_on_signal() as stop:
         if run.training.is_baseline:
-            fit_baseline(run, dataset, told, lambda: stop() or told.stop())
+            fit_baseline(run, dataset, told, lambda: stop() or told.stop(), loggers)
             return run
         train = training_of(layout.strategy)
         try:
             with joined(layout, WORKER) as processes:
                 lead(processes, run, dataset, layout.strategy)
-                train(run, dataset, told, lambda: stop() or told.stop(), processes)
+                train(run, dataset, told, lambda: stop() or told.stop(), processes, loggers=loggers)
         except LostProcessError as error:
             raise LostProcessError(f"{run.folder}: {error}") from error
     return run

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples
@@ -35,10 +34,12 @@ from tagnn_fast.runs.configuration import VALIDATED, make_model
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.device import make_fabric
+from tagnn_fast.training.loggers import Logger, LoggerName, logged
 from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
 from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step, step_seed
 from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
+from tagnn_fast.training.tensorboard import TensorBoard
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
 
 LOG_EVERY = 50  # steps
@@ -52,6 +53,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
     kind: type[Training] | None = None,
+    loggers: Sequence[LoggerName | Logger] = (),
 ) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint where it has one.
 
@@ -63,6 +65,7 @@ def train(
         processes: that all train this run, each with a share of each batch and of what is scored. The first one writes.
             Where one of them is to stop, all do.
         kind: the class that does it; None for :class:`Training`.
+        loggers: told how it goes; see :func:`tagnn_fast.fit`.
 
     Returns:
         The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of.
@@ -71,7 +74,8 @@ def train(
         Interrupted: after `stop` said so.
         FloatingPointError: where the loss is not finite; checkpoints are from before.
         MemoryError: where there is not enough memory for a step.
-        OSError: where a checkpoint cannot be written; the one before stays. Where another process trains the run.
+        OSError: where a checkpoint cannot be written; the one before stays. Where another process trains the run, or a
+            logger cannot be opened.
         ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
     """
     with run.lock() if processes.is_first else nullcontext(), enough_memory("a step of training"):
@@ -80,7 +84,9 @@ def train(
             remove_leftovers(run.folder)
             remove_leftovers(run.checkpoints)
         processes.wait()
-        return (kind or Training)(run, dataset, observer or Observer(), stop, processes).run_to_end()
+        training = (kind or Training)(run, dataset, observer or Observer(), stop, processes)
+        with logged(run, loggers, training.observer) as training.observer:
+            return training.run_to_end()
 
 
 class Training:
@@ -183,7 +189,7 @@ class Training:
     def run_to_end(self) -> dict[str, Any]:
         """See :func:`train`."""
         self._keep_chosen()
-        with self._make_writer() as self.writer:
+        with TensorBoard(self.run.folder if self.processes.is_first else None, self._steps_done) as self.tensorboard:
             self._train()
             if self.protocol.refit is not None and self.progress.refit is None:
                 if self.processes.is_first:
@@ -192,17 +198,6 @@ class Training:
                 self.progress = Progress(history=self.progress.history, refit=[])
                 self._train()
             return self._finish_run()
-
-    def _make_writer(self) -> AbstractContextManager[SummaryWriter | None]:
-        if not self.processes.is_first:
-            return nullcontext()
-        writer: SummaryWriter = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._steps_done + 1)
-        return writer
-
-    def _show(self, name: str, value: float) -> None:
-        """In TensorBoard."""
-        if self.writer is not None:
-            self.writer.add_scalar(name, value, self._steps_done)
 
     def _train(self) -> None:
         while not self._is_over:
@@ -237,7 +232,7 @@ class Training:
             mean = None
             if progress.step % LOG_EVERY == 0:
                 mean = self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
-                self._show(f"{self._tag}/loss of the last step", float(loss))
+                self.tensorboard.show_step(float(loss), self._steps_done, progress.refit is not None)
             self.observer.advance(taken, mean)
             if self._is_to_stop(progress.step):
                 self._mean_loss(loss_sum, min(progress.step * size, len(examples)))
@@ -264,11 +259,6 @@ class Training:
             )
         return mean
 
-    @property
-    def _tag(self) -> str:
-        """What TensorBoard's figures of the present training stand below."""
-        return "training" if self.progress.refit is None else "training on all sessions"
-
     def _epoch_name(self) -> str:
         name = f"epoch {self.progress.epoch + 1}"
         return name if self.progress.refit is None else f"{name} on all sessions"
@@ -290,10 +280,7 @@ class Training:
                 log_look(self.run, self.dataset, record["validation"], record["epoch"])
         progress.records.append(record)
         progress.epoch, progress.step, progress.loss_sum, progress.seconds = progress.epoch + 1, 0, 0.0, 0.0
-        self._show(f"{self._tag}/loss", record["training_loss"])
-        self._show(f"{self._tag}/learning rate", record["learning_rate"])
-        for name, value in record.get("validation", {}).items():
-            self._show(f"{protocol.validation_name}/{name}", value)
+        self.tensorboard.show_epoch(record, self._steps_done, protocol.validation_name)
         self._save()
         self._keep_chosen()
         self.observer.end_epoch(record)
@@ -382,8 +369,7 @@ class Training:
 
     def _save(self) -> str:
         self._check_parameters()  # nothing diverged is ever saved
-        if self.writer is not None:
-            self.writer.flush()
+        self.tensorboard.flush()
         name = self._write_checkpoint()
         if self.processes.is_first:
             self._write_history()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -361,30 +360,6 @@ def test_divergence(data: Path, tmp_path: Path) -> None:
     assert printed.endswith("in epoch 1: training diverged; a lower learning rate may help")
     assert not (folder / "model.safetensors").exists()
     assert list((folder / "checkpoints").iterdir()) == []
-
-
-class Missing:
-    """Finds no such package."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == self.package:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-@pytest.mark.parametrize("package", ["lightning_fabric", "tensorboard", "matplotlib"])
-def test_without_the_training_extra(package: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install, before it makes a folder."""
-    users = ("tagnn_fast.training.loop", "tagnn_fast.training.curves", "torch.utils.tensorboard")
-    for name in list(sys.modules):
-        if name.startswith((f"{package}.", *users)) or name == package:
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
-    printed = refused("train", data, "--run", tmp_path / "run", *TINY)
-    assert printed == f"this command needs {package}: pip install 'tagnn_fast[train]'"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_too_little_memory(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

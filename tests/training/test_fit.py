@@ -64,8 +64,9 @@ def options_of(*names: str) -> set[str]:
 
 def test_every_option_of_the_command_line() -> None:
     processes = {"devices", "num_nodes", "strategy"}  # no options of a run: others may go on with it
-    assert parameters(fit) == OPTIONS | {"data", "folder", "config", "preset", "start_from", "observer"} | processes
-    own = {"dataset", "run", "resume", "config", "preset", "start_from", "option"} | processes
+    shown = {"loggers", "observer"}
+    assert parameters(fit) == OPTIONS | {"data", "folder", "config", "preset", "start_from"} | shown | processes
+    own = {"dataset", "run", "resume", "config", "preset", "start_from", "option", "logger"} | processes
     assert options_of("train") == OPTIONS - {"options"} | own
     assert set(get_args(PresetName)) == PRESETS.keys()
     assert parameters(tagnn_fast.prepare) == options_of("prepare", "logs") | {"observer"}
