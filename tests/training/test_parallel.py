@@ -126,15 +126,17 @@ def test_group_of_one(data: Path, in_one: Path, tmp_path: Path) -> None:
 
 
 def test_torchrun(data: Path, in_one: Path, tmp_path: Path) -> None:
-    """It says how many; each runs the command."""
+    """It says how many; each runs the command, and the first one tells the loggers."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     # Without the dashes it takes --run for its own --run-path.
-    command += ["--", "tagnn_fast.cli", "train", data, "--run", tmp_path / "run", *ARGUMENTS]
+    command += ["--", "tagnn_fast.cli", "train", data, "--run", tmp_path / "run", *ARGUMENTS, "--logger", "csv"]
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
     assert_same(tmp_path / "run", in_one)
+    told = (tmp_path / "run" / "csv" / "metrics.csv").read_text().splitlines()
+    assert len(told) == 1 + len(read(tmp_path / "run" / "history.json")) + 1  # below its header, and the test's figures
 
 
 def test_other_nodes_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
