@@ -77,7 +77,8 @@ void tagnn_fast::define_ops(StableLibrary& library) {
       "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih, int steps, "
       "Tensor? qkv_weight, Tensor? qkv_bias, Tensor? out_weight, Tensor? out_bias, Tensor? norm_weight, "
       "Tensor? norm_bias, int heads, Tensor query_weight, Tensor query_bias, Tensor key_weight, Tensor key_bias, "
-      "Tensor logit_weight, bool normalize, Tensor? hybrid_weight, Tensor? hybrid_bias, Tensor target_weight) -> ("
+      "Tensor logit_weight, bool normalize, Tensor? hybrid_weight, Tensor? hybrid_bias, Tensor target_weight, "
+      "Tensor? recency=None, float? session_length=None, float? value_length=None) -> ("
       "Tensor session, Tensor keys, Tensor values, Tensor click_counts, Tensor padding, Tensor slot_offsets)");
   library.def(
       "item_item_topk(Tensor items, Tensor offsets, Tensor click_weights, Tensor row_offsets, Tensor columns, "

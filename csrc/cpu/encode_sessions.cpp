@@ -1,6 +1,8 @@
 // From clicks to what target attention takes, at once: what lies between the encoder's ops is in memory of this call,
 // no tensor. See tagnn_fast/ops/encode_sessions.py.
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -20,6 +22,8 @@ struct EncodeInputs {
   SessionReadoutParameters readout;
   std::optional<Tensor> hybrid_weight, hybrid_bias;
   Tensor target_weight;
+  std::optional<Tensor> recency;
+  std::optional<double> session_length, value_length;
   ScalarType dtype = ScalarType::Undefined;
   int64_t items = 0, hidden = 0;
 
@@ -46,6 +50,11 @@ struct EncodeInputs {
       make_contiguous({&*hybrid_bias});
     }
     check_tensor(backend, target_weight, "target_weight", dtype, {hidden, hidden});
+    if (recency) {
+      check_tensor(backend, *recency, "recency", dtype, {kAnySize, hidden});
+      if (recency->size(0) == 0) throw std::runtime_error("recency: expected a place or more, got none");
+      make_contiguous({&*recency});
+    }
   }
 };
 
@@ -94,6 +103,42 @@ void gather(const EncodeInputs& inputs, const int64_t* node_items, T* nodes) {
       });
 }
 
+// Adds to each slot the vector of the place that its node's last click has among its session's, from the end; the last
+// place is for all before it, and for slots without a click.
+template <class T>
+void add_recency(
+    const EncodeInputs& inputs, const SlotRanges& ranges, const int64_t* click_nodes, Workspace<int64_t>& integers,
+    T* nodes) {
+  const int64_t hidden = inputs.hidden, slots = inputs.clicks.slots, sessions = ranges.size();
+  int64_t *place = integers.take(slots), *owner = integers.take(slots), *later = integers.take(sessions + 1);
+  std::fill_n(place, slots, inputs.recency->size(0) - 1);
+  std::fill_n(owner, slots, sessions);
+  std::fill_n(later, sessions + 1, 0);
+  for (int64_t b = 0; b < sessions; ++b) {
+    std::fill(owner + ranges.sessions[b].begin, owner + ranges.sessions[b].end, b);
+  }
+  for (int64_t click = inputs.clicks.clicks - 1; click >= 0; --click) {
+    const int64_t slot = click_nodes[click];
+    if (slot != kNoSlot) place[slot] = std::min(place[slot], later[owner[slot]]++);
+  }
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    const T* vector = data<T>(*inputs.recency) + place[slot] * hidden;
+    for (int64_t i = 0; i < hidden; ++i) nodes[slot * hidden + i] += vector[i];
+  }
+}
+
+// Rows of this length, but shorter ones than 1e-6 by that factor: see tagnn_fast/nn/unit_rows.py.
+template <class T>
+void stretch(T length, int64_t rows, int64_t hidden, T* values) {
+  for (T* row = values; row != values + rows * hidden; row += hidden) {
+    T square = 0;
+#pragma omp simd reduction(+ : square)
+    for (int64_t i = 0; i < hidden; ++i) square += row[i] * row[i];
+    const T factor = length / std::max(std::sqrt(square), static_cast<T>(1e-6));
+    for (int64_t i = 0; i < hidden; ++i) row[i] *= factor;
+  }
+}
+
 // [pooled ; last click] hybrid_weightᵀ + hybrid_bias
 template <class T>
 void project_hybrid(
@@ -114,7 +159,7 @@ void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
   // All products of a call alike.
   const DenseProducts how =
       std::max(slots, sessions) <= kFewDenseRows ? DenseProducts::kOfFewRows : DenseProducts::kByLibrary;
-  Workspace<int64_t> integers(5 * slots + 3 * clicks + 2 * sessions);
+  Workspace<int64_t> integers(7 * slots + 3 * clicks + 3 * sessions + 1);
   SessionGraphArrays graph{};
   graph.clicks = mutable_data<int64_t>(out.click_counts);
   graph.padding = mutable_data<int64_t>(out.padding);
@@ -142,6 +187,9 @@ void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
   propagate<T>(
       how, ranges, batch, inputs.propagation, nodes, {states, messages, products, gates},
       inputs.attention ? propagated : result);
+  if (inputs.recency) {
+    add_recency(inputs, ranges, graph.click_nodes, integers, inputs.attention ? propagated : result);
+  }
   if (inputs.attention) {
     T *rows = values.take(slots * hidden), *qkv = values.take(3 * slots * hidden),
       *attended = values.take(slots * hidden);
@@ -156,6 +204,8 @@ void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
       how, ranges, readout, graph.last_node, inputs.readout, result, {pooled, last_click, activations, coefficients});
   if (hybrid) project_hybrid(how, inputs, pooled, last_click, values.take(2 * sessions * hidden), session);
   multiply_rows(how, result, slots, inputs.target_weight, mutable_data<T>(out.keys));
+  if (inputs.session_length) stretch<T>(*inputs.session_length, sessions, hidden, session);
+  if (inputs.value_length) stretch<T>(*inputs.value_length, slots, hidden, result);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> encode_sessions(
@@ -166,7 +216,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> encode_sessions(
     const std::optional<Tensor>& out_bias, const std::optional<Tensor>& norm_weight,
     const std::optional<Tensor>& norm_bias, int64_t heads, const Tensor& query_weight, const Tensor& query_bias,
     const Tensor& key_weight, const Tensor& key_bias, const Tensor& logit_weight, bool normalize,
-    const std::optional<Tensor>& hybrid_weight, const std::optional<Tensor>& hybrid_bias, const Tensor& target_weight) {
+    const std::optional<Tensor>& hybrid_weight, const std::optional<Tensor>& hybrid_bias, const Tensor& target_weight,
+    const std::optional<Tensor>& recency, std::optional<double> session_length, std::optional<double> value_length) {
   const NoGradient no_gradient;
   EncodeInputs inputs{
       {items, offsets, padded_length},
@@ -177,7 +228,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> encode_sessions(
       {query_weight, query_bias, key_weight, key_bias, logit_weight, normalize},
       hybrid_weight,
       hybrid_bias,
-      target_weight};
+      target_weight,
+      recency,
+      session_length,
+      value_length};
   const int given = qkv_weight.has_value() + qkv_bias.has_value() + out_weight.has_value() + out_bias.has_value();
   if (given != 0 && given != 4) {
     throw std::runtime_error("qkv_weight: expected all four with out_bias or none, got some");

@@ -62,12 +62,10 @@ class AttentionEnhancedGNN(SessionModel):
         graph = self.graph(items, offsets, padded_length)
         vectors = self.node_vectors(graph)  # (slots, hidden)
         nodes = self.propagation(vectors, graph)  # (slots, hidden)
-        nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
+        nodes = self.with_recency(nodes, graph, "nodes")  # (slots, hidden)
         nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
         clicks = self._graph_of_clicks(graph, offsets)
-        states = self.with_recency(nodes, graph, offsets, "readout")[
-            _node_of_each_slot(clicks, graph)
-        ]  # (slots, hidden)
+        states = self.with_recency(nodes, graph, "readout")[_node_of_each_slot(clicks, graph)]  # (slots, hidden)
         for layer in self.click_attention:
             states = layer(states, clicks)  # (slots, hidden)
         ends = torch.cat([_rows(states, clicks.last_node), _rows(nodes, graph.last_node)], 1)  # (sessions, 2 hidden)

@@ -28,6 +28,7 @@ class CosineScale(nn.Module):
         self.log_scale = nn.Parameter(torch.empty(1)) if learned_scale else None  # (1,)
         self.share_logit = nn.Parameter(torch.empty(1)) if learned_share else None  # (1,)
         self.reset_parameters()
+        self.lengths = scale * share, scale * (1 - share)  # of answers, see settle
 
     def reset_parameters(self) -> None:
         """The scale and share to begin with."""
@@ -35,6 +36,13 @@ class CosineScale(nn.Module):
             nn.init.constant_(self.log_scale, math.log(self.scale))
         if self.share_logit is not None:
             nn.init.constant_(self.share_logit, math.log(self.share / (1 - self.share)))
+
+    @torch.jit.ignore
+    def settle(self) -> None:
+        """Set the lengths of session vectors and values that answer to what has been learned."""
+        scale = self.scale if self.log_scale is None else float(self.log_scale.detach().exp())
+        share = self.share if self.share_logit is None else float(self.share_logit.detach().sigmoid())
+        self.lengths = scale * share, scale * (1 - share)
 
     def forward(self, encoded: EncodedSessions) -> EncodedSessions:
         """The same sessions with vectors and values of these lengths."""

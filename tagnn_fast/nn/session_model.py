@@ -84,7 +84,7 @@ class SessionModel(nn.Module):
         hidden = config.hidden_size
         self.is_settled = config.cosine_scale is None and not config.neighbour_weight
         added = config.highway, config.neighbour_attention, config.star, config.click_counts, config.item_readout
-        self.has_plain_encoder = config.recency == "none" and not any(added)
+        self.has_plain_encoder = config.recency != "readout" and not any(added)
         self.item_dropout, self.recency_place = config.item_dropout, str(config.recency)
         self.neighbours = (
             GlobalNeighbours(config.num_items, config.neighbour_weight) if config.neighbour_weight else None
@@ -135,7 +135,7 @@ class SessionModel(nn.Module):
     def encodes_at_once(self, items: Tensor) -> bool:
         """Whether :func:`tagnn_fast.ops.encode_sessions` will do: on the CPU, without dropout and gradients.
 
-        It knows of nothing that recipes add, but takes item vectors as they are when a model is settled.
+        Of what recipes add it knows recency on nodes and scores that are cosines, of a model that is settled.
         """
         plain = self.has_plain_encoder and self.is_settled
         return plain and items.is_cpu and not self.training and not torch.is_grad_enabled()
@@ -163,7 +163,7 @@ class SessionModel(nn.Module):
         """The same where scores are products of vectors of any length, and where they are so already."""
         return unit_rows(vectors) if self.cosine is not None and not self.is_settled else vectors
 
-    def with_recency(self, nodes: Tensor, graph: SessionGraph, offsets: Tensor, place: str) -> Tensor:
+    def with_recency(self, nodes: Tensor, graph: SessionGraph, place: str) -> Tensor:
         """Node states at a place, "nodes" or "readout", with the vectors of their recency if they belong there.
 
         And with those of their click counts, in "nodes".
@@ -171,8 +171,22 @@ class SessionModel(nn.Module):
         if self.click_counts is not None and place == "nodes":
             nodes = nodes + self.click_counts(graph)
         if self.recency is not None and self.recency_place == place:
-            return nodes + self.recency(graph, offsets)  # type: ignore[no-any-return]
+            return nodes + self.recency(graph)  # type: ignore[no-any-return]
         return nodes
+
+    def recency_vectors(self) -> Optional[Tensor]:
+        """Those of each place, float (places, hidden), as :func:`tagnn_fast.ops.encode_sessions` adds them."""
+        vectors: Optional[Tensor] = None
+        if self.recency is not None:
+            vectors = self.recency.embedding.weight
+        return vectors
+
+    def settled_lengths(self) -> Optional[tuple[float, float]]:
+        """That :func:`tagnn_fast.ops.encode_sessions` brings session vectors and values to, once a model is settled."""
+        lengths: Optional[tuple[float, float]] = None
+        if self.cosine is not None:
+            lengths = self.cosine.lengths
+        return lengths
 
     def through_highway(self, vectors: Tensor, nodes: Tensor) -> Tensor:
         """Encoded node states, with a share of the item vectors that they were made from if there is a highway."""
@@ -224,6 +238,8 @@ class SessionModel(nn.Module):
         settled = copy.deepcopy(self).requires_grad_(False)
         settled.item_embedding.weight.copy_(self.finished(self.item_embedding.weight))
         settled.is_settled, settled.neighbours = True, None
+        if settled.cosine is not None:
+            settled.cosine.settle()
         return settled
 
     def forward(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> Tensor:

@@ -42,7 +42,7 @@ class TAGNNPP(SessionModel):
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:
         """See the base class."""
         if self.encodes_at_once(items):
-            encoded = ops.encode_sessions(
+            return ops.encode_sessions(
                 items,
                 offsets,
                 self.padded_length_of_call(padded_length),
@@ -51,15 +51,16 @@ class TAGNNPP(SessionModel):
                 self.transformer.op_parameters(),
                 self.readout.op_parameters(),
                 self.target_projection.weight,
+                self.recency_vectors(),
+                self.settled_lengths(),
             )
-            return self.scaled(encoded)
         graph = self.graph(items, offsets, padded_length)
         vectors = self.node_vectors(graph)  # (slots, hidden)
         nodes = self.propagation(vectors, graph)  # (slots, hidden)
-        nodes = self.with_recency(nodes, graph, offsets, "nodes")  # (slots, hidden)
+        nodes = self.with_recency(nodes, graph, "nodes")  # (slots, hidden)
         nodes = self.transformer(nodes, graph)  # (slots, hidden)
         nodes = self.through_highway(vectors, nodes)  # (slots, hidden)
-        states = self.with_recency(nodes, graph, offsets, "readout")  # (slots, hidden)
+        states = self.with_recency(nodes, graph, "readout")  # (slots, hidden)
         session = self.readout(states, graph, vectors)  # (sessions, hidden)
         keys = self.target_projection(nodes)  # (slots, hidden)
         return self.scaled(encoded_sessions(session, keys, nodes, graph))

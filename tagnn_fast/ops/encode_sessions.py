@@ -20,6 +20,8 @@ def encode_sessions(
     attention: Optional[AttentionParameters],
     readout: ReadoutParameters,
     target_weight: Tensor,
+    recency: Optional[Tensor] = None,
+    lengths: Optional[tuple[float, float]] = None,
 ) -> EncodedSessions:
     """Session graphs, gated propagation, attention inside sessions, readout and keys; without gradient, on the CPU.
 
@@ -35,29 +37,45 @@ def encode_sessions(
         attention: parameters of the attention inside sessions; None for none.
         readout: parameters of the readout.
         target_weight: W_t, which makes keys of node states, float (hidden, hidden).
+        recency: added to node states after propagation: a vector for each place that a node's last click may have from
+            the end of the session, float (places, hidden), the last of them for all clicks before, too; None for none.
+        lengths: that session vectors and values are brought to in the end; None to leave them.
 
     Raises:
         RuntimeError: on a wrong shape, dtype or device, or an item without a row.
     """
     if not torch.jit.is_scripting() and not library.has_kernel(items):
         return reference.encode_sessions(
-            items, offsets, padded_length, item_vectors, propagation, attention, readout, target_weight
+            items,
+            offsets,
+            padded_length,
+            item_vectors,
+            propagation,
+            attention,
+            readout,
+            target_weight,
+            recency,
+            lengths,
         )
     p, r = propagation, readout
     of_propagation = p.state_weight, p.state_bias, p.message_bias, p.weight_ih, p.bias_ih, p.rounds
     of_readout = r.query_weight, r.query_bias, r.key_weight, r.key_bias, r.logit_weight, r.normalize
-    projections = r.hybrid_weight, r.hybrid_bias, target_weight
+    session_length: Optional[float] = None
+    value_length: Optional[float] = None
+    if lengths is not None:
+        session_length, value_length = lengths
+    the_rest = r.hybrid_weight, r.hybrid_bias, target_weight, recency, session_length, value_length
     if attention is None:
         encoded = torch.ops.tagnn_fast.encode_sessions(
             items, offsets, padded_length, item_vectors, *of_propagation,
-            None, None, None, None, None, None, 1, *of_readout, *projections,
+            None, None, None, None, None, None, 1, *of_readout, *the_rest,
         )  # fmt: skip
     else:
         a = attention
         encoded = torch.ops.tagnn_fast.encode_sessions(
             items, offsets, padded_length, item_vectors, *of_propagation,
             a.qkv_weight, a.qkv_bias, a.out_weight, a.out_bias, a.norm_weight, a.norm_bias, a.heads,
-            *of_readout, *projections,
+            *of_readout, *the_rest,
         )  # fmt: skip
     # Each by hand: TorchScript does not unpack into a named tuple.
     return EncodedSessions(encoded[0], encoded[1], encoded[2], encoded[3], encoded[4], encoded[5])

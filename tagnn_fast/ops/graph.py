@@ -40,6 +40,24 @@ class SessionGraph(NamedTuple):
     padding: Tensor
 
 
+def places_from_the_end(graph: SessionGraph, places: int) -> Tensor:
+    """Clicks of its session after each node's last one, at most places - 1, int64 (slots,).
+
+    Skipped clicks do not count; slots without a click have places - 1.
+    """
+    slots, sessions = graph.node_items.shape[0], graph.num_nodes.shape[0]
+    numbers = torch.arange(slots, device=graph.click_nodes.device)
+    owner = torch.searchsorted(graph.slot_offsets, numbers, right=True) - 1  # the number of sessions behind the last
+    known = graph.click_nodes >= 0
+    nodes = torch.where(known, graph.click_nodes, slots)  # behind the last slot for skipped clicks
+    session = torch.cat([owner, owner.new_full((1,), sessions)])[nodes]  # (clicks,)
+    count = known.long().cumsum(0)
+    ends = torch.zeros(sessions + 1, dtype=torch.int64, device=nodes.device)
+    ends = ends.scatter_reduce(0, session, count, "amax")
+    last = torch.full((slots + 1,), places - 1, dtype=torch.int64, device=nodes.device)
+    return last.scatter_reduce(0, nodes, (ends[session] - count).clamp(0, places - 1), "amin")[:-1]
+
+
 class EncodedSessions(NamedTuple):
     """A batch of sessions as target attention takes them (TAGNN, section 3.4).
 

@@ -1,7 +1,6 @@
 """What every op computes, in plain PyTorch: the definition, the oracle of the tests, and the fallback without a kernel.
 
-Slow on purpose where clarity asks for it. All of it is differentiable by PyTorch itself and takes any values: item 0 is
-a click to skip, sessions may be empty.
+Slow where clarity asks for it. PyTorch differentiates all of it. Any values: item 0 is skipped, sessions may be empty.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from tagnn_fast.ops.graph import (
     ReadoutParameters,
     SessionGraph,
     encoded_sessions,
+    places_from_the_end,
 )
 from tagnn_fast.ops.reference_philox import philox
 
@@ -288,17 +288,24 @@ def encode_sessions(
     attention: Optional[AttentionParameters],
     readout: ReadoutParameters,
     target_weight: Tensor,
+    recency: Optional[Tensor] = None,
+    lengths: Optional[tuple[float, float]] = None,
 ) -> EncodedSessions:
     """See :func:`tagnn_fast.ops.encode_sessions`."""
     graph = SessionGraph(*session_graph(items, offsets, padded_length))
     nodes = gated_propagation(item_vectors[graph.node_items], graph, *propagation)
+    if recency is not None:
+        nodes = nodes + recency[places_from_the_end(graph, recency.shape[0])]
     if attention is not None:
         nodes = session_attention(nodes, graph, *attention)
     session, last_click = session_readout(nodes, graph, *readout[:6])
     if readout.hybrid_weight is not None and readout.hybrid_bias is not None:
-        both = torch.cat([session, last_click], 1)
-        session = torch.addmm(readout.hybrid_bias, both, readout.hybrid_weight.t())
-    return encoded_sessions(session, nodes @ target_weight.t(), nodes, graph)
+        session = torch.cat([session, last_click], 1) @ readout.hybrid_weight.t() + readout.hybrid_bias
+    keys = nodes @ target_weight.t()
+    if lengths is not None:
+        session, nodes = (row / row.norm(dim=1, keepdim=True).clamp(min=1e-6) for row in (session, nodes))
+        session, nodes = lengths[0] * session, lengths[1] * nodes
+    return encoded_sessions(session, keys, nodes, graph)
 
 
 def _scores(encoded: EncodedSessions, table: Tensor, own_item: bool) -> Tensor:

@@ -15,10 +15,11 @@ from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.nn.cosine_scale import CosineScale
 from tagnn_fast.nn.global_neighbours import NEIGHBOURS, WINDOW, GlobalNeighbours, most_common_neighbours
 from tagnn_fast.nn.highway_gate import HighwayGate
-from tagnn_fast.nn.node_recency import PLACES, NodeRecency
+from tagnn_fast.nn.node_recency import PLACES
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.unit_rows import unit_rows
 from tagnn_fast.ops import encoded_without_nodes, session_graph
+from tagnn_fast.ops.graph import places_from_the_end
 from tests.support import SESSIONS, assert_near, batch, random_sessions, random_tensors
 
 MODELS = [TAGNNPP, TAGNN, SRGNN]
@@ -116,7 +117,7 @@ def test_recency(name: str, padded_length: int | None) -> None:
     items, offsets = batch(SESSIONS[name])
     items = torch.cat([items, torch.tensor([4, 0, 4])])
     graph = session_graph(items, offsets, padded_length)
-    places = NodeRecency(2).places_of(graph, offsets)
+    places = places_from_the_end(graph, PLACES)
     assert places.shape == graph.node_items.shape
     for number, session in enumerate(SESSIONS[name]):
         known = [item for item in session if item]

@@ -140,9 +140,9 @@ def test_click_counts_are_added_to_nodes() -> None:
     states = torch.zeros(graph.node_items.shape[0], 8, dtype=torch.float64)
     assert network.click_counts is not None
     assert network.recency is not None
-    expected = network.click_counts(graph) + network.recency(graph, clicks.offsets)
-    assert_near(network.with_recency(states, graph, clicks.offsets, "nodes").detach(), expected.detach(), 1e-12)
-    assert torch.equal(network.with_recency(states, graph, clicks.offsets, "readout"), states)
+    expected = network.click_counts(graph) + network.recency(graph)
+    assert_near(network.with_recency(states, graph, "nodes").detach(), expected.detach(), 1e-12)
+    assert torch.equal(network.with_recency(states, graph, "readout"), states)
 
 
 def test_gradients() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import tagnn_fast
 from tagnn_fast import ops
+from tagnn_fast.nn.unit_rows import unit_rows
 from tagnn_fast.ops import (
     AttentionParameters,
     EncodedSessions,
@@ -21,13 +22,22 @@ from tagnn_fast.ops import (
     encode_sessions,
     reference,
 )
+from tagnn_fast.ops.graph import places_from_the_end
 from tests.ops import checks
 from tests.ops.any_values import any_tensor
 from tests.support import CAPABILITIES, SESSIONS, assert_near, batch, capability, random_sessions
 
 OP = torch.ops.tagnn_fast.encode_sessions.default
 ITEMS = 600
-Parameters = tuple[Tensor, PropagationParameters, Optional[AttentionParameters], ReadoutParameters, Tensor]
+Parameters = tuple[
+    Tensor,
+    PropagationParameters,
+    Optional[AttentionParameters],
+    ReadoutParameters,
+    Tensor,
+    Optional[Tensor],
+    Optional[tuple[float, float]],
+]
 
 
 def sample_parameters(
@@ -37,6 +47,8 @@ def sample_parameters(
     hybrid: bool = False,
     rounds: int = 1,
     normalize: bool = True,
+    recency: bool = False,
+    lengths: bool = False,
 ) -> Parameters:
     """Item vectors and the encoder's parameters."""
     square = (hidden, hidden)
@@ -44,6 +56,7 @@ def sample_parameters(
         *((ITEMS, hidden), (5 * hidden, hidden), (5 * hidden,), (2 * hidden,), (3 * hidden, 2 * hidden), (3 * hidden,)),
         *((3 * hidden, hidden), (3 * hidden,), square, (hidden,), (hidden,), (hidden,)),
         *(square, (hidden,), square, (hidden,), (hidden,), (hidden, 2 * hidden), (hidden,), square),
+        (3, hidden),
     ]
     vectors, *rest = checks.encoder_inputs(shapes, dtype, "cpu")
     heads = 2 if hidden % 2 == 0 else 1
@@ -54,6 +67,8 @@ def sample_parameters(
         AttentionParameters(*rest[5:11], heads) if attention else None,
         ReadoutParameters(*rest[11:16], normalize, *hybrids),
         rest[18],
+        rest[19] if recency else None,
+        (6.5, 0.75) if lengths else None,
     )
 
 
@@ -66,27 +81,34 @@ def one_after_the_other(
     attention: AttentionParameters | None,
     readout: ReadoutParameters,
     target_weight: Tensor,
+    recency: Tensor | None,
+    lengths: tuple[float, float] | None,
 ) -> EncodedSessions:
     """By the ops that it takes the place of."""
     graph = ops.session_graph(items, offsets, padded_length)
     nodes = ops.gated_propagation(item_vectors[graph.node_items], graph, *propagation)
+    if recency is not None:
+        nodes = nodes + recency[places_from_the_end(graph, recency.shape[0])]
     if attention is not None:
         nodes = ops.session_attention(nodes, graph, *attention)
     session, _ = ops.session_readout(nodes, graph, *readout[:6])
-    return ops.encoded_sessions(session, nodes @ target_weight.t(), nodes, graph)
+    keys = nodes @ target_weight.t()
+    if lengths is not None:
+        session, nodes = lengths[0] * unit_rows(session), lengths[1] * unit_rows(nodes)
+    return ops.encoded_sessions(session, keys, nodes, graph)
 
 
 def as_double(parameters: Parameters) -> Parameters:
     def convert(values: tuple[object, ...]) -> list[object]:
         return [value.double() if isinstance(value, Tensor) else value for value in values]
 
-    vectors, propagation, attention, readout, target = parameters
+    vectors, propagation, attention, readout, *rest = parameters
     return (
         vectors.double(),
         PropagationParameters(*convert(propagation)),  # type: ignore[arg-type]
         None if attention is None else AttentionParameters(*convert(attention)),  # type: ignore[arg-type]
         ReadoutParameters(*convert(readout)),  # type: ignore[arg-type]
-        target.double(),
+        *convert(rest),  # type: ignore[arg-type]
     )
 
 
@@ -117,6 +139,17 @@ def test_options(name: str, rounds: int, normalize: bool, hybrid: bool, attentio
     assert_definition(*batch(SESSIONS[name]), 5, parameters)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("padded_length", [None, 5])
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("name", SESSIONS)
+def test_what_recipes_add(name: str, attention: bool, padded_length: int | None, dtype: torch.dtype) -> None:
+    """Recency in three places, and lengths of what is scored; each alone and both."""
+    for recency, lengths in ((True, False), (False, True), (True, True)):
+        parameters = sample_parameters(12, dtype, attention=attention, hybrid=True, recency=recency, lengths=lengths)
+        assert_definition(*batch(SESSIONS[name]), padded_length, parameters)
+
+
 @pytest.mark.parametrize("padded_length", [None, 5])
 @pytest.mark.parametrize("name", SESSIONS)
 def test_same_bits_as_the_ops_one_after_the_other(name: str, padded_length: int | None) -> None:
@@ -145,7 +178,10 @@ def test_few_rows(name: str, hidden: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("clicks", [3, 30])
 def test_strided_parameters(clicks: int) -> None:
-    vectors, propagation, attention, readout, target = sample_parameters(20)
+    vectors, propagation, attention, readout, target, recency, lengths = sample_parameters(
+        20, recency=True, lengths=True
+    )
+    assert recency is not None
 
     def strided(value: Tensor) -> Tensor:
         return torch.stack([value, torch.full_like(value, torch.nan)], -1)[..., 0]
@@ -154,12 +190,14 @@ def test_strided_parameters(clicks: int) -> None:
     propagation = propagation._replace(**{k: strided(v) for k, v in propagation._asdict().items() if k != "rounds"})
     readout = readout._replace(key_weight=readout.key_weight.t().contiguous().t(), key_bias=strided(readout.key_bias))
     sessions = batch(random_sessions((clicks,), ITEMS - 1))
-    assert_definition(*sessions, None, (vectors, propagation, attention, readout, target))
+    rest = target, strided(recency), lengths
+    assert_definition(*sessions, None, (vectors, propagation, attention, readout, *rest))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_do_not_matter(threads: int) -> None:
-    arguments = *batch(random_sessions(range(1, 200), ITEMS - 1)), None, *sample_parameters(32, torch.float32)
+    parameters = sample_parameters(32, torch.float32, recency=True, lengths=True)
+    arguments = *batch(random_sessions(range(1, 200), ITEMS - 1)), None, *parameters
     expected = one_after_the_other(*arguments)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -173,15 +211,16 @@ def test_threads_do_not_matter(threads: int) -> None:
 
 def flat(parameters: Parameters) -> tuple[object, ...]:
     """As the op takes them, after the padded length."""
-    vectors, propagation, attention, readout, target = parameters
+    vectors, propagation, attention, readout, target, recency, lengths = parameters
     of_attention = (None,) * 6 + (1,) if attention is None else attention
-    return vectors, *propagation, *of_attention, *readout, target
+    return vectors, *propagation, *of_attention, *readout, target, recency, *(lengths or (None, None))
 
 
 @pytest.mark.parametrize("attention", [True, False])
 @pytest.mark.parametrize("name", ["ragged", "empty batch"])
 def test_opcheck(name: str, attention: bool) -> None:
-    parameters = flat(sample_parameters(6, torch.float32, attention=attention, hybrid=attention))
+    recipe = {"recency": attention, "lengths": attention}
+    parameters = flat(sample_parameters(6, torch.float32, attention=attention, hybrid=attention, **recipe))
     for padded_length in (None, 5):
         torch.library.opcheck(OP, (*batch(SESSIONS[name]), padded_length, *parameters))
 
@@ -208,7 +247,7 @@ def test_any_values(data: st.DataObject) -> None:
     clicks, sessions = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
     items, offsets = any_tensor(data, "cpu", clicks), any_tensor(data, "cpu", sessions + 1)
     padded_length = data.draw(st.one_of(st.none(), st.integers(0, 9)))
-    parameters = sample_parameters(3)
+    parameters = sample_parameters(3, recency=data.draw(st.booleans()), lengths=data.draw(st.booleans()))
     nodes = reference.session_graph(items, offsets, padded_length)[0]
     if bool(((nodes < 0) | (nodes >= ITEMS)).any()):
         with pytest.raises(RuntimeError, match=r"^items: expected rows of item_vectors, 0\.\.599, got "):
@@ -226,6 +265,8 @@ def test_any_values(data: st.DataObject) -> None:
         (16, 3, "heads: expected a divisor of hidden, got 3"),
         (10, None, "qkv_weight: expected all four with out_bias or none, got some"),
         (24, torch.zeros(4).double(), "hybrid_bias: expected with hybrid_weight, and none without; got one of them"),
+        (26, torch.zeros(0, 4).double(), "recency: expected a place or more, got none"),
+        (26, torch.zeros(3, 4), "recency: expected float64 (any, 4) on the CPU, got float32 (3, 4)"),
         (25, torch.zeros(4, 3).double(), "target_weight: expected float64 (4, 4) on the CPU, got float64 (4, 3)"),
     ],
 )
@@ -236,10 +277,13 @@ def test_errors(position: int, value: object, message: str) -> None:
         OP(*arguments)
 
 
-def test_script_and_export() -> None:
+@pytest.mark.parametrize("with_recipe", [False, True])
+def test_script_and_export(with_recipe: bool) -> None:
     """In a model, as it is exported: what the program computes on other sessions than those it was made with."""
     torch.manual_seed(0)
-    model = tagnn_fast.TAGNNPP(tagnn_fast.ModelConfig(num_items=ITEMS, hidden_size=12, hybrid=True)).eval()
+    recipe: dict[str, Any] = {"cosine_scale": 12.0, "recency": "nodes"} if with_recipe else {}
+    config = tagnn_fast.ModelConfig(num_items=ITEMS, hidden_size=12, hybrid=True, **recipe)
+    model = tagnn_fast.TAGNNPP(config).eval().settled()
     example, other = batch(random_sessions((3, 4, 2), ITEMS)), batch(random_sessions((1, 9, 30), ITEMS, seed=1))
     clicks, count = torch.export.Dim("clicks", min=2), torch.export.Dim("count", min=3)
     with torch.no_grad():
