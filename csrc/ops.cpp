@@ -59,8 +59,8 @@ void tagnn_fast::define_ops(StableLibrary& library) {
   library.def(
       "target_attention_topk(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
       "Tensor slot_offsets, Tensor table, int k, Tensor? candidates=None, Tensor? excluded=None, "
-      "Tensor? excluded_offsets=None, int precision=0, Tensor? screen=None) -> ("
-      "Tensor scores, Tensor rows)");
+      "Tensor? excluded_offsets=None, int precision=0, Tensor? screen=None, Tensor? repeat_rows=None, "
+      "Tensor? repeat_logits=None) -> (Tensor scores, Tensor rows)");
   library.def(
       "target_attention_cross_entropy(Tensor session, Tensor keys, Tensor values, Tensor clicks, Tensor padding, "
       "Tensor slot_offsets, Tensor table, Tensor targets, int precision=0) -> (Tensor losses, Tensor normalizer)");
@@ -72,6 +72,7 @@ void tagnn_fast::define_ops(StableLibrary& library) {
 
   // On the CPU alone.
   library.def("item_screen(Tensor table) -> Tensor screen");
+  library.def("session_repeats(Tensor items, Tensor offsets, int places, int counts) -> (Tensor rows, Tensor cells)");
   library.def(
       "encode_sessions(Tensor items, Tensor offsets, int? padded_length, Tensor item_vectors, "
       "Tensor state_weight, Tensor state_bias, Tensor message_bias, Tensor weight_ih, Tensor bias_ih, int steps, "

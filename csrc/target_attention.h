@@ -77,7 +77,8 @@ struct CrossEntropyBackwardInputs {
 struct TopkChoice {
   int64_t k;
   std::optional<Tensor> candidates, excluded, excluded_offsets;  // the last two together or not at all
-  std::optional<Tensor> screen = std::nullopt;                   // what item_screen made of the table, for the CPU
+  // For the CPU: what item_screen made of the table; what is added to the scores of some rows, -1 for none.
+  std::optional<Tensor> screen = std::nullopt, repeat_rows = std::nullopt, repeat_logits = std::nullopt;
 
   void check(Backend backend, int64_t sessions) {
     if (screen) make_contiguous({&*screen});
@@ -91,6 +92,16 @@ struct TopkChoice {
     if (!candidates) return;
     check_tensor(backend, *candidates, "candidates", ScalarType::Long, {kAnySize});
     make_contiguous({&*candidates});
+  }
+
+  void check_repeats(Backend backend, int64_t sessions, ScalarType dtype) {
+    check_value(!backend.on_gpu || !repeat_rows, "repeat_rows", "none on a GPU", "some");
+    check_value(repeat_rows.has_value() == repeat_logits.has_value(), "repeat_rows", "repeat_logits with it", "one");
+    if (repeat_rows) {
+      check_tensor(backend, *repeat_rows, "repeat_rows", ScalarType::Long, {sessions, kAnySize});
+      check_tensor(backend, *repeat_logits, "repeat_logits", dtype, {sessions, repeat_rows->size(1)});
+      make_contiguous({&*repeat_rows, &*repeat_logits});
+    }
   }
 };
 
@@ -181,12 +192,14 @@ auto target_attention_topk(
     const Tensor& session, const Tensor& keys, const Tensor& values, const Tensor& clicks, const Tensor& padding,
     const Tensor& slot_offsets, const Tensor& table, int64_t k, const std::optional<Tensor>& candidates,
     const std::optional<Tensor>& excluded, const std::optional<Tensor>& excluded_offsets, int64_t precision,
-    const std::optional<Tensor>& screen) {
+    const std::optional<Tensor>& screen, const std::optional<Tensor>& repeat_rows,
+    const std::optional<Tensor>& repeat_logits) {
   const typename Op::Guard guard(session);
   TargetAttentionInputs inputs{session, keys, values, clicks, padding, slot_offsets, table, precision};
   inputs.check(Op::kBackend, ItemTableDtypes::kBFloat16Too);
-  TopkChoice choice{k, candidates, excluded, excluded_offsets, screen};
+  TopkChoice choice{k, candidates, excluded, excluded_offsets, screen, repeat_rows, repeat_logits};
   choice.check(Op::kBackend, inputs.sessions);
+  choice.check_repeats(Op::kBackend, inputs.sessions, inputs.dtype);
   TopkOutputs best(inputs, k);
   with_scalar(inputs.dtype, [&](auto scalar) { Op::template topk<decltype(scalar)>(inputs, choice, best); });
   return std::tuple(best.scores, best.rows);

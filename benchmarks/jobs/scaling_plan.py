@@ -1,6 +1,6 @@
 """How far the parts that exist carry: training and answering with 10 and 100 million items, on paper.
 
-    python -m benchmarks.jobs.scaling_plan
+    python -m benchmarks.jobs.scaling_plan > PLAN.md
 
 From figures measured elsewhere in this repository (`MACHINES` says where) and counts of bytes and operations; what is
 assumed and not measured (links between machines, that many cores are as much faster as they are more) is marked so.

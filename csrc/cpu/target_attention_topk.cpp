@@ -1,6 +1,7 @@
 // The best k items of each session. Threads share the items out; their lists are merged at the end. With the item
 // screen few items are left to be scored.
 
+#include "repeated_rows.h"
 #include "target_attention_lists.h"
 #include "target_attention_screen.h"
 
@@ -23,12 +24,14 @@ struct CpuTargetAttentionTopk : CpuOp {
       const int64_t screened = collect_screened(inputs, rows, choice, excluded, lists.data());
       collect_all(inputs, rows, {screened, rows.blocks(), chosen, items}, k, excluded, lists.data());
     }
+    const auto slots = clamped_offsets(data<int64_t>(inputs.slot_offsets), inputs.sessions, inputs.slots);
     std::vector<ScoredRow<T>> all;
     for (int64_t b = 0; b < inputs.sessions; ++b) {
       all.clear();
       for (int64_t part = 0; part < parts; ++part) {
         lists[part * inputs.sessions + b].append_to(all);
       }
+      if (k > 0) add_repeats(inputs, choice, candidates, excluded, b, slots[b], slots[b + 1], all);
       const int64_t found = std::min(k, static_cast<int64_t>(all.size()));
       std::partial_sort(all.begin(), all.begin() + found, all.end(), BestFirst());
       all.resize(k, {-std::numeric_limits<T>::infinity(), -1});

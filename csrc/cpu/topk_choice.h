@@ -10,6 +10,10 @@ namespace tagnn_fast::cpu {
 class ExcludedRows {
  public:
   ExcludedRows(int64_t sessions, const TopkChoice& choice) {
+    if (choice.repeat_rows) {
+      repeats_ = data<int64_t>(*choice.repeat_rows);
+      repeats_of_each_ = choice.repeat_rows->size(1);
+    }
     if (!choice.excluded) return;
     const int64_t *rows = data<int64_t>(*choice.excluded), size = choice.excluded->size(0);
     offsets_ = clamped_offsets(data<int64_t>(*choice.excluded_offsets), sessions, size);
@@ -19,7 +23,13 @@ class ExcludedRows {
     }
   }
 
+  // Rows whose scores something is added to are not to be found with the others, either.
   bool has(int64_t session, int64_t row) const {
+    const int64_t *repeats = repeats_ + session * repeats_of_each_, *end = repeats + repeats_of_each_;
+    return std::find(repeats, end, row) != end || is_given(session, row);
+  }
+
+  bool is_given(int64_t session, int64_t row) const {
     if (offsets_.empty()) return false;
     const auto begin = rows_.begin() + offsets_[session], end = rows_.begin() + offsets_[session + 1];
     return is_long(session) ? std::binary_search(begin, end, row) : std::find(begin, end, row) != end;
@@ -29,6 +39,8 @@ class ExcludedRows {
   bool is_long(int64_t session) const { return offsets_[session + 1] - offsets_[session] > 16; }
 
   std::vector<int64_t> rows_, offsets_;
+  const int64_t* repeats_ = nullptr;
+  int64_t repeats_of_each_ = 0;
 };
 
 // Rows of the table in rising order, each once; those outside it are left out.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tagnn_fast import ops
 from tagnn_fast.nn.repeats import Repeats, find, scores_of_rows
+from tagnn_fast.ops import library
 from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 
 
@@ -81,6 +82,13 @@ def topk(
     """
     if repeats is None:
         return ops.target_attention_topk(encoded, table, k, candidates, left_out, ends, screen)
+    native = table.is_cpu
+    if not torch.jit.is_scripting():
+        native = native and library.has_kernel(table)
+    if native:
+        return ops.target_attention_topk(
+            encoded, table, k, candidates, left_out, ends, screen, repeats.rows, repeats.logits
+        )
     width, sessions = table.shape[0], repeats.rows.shape[0]
     session = torch.arange(sessions, device=table.device).unsqueeze(1)
     cells = torch.where(repeats.rows >= 0, session * width + repeats.rows, -1)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tagnn_fast import ops
 from tagnn_fast.nn.session_sums import session_of_slots, session_softmax, session_sums, to_slots
 from tagnn_fast.ops.graph import EncodedSessions
 
@@ -46,27 +47,9 @@ class RepeatLogits(nn.Module):
 
     def forward(self, items: Tensor, offsets: Tensor) -> Repeats:
         """What is added, for items int64 (clicks,), 0 for one to skip, and offsets int64 (sessions + 1,)."""
-        recent = self._last_clicks(items, offsets)
-        same = recent.unsqueeze(2) == recent.unsqueeze(1)  # (sessions, 10, 10)
-        clicked_later = same.tril(-1).any(2)
-        count = same.sum(2).clamp(max=self.counts)  # (sessions, 10)
-        place = torch.arange(self.places, device=items.device)
-        known = (recent > 0) & ~clicked_later
-        logits = self.logits[(count - 1) * self.places + place]  # (sessions, 10)
-        return Repeats(torch.where(known, recent - 1, -1), torch.where(known, logits, 0.0))
-
-    def _last_clicks(self, items: Tensor, offsets: Tensor) -> Tensor:
-        """Items of each session's last known clicks, the last one first, int64 (sessions, 10); 0 for none."""
-        sessions, known = offsets.shape[0] - 1, items > 0
-        count = torch.cat([offsets.new_zeros(1), known.long().cumsum(0)])  # before each click, and at the end
-        numbers = torch.arange(items.shape[0], device=items.device)
-        session = torch.searchsorted(offsets, numbers, right=True)  # from 1; clicks behind the last have one more
-        place = count[offsets[session.clamp(max=sessions)]] - count[1:]
-        kept = known & (session <= sessions) & (place < self.places)
-        spare = sessions * self.places  # where all others go
-        cells = torch.where(kept, (session - 1) * self.places + place, spare)
-        recent = torch.zeros(spare + 1, dtype=torch.int64, device=items.device).scatter(0, cells, items)
-        return recent[:-1].view(sessions, self.places)
+        rows, cells = ops.session_repeats(items, offsets, self.places, self.counts)  # (sessions, 10)
+        logits = self.logits[cells.clamp(min=0)]  # (sessions, 10)
+        return Repeats(rows, torch.where(cells >= 0, logits, 0.0))
 
 
 def scores_of_rows(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Tensor:

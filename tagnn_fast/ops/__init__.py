@@ -22,6 +22,7 @@ from tagnn_fast.ops.session_attention import session_attention
 from tagnn_fast.ops.session_graph import session_graph
 from tagnn_fast.ops.session_neighbours import session_neighbours_topk
 from tagnn_fast.ops.session_readout import session_readout
+from tagnn_fast.ops.session_repeats import session_repeats
 from tagnn_fast.ops.target_attention import (
     target_attention_cross_entropy,
     target_attention_scores,
@@ -46,6 +47,7 @@ __all__ = [
     "session_graph",
     "session_neighbours_topk",
     "session_readout",
+    "session_repeats",
     "target_attention_cross_entropy",
     "target_attention_scores",
     "target_attention_topk",

@@ -54,6 +54,8 @@ def target_attention_topk(
     excluded: Optional[Tensor] = None,
     excluded_offsets: Optional[Tensor] = None,
     screen: Optional[Tensor] = None,
+    repeat_rows: Optional[Tensor] = None,
+    repeat_logits: Optional[Tensor] = None,
 ) -> tuple[Tensor, Tensor]:
     """The best k items of each session, best first, equal scores by row; without gradient.
 
@@ -66,6 +68,9 @@ def target_attention_topk(
         excluded_offsets: first of each session's and the end of the last, int64 (sessions + 1,).
         screen: what :func:`tagnn_fast.ops.item_screen` makes of `table`, of which it must be: most items are then ruled
             out by bounds, and the lists are the same to the bit. Only float32 sessions on the CPU make use of it.
+        repeat_rows: rows of `table` to whose scores something is added, by native kernels on the CPU alone, each once
+            for a session, int64 (sessions, any); -1 for none.
+        repeat_logits: what is added, float (sessions, any).
 
     Returns:
         Scores, float, and rows, int64, both (sessions, k). Where fewer than k rows are left, the rest are -inf and -1.
@@ -77,13 +82,17 @@ def target_attention_topk(
     if torch.is_grad_enabled():
         session, keys, values, table = session.detach(), keys.detach(), values.detach(), table.detach()
         encoded = EncodedSessions(session, keys, values, click_counts, padding, slot_offsets)
+        if repeat_logits is not None:
+            repeat_logits = repeat_logits.detach()
     precision = 0
     if not torch.jit.is_scripting():
         if not library.has_kernel(session):
+            if repeat_rows is not None:
+                raise RuntimeError("repeat_rows: expected none without native kernels, got some")
             return reference.target_attention_topk(encoded, table, k, candidates, excluded, excluded_offsets)
         precision = library.precision(session.device.type)
     scores, rows = torch.ops.tagnn_fast.target_attention_topk(
-        *encoded, table, k, candidates, excluded, excluded_offsets, precision, screen
+        *encoded, table, k, candidates, excluded, excluded_offsets, precision, screen, repeat_rows, repeat_logits
     )
     return scores, rows
 

@@ -135,7 +135,7 @@ ctypes.CDLL(sys.argv[1], os.RTLD_NOW)  # as PyTorch loads it: all names are foun
 names = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("tagnn_fast::")]
 has = torch._C._dispatch_has_kernel_for_dispatch_key
 have = {key: {name for name in names if has(name, key)} for key in ("CPU", "CUDA", "CompositeExplicitAutograd")}
-of_cpu = "encode_sessions", "item_item_topk", "item_screen", "session_neighbours_topk"
+of_cpu = "encode_sessions", "item_item_topk", "item_screen", "session_neighbours_topk", "session_repeats"
 refuse_others = {"tagnn_fast::" + name for name in of_cpu}  # than the CPU, themselves
 assert have["CompositeExplicitAutograd"] == refuse_others, have
 assert have["CPU"] and have["CUDA"] == have["CPU"] == set(names) - refuse_others, have

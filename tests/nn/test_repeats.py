@@ -13,6 +13,7 @@ from tagnn_fast import SRGNN, TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.nn.repeats import COUNTS, PLACES, scores_of_rows
 from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.ops.library import plain_definitions
 from tests.support import SESSIONS, assert_near, batch, random_sessions
 
 CONFIG = ModelConfig(num_items=30, hidden_size=8, repeats=True)
@@ -117,6 +118,13 @@ def test_gradient_of_the_logits() -> None:
 @pytest.mark.parametrize("choose", [False, True])
 @CASES
 def test_lists(model: type[SessionModel], options: dict[str, Any], choose: bool, exclude_clicked: bool) -> None:
+    """By the native ops, and by the definitions."""
+    check_lists(model, options, choose, exclude_clicked)
+    with plain_definitions():
+        check_lists(model, options, choose, exclude_clicked)
+
+
+def check_lists(model: type[SessionModel], options: dict[str, Any], choose: bool, exclude_clicked: bool) -> None:
     network, clicks = make(model, **options), SessionBatch.from_lists(CLICKS)
     scores = plain_scores(network, CLICKS).detach()
     candidates = torch.tensor([7, 30, 3, 2, 9, 11, 5]) if choose else None
