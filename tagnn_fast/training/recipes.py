@@ -37,6 +37,7 @@ _BEST = {
     "recency": "nodes",
     "hybrid": True,
     "readout_softmax": False,
+    "repeats": True,
     "schedule": "cosine",
     "epochs": 8,
 }
