@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.jobs.recipes import SHOWN
 from tagnn_fast.training.recipes import resolve
+from tagnn_fast.training.schedule import choose_epoch
 
 Training = list[Mapping[str, Any]]  # a record for each epoch
 UNSHOWN = {"num_items", "seed", "protocol", "accelerator", "max_clicks_per_batch", "options"}
@@ -73,7 +74,8 @@ def ended(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Training]]:
 
 def best(training: Training) -> Mapping[str, Any]:
     """The record of the epoch that is chosen."""
-    return max(training, key=lambda record: (record["MRR@20"], -record["epoch"]))
+    figures = [{"epoch": record["epoch"], "validation": {name: record[name] for name in SHOWN}} for record in training]
+    return training[choose_epoch(figures) - 1]
 
 
 def row(name: str, trainings: list[Training], different: Mapping[str, Any]) -> list[str]:
