@@ -9,6 +9,7 @@
 
 #include "../registration.h"
 #include "encoder.h"
+#include "math.h"
 
 namespace tagnn_fast::cpu {
 namespace {
@@ -131,10 +132,7 @@ void add_recency(
 template <class T>
 void stretch(T length, int64_t rows, int64_t hidden, T* values) {
   for (T* row = values; row != values + rows * hidden; row += hidden) {
-    T square = 0;
-#pragma omp simd reduction(+ : square)
-    for (int64_t i = 0; i < hidden; ++i) square += row[i] * row[i];
-    const T factor = length / std::max(std::sqrt(square), static_cast<T>(1e-6));
+    const T factor = length / std::max(std::sqrt(dot(row, row, hidden)), static_cast<T>(1e-6));
     for (int64_t i = 0; i < hidden; ++i) row[i] *= factor;
   }
 }

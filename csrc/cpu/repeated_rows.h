@@ -5,18 +5,11 @@
 #include <cmath>
 #include <vector>
 
+#include "math.h"
 #include "target_attention_lists.h"
 #include "vectors.h"
 
 namespace tagnn_fast::cpu {
-
-template <class T>
-T dot(const T* a, const T* b, int64_t size) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < size; ++i) sum += a[i] * b[i];
-  return sum;
-}
 
 // The score of one item, of this vector, for a session.
 template <class T>
