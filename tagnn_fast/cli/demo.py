@@ -29,10 +29,10 @@ def demo(
     if folder.exists():
         raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
     dataset = synthetic_dataset(clicks)
-    plan(dataset, "best", {"epochs": epochs})  # refuses what cannot be trained on before there is a folder
+    plan(dataset, {"epochs": epochs})  # refuses what cannot be trained on before there is a folder
     dataset = write_dataset(dataset, folder / "data")
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    run = fit(dataset, folder / "run", "best", hidden_size=64, epochs=epochs)
+    run = fit(dataset, folder / "run", hidden_size=64, epochs=epochs)
     if run.result is not None:
         show(run.result, console)
     say(f"wrote {folder / 'run'}")

@@ -1,4 +1,4 @@
-"""``tagnn-fast evaluate``: a run's model on test sessions, beside three baselines."""
+"""``tagnn-fast evaluate``: a run's model on test sessions, beside four baselines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def evaluate(
         typer.Option(help="Another data set folder with the run's items, as after an update; its own if not given."),
     ] = None,
 ) -> None:
-    """Score a run's model on its data set's test sessions, beside sequential rules and two kinds of popularity.
+    """Score a run's model on its data set's test sessions, beside V-SkNN, sequential rules and popularity.
 
     Each call is a look at the test set, and is added to test_reads.jsonl in the run folder. Where the data set has been
     updated since, targets without a row in the run are misses, of the baselines too, which know all of the data set.

@@ -35,7 +35,10 @@ def train(
         Optional[Path],
         typer.Option(help="JSON or TOML file of options by name, such as hidden_size; those given here replace its."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="clean, best, published-diginetica or published-yoochoose.")] = "clean",
+    preset: Annotated[
+        Optional[str],
+        _field("best, clean, published-diginetica or published-yoochoose; --config's or best if not given."),
+    ] = None,
     architecture: Annotated[
         Optional[str], _field("tagnn_pp, tagnn, sr_gnn, attention_enhanced, or a baseline such as vs_knn.")
     ] = None,
@@ -85,12 +88,12 @@ def train(
     protocol: Annotated[
         Optional[str],
         _field(
-            "held-out-refit, clean's: choose the epoch on the last tenth of the sessions, then train on all of them "
-            "with what was chosen. held-out: choose it alone. all: no validation, epochs fixed. "
+            "held-out-refit, the default: choose the epoch on the last tenth of the sessions, then train on all of "
+            "them with what was chosen. held-out: choose it alone. all: no validation, epochs fixed. "
             "published, published-test: as the published code does, for comparison."
         ),
     ] = None,
-    epochs: Annotated[Optional[int], _field("Passes over the examples, at most; clean: 30.")] = None,
+    epochs: Annotated[Optional[int], _field("Passes over the examples, at most; best: 8, clean: 30.")] = None,
     patience: Annotated[
         Optional[int],
         _field("Epochs without a better validation MRR@20 after which training stops; clean: 3; 0: never."),
@@ -170,7 +173,7 @@ def train(
     if option:
         options["options"] = parse_options(option)
     if resume is not None:
-        if options or preset != "clean" or any(value is not None for value in (run, config, start_from)):
+        if options or any(value is not None for value in (run, config, start_from)):
             raise ValueError("--resume: expected no other options, a run goes on with the configuration it has")
         opened = open_run(resume)
         data = read_dataset(dataset) if dataset is not None else opened.read_dataset()
@@ -178,7 +181,7 @@ def train(
         if dataset is None or run is None:
             raise ValueError("train: expected DATASET and --run, or --resume")
         data = read_dataset(dataset)
-        opened = new_run(data, run, given["preset"], with_config(config, options), start_from, layout)
+        opened = new_run(data, run, with_config(config, options), start_from, layout)
     try:
         go_on(opened, data, layout=layout, loggers=loggers)
     except Interrupted as interrupted:

@@ -22,7 +22,7 @@ from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.tables import Shown, Table, figures_table, main_figures
 
-_BESIDE = ("sequential_rules", "session_popularity", "popularity")  # baselines that every model stands beside
+_BESIDE = ("vs_knn", "sequential_rules", "session_popularity", "popularity")  # baselines that every model stands beside
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Evaluation(Shown):
 def evaluate(
     run: Run | str | Path, data: Dataset | str | Path | None = None, *, observer: Observer | None = None
 ) -> Evaluation:
-    """Score a run's model on test sessions, beside sequential rules and two kinds of popularity, if it is none of them.
+    """Score a run's model on test sessions, beside V-SkNN, sequential rules and two kinds of popularity.
 
     Each call is a look at the test set, and is added to ``test_reads.jsonl`` in the run folder. Where the data set has
     been updated since, targets without a row in the run are misses, of the baselines too, which know all of it.

@@ -91,7 +91,7 @@ def compare(
     trials = _trials(options)
     blended = blend_trials(blends, trials, options["protocol"])
     for trial in trials:
-        plan(dataset, "clean", trial.options)
+        plan(dataset, trial.options)
     with exclusive(folder), shown(observer) as told:
         dataset = _begin(folder, dataset, options)
         ledger = Ledger(folder / "seconds.json", limit)

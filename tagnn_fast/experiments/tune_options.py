@@ -90,7 +90,7 @@ def _as_given(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(dataset: Dataset, model: str, fix: Mapping[str, Any]) -> dict[str, Any]:
     """What each option is where nobody says anything; refuses what no trial could be."""
-    configurations = plan(dataset, "clean", {**_as_given(model, fix), "protocol": _PROTOCOL})
+    configurations = plan(dataset, {**_as_given(model, fix), "protocol": _PROTOCOL})
     own = inspect.signature(find_method(model)).parameters.values()
     return {
         **{name: value for part in configurations for name, value in asdict(part).items()},

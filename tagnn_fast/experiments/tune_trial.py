@@ -57,7 +57,7 @@ def train_trial(
         KeyboardInterrupt, OSError: see :func:`tagnn_fast.fit`.
     """
     try:
-        model, training = plan(dataset, "clean", arguments)
+        model, training = plan(dataset, arguments)
     except ValueError as error:
         raise GivenUp(str(error)) from None
     if folder.exists() and not _is_whole(folder, configuration_json(model, training)):

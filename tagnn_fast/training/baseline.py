@@ -27,23 +27,20 @@ _EPOCH = 1  # under which its weights, its record and its look at the test set s
 
 
 def plan_baseline(
-    dataset: Dataset, preset: str, options: Mapping[str, Any], before: Run | None
+    dataset: Dataset, options: Mapping[str, Any], before: Run | None
 ) -> tuple[ModelConfig, TrainingConfig]:
     """The configuration of a baseline's run; refuses what would fail later, and what means nothing for one.
 
     Args:
         dataset: what is to be fitted on.
-        preset: see :func:`tagnn_fast.fit`.
-        options: the same, by name, without those that are None.
-        before: the same.
+        options: of :func:`tagnn_fast.fit`, by name, without those that are None.
+        before: the run to start from, if any.
 
     Raises:
         TypeError, ValueError: on any of them that is refused.
     """
     name = options["architecture"]
-    unused = {"preset": preset != "clean", "start_from": before is not None}
-    refused = [argument for argument, given in unused.items() if given] + sorted(options.keys() - BASELINE_FIELDS)
-    if refused:
+    if refused := ["start_from"] * (before is not None) + sorted(options.keys() - BASELINE_FIELDS):
         raise ValueError(
             f"{', '.join(refused)}: expected no such option for {name}, which counts instead of being trained; "
             f"it takes protocol and options of its own"

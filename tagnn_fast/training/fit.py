@@ -37,14 +37,14 @@ from tagnn_fast.training.following import WORKER, follow, lead, training_of
 from tagnn_fast.training.loggers import Logger, LoggerName, check_loggers
 from tagnn_fast.training.options import OPTIONS, check_used, with_config
 from tagnn_fast.training.protocols import make_protocol
-from tagnn_fast.training.recipes import PresetName, resolve
+from tagnn_fast.training.recipes import DEFAULT_PRESET, PresetName, resolve
 from tagnn_fast.training.stopping import stop_on_signal
 
 
 def fit(
     data: Dataset | str | Path,
     folder: str | Path,
-    preset: PresetName = "clean",
+    preset: PresetName | None = None,
     *,
     config: str | Path | Mapping[str, Any] | None = None,
     start_from: Run | str | Path | None = None,
@@ -116,7 +116,8 @@ def fit(
     Args:
         data: the data set, or its folder. Of one that is in no folder, the run keeps a copy in its own.
         folder: of the run. If there is one, it goes on from its newest checkpoint; one that has ended stays as it is.
-        preset: options that belong together; those below replace some of them.
+        preset: options that belong together, of which those below replace some: `config`'s or "best" if not given;
+            "clean" is the network without recipes, "published-diginetica" and "published-yoochoose" are the paper's.
         config: a JSON or TOML file, or a mapping, of the options below by name; those that are given replace its own.
         start_from: a run to take model and weights from, on the data set before an update.
         architecture: see :class:`~tagnn_fast.runs.configuration.TrainingConfig` for this and what has to do with
@@ -199,16 +200,15 @@ def fit(
     dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
     folder = check_path(folder, "folder", "a path").absolute()
     if (folder / "config.json").exists():
-        run = _same_run(open_run(folder), dataset, preset, given, start_from)
+        run = _same_run(open_run(folder), dataset, given, start_from)
     else:
-        run = new_run(dataset, folder, preset, given, start_from, layout)
+        run = new_run(dataset, folder, given, start_from, layout)
     return resume(run, dataset, observer, layout, loggers)
 
 
 def new_run(
     dataset: Dataset,
     folder: Path,
-    preset: PresetName,
     options: Mapping[str, Any],
     start_from: Run | str | Path | None = None,
     layout: Layout = ONE_PROCESS,
@@ -218,8 +218,7 @@ def new_run(
     Args:
         dataset: what is to be trained on.
         folder: to make.
-        preset: see :func:`fit`.
-        options: those of :func:`fit` by name, without those that are None.
+        options: those of :func:`fit` by name, `preset` among them, without those that are None.
         start_from: see :func:`fit`.
         layout: of the processes that are to train it.
 
@@ -228,20 +227,17 @@ def new_run(
         TypeError, ValueError: see :func:`fit`.
     """
     before = _opened(start_from)
-    model, training = plan(dataset, preset, options, before)
+    model, training = plan(dataset, options, before)
     check_layout(model, training, layout)
     return create_run(folder, model, training, dataset, dataset.folder, before)
 
 
 @needed_by("fit")
-def plan(
-    dataset: Dataset, preset: PresetName, options: Mapping[str, Any], before: Run | None = None
-) -> tuple[ModelConfig, TrainingConfig]:
+def plan(dataset: Dataset, options: Mapping[str, Any], before: Run | None = None) -> tuple[ModelConfig, TrainingConfig]:
     """The configuration of a run; refuses what would fail later.
 
     Args:
         dataset: what is to be trained on.
-        preset: see :func:`fit`.
         options: see :func:`new_run`.
         before: the run to take model and weights from, if any.
 
@@ -249,10 +245,11 @@ def plan(
         TypeError, ValueError: see :func:`fit`.
     """
     if options.get("architecture") in BASELINE_NAMES:
-        return plan_baseline(dataset, preset, options, before)
+        return plan_baseline(dataset, options, before)
     import tagnn_fast.training.loop  # noqa: F401 (packages that it needs are missed before a folder is made)
 
-    known = {**options, **_model_of(before, options)} if before is not None else options
+    known = dict(options) if before is None else {**options, **_model_of(before, options)}
+    preset = known.pop("preset", DEFAULT_PRESET)
     longest = PrefixExamples(dataset.train).longest_prefix()
     model, training = resolve(preset, known, len(dataset.vocabulary), longest)
     check_used(options, model, training)
@@ -352,9 +349,7 @@ def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if value is not None}
 
 
-def _same_run(
-    run: Run, dataset: Dataset, preset: PresetName, options: Mapping[str, Any], start_from: Run | str | Path | None
-) -> Run:
+def _same_run(run: Run, dataset: Dataset, options: Mapping[str, Any], start_from: Run | str | Path | None) -> Run:
     """The run, if it is what a new one would be.
 
     Raises:
@@ -362,7 +357,7 @@ def _same_run(
     """
     run.check_dataset(dataset)
     before = _opened(start_from)
-    model, training = plan(dataset, preset, options, before)
+    model, training = plan(dataset, options, before)
     wanted = {**asdict(model), **asdict(training), "start_from": before and str(before.folder.resolve())}
     found = {**asdict(run.model), **asdict(run.training), "start_from": run.dataset.get("start_from")}
     if others := differing(found, wanted):

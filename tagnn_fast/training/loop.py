@@ -188,7 +188,8 @@ class Training:
 
     def run_to_end(self) -> dict[str, Any]:
         """See :func:`train`."""
-        self._keep_chosen()
+        if self.run.result is None or not self.run.weights.exists():
+            self._keep_chosen()
         with TensorBoard(self.run.folder if self.processes.is_first else None, self._steps_done) as self.tensorboard:
             self._train()
             if self.protocol.refit is not None and self.progress.refit is None:

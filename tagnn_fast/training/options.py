@@ -14,7 +14,7 @@ from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.runs.configuration import TrainingConfig
 
-OPTIONS = {field.name for kind in (ModelConfig, TrainingConfig) for field in fields(kind)} - {"num_items"}
+OPTIONS = {field.name for kind in (ModelConfig, TrainingConfig) for field in fields(kind)} - {"num_items"} | {"preset"}
 
 
 def with_config(config: str | Path | Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,9 +41,10 @@ _BEST = {
     "schedule": "cosine",
     "epochs": 8,
 }
-_VALIDATED_TRAINING = ("epochs", "first_decay", "decay_every", "patience")  # of presets that validate
+_VALIDATED_TRAINING = ("epochs", "first_decay", "decay_every", "patience")  # of a preset that validation ends
 
 PresetName = Literal["clean", "best", "published-diginetica", "published-yoochoose"]
+DEFAULT_PRESET: PresetName = "best"
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "clean": _CLEAN,
     "best": _BEST,
@@ -77,7 +78,7 @@ def resolve(
     known = isinstance(architecture, str) and architecture in ARCHITECTURES
     left_out: frozenset[str] = ARCHITECTURES[architecture].unused if known else frozenset()
     if replaced.get("protocol", of_preset.get("protocol", TrainingConfig.protocol)) not in VALIDATED:
-        left_out = left_out.union(() if "protocol" in of_preset else _VALIDATED_TRAINING)
+        left_out = left_out.union(_VALIDATED_TRAINING if "patience" in of_preset else ())
     given = {**{name: value for name, value in of_preset.items() if name not in left_out}, **replaced}
     if as_semantics(given.get("semantics", "clean")) == "published":
         given.setdefault("padded_length", longest_prefix)

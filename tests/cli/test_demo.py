@@ -38,6 +38,7 @@ def test_demo(demo: Outcome, folder: Path) -> None:
         "epoch 1, then trained on all sessions, in percent",
         "test sessions, in percent",
         "tagnn_pp",
+        "vs knn",
         "sequential rules",
         "session popularity",
         "wrote demo/run",

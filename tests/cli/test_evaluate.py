@@ -24,7 +24,7 @@ def row(printed: str, name: str) -> list[float]:
 
 
 def test_model_and_baselines(copied: Path) -> None:
-    """What training printed of its one look, and three baselines; each call is another look."""
+    """What training printed of its one look, and four baselines; each call is another look."""
     result, before = read(copied / "result.json")["test"], contents(copied)
     for looks in (2, 3):
         printed = succeed("evaluate", copied)
@@ -34,6 +34,7 @@ def test_model_and_baselines(copied: Path) -> None:
         assert row(printed, "tagnn_pp") == [round(value, 2) for value in figures]
         popularity, in_session = row(printed, "popularity"), row(printed, "session popularity")
         assert 0 < popularity[0] <= 100
+        assert row(printed, "vs knn")[0] > popularity[0]
         assert row(printed, "sequential rules")[0] > popularity[0]  # most synthetic clicks are near the one before
         assert in_session[0] > popularity[0]  # a fifth of the synthetic clicks goes back to an item of the session
         assert f"looks at a test set so far: {looks}" in printed

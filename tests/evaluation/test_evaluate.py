@@ -17,7 +17,7 @@ from tagnn_fast.runs.run import Run, create_run
 from tests.cli.commands import succeed
 
 QUIET = Observer()
-ROWS = ["tagnn_pp", "sequential rules", "session popularity", "popularity"]
+ROWS = ["tagnn_pp", "vs knn", "sequential rules", "session popularity", "popularity"]
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_options_that_would_be_ignored(options: dict[str, Any], message: str, da
 
 
 def test_options_of_a_preset_are_not_given(dataset: Dataset) -> None:
-    model, training = plan(dataset, "published-diginetica", {"architecture": "sr_gnn"})
+    model, training = plan(dataset, {"preset": "published-diginetica", "architecture": "sr_gnn"})
     assert (model.semantics, training.architecture) == ("published", "sr_gnn")
 
 

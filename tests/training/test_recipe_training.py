@@ -192,7 +192,7 @@ def test_what_is_kept_is_what_was_scored(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"schedule": "cosine", "first_decay": 3}, "first_decay: expected none with a cosine schedule, got 3"),
-        ({"session_share": 0.25}, "session_share: expected none without a cosine_scale, got 0.25"),
+        ({"preset": "clean", "session_share": 0.25}, "session_share: expected none without a cosine_scale, got 0.25"),
         (
             {"architecture": "sr_gnn", "cosine_scale": 9.0, "session_share": 0.25},
             "session_share: expected none with sr_gnn, which does not use it, got 0.25",
@@ -201,5 +201,5 @@ def test_what_is_kept_is_what_was_scored(tmp_path: Path) -> None:
 )
 def test_options_that_would_be_ignored(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        plan(DATASET, "clean", options)
+        plan(DATASET, options)
     assert str(caught.value) == message
