@@ -37,6 +37,7 @@ _BEST = {
     "recency": "nodes",
     "hybrid": True,
     "readout_softmax": False,
+    "neighbour_weight": 0.5,
     "repeats": True,
     "schedule": "cosine",
     "epochs": 8,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -19,13 +21,15 @@ from tagnn_fast.serving.http import server
 from tests.cli.commands import refused, start
 from tests.serving.http.services import ask, exported, until
 
-SESSION = {"session": [13, 23], "k": 5}
+SESSION: dict[str, Any] = {"session": [13, 23], "k": 5}
+# The service was measured with 10,000.
+CONNECTIONS = int(os.environ.get("TAGNN_FAST_SERVICE_CONNECTIONS", "500"))
 
 
 @contextmanager
 def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """The command, the port it answers at, and the lines that it logs, all of them once it has ended."""
-    started = start("serve", *arguments, "--port", 0)
+    started = start("serve", "--port", 0, *arguments)
     lines: list[str] = []
     # A pipe that nobody empties would stop whoever logs.
     reader = threading.Thread(target=lambda: lines.extend(started.stderr), daemon=True)
@@ -106,6 +110,41 @@ def test_process(tmp_path: Path) -> None:
     answered = sum(len(client.answers) for client in clients)
     assert sum(line.get("route") == "/v1/recommend" and line["status"] == 200 for line in lines) == answered
     assert "secret" not in str(logged)
+
+
+def test_new_connections_and_a_kill() -> None:
+    """A connection for each request, others left in the midst; SIGKILL under load, and on at the same port."""
+    expected = tagnn_fast.load(exported()).recommend([SESSION["session"]], 5)
+
+    def check(port: int) -> None:
+        status, answer = ask(port, body=SESSION)
+        assert (status, answer["items"]) == (200, expected.items[0])
+        assert answer["scores"] == pytest.approx(expected.scores[0], rel=1e-5)
+
+    with process(exported()) as (started, port, _):
+        descriptors = Path(f"/proc/{started.pid}/fd")
+        check(port)
+        before = len(list(descriptors.iterdir()))
+        for number in range(CONNECTIONS):
+            if number % 4 == 0:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as left:
+                    left.sendall(b"POST /v1/recommend HTTP/1.1\r\nContent-Length: 30\r\n\r\n{"[: number % 60])
+            check(port)
+        until(lambda: len(list(descriptors.iterdir())) <= before)
+        clients = [Client(port, {}) for _ in range(4)]
+        for client in clients:
+            client.start()
+        until(lambda: all(len(client.answers) > 20 for client in clients))
+        started.kill()
+        for client in clients:
+            client.join(60)
+    assert all(
+        (status, answer["items"]) == (200, expected.items[0]) for one in clients for status, answer in one.answers
+    )
+    with process(exported(), "--port", port) as (started, again, _):
+        assert again == port
+        check(port)
+        started.terminate()
 
 
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
