@@ -89,8 +89,13 @@ def replaced_file(path: Path) -> Iterator[Path]:
     path = path.resolve()
     with _own_folder(path) as own:
         temporary = own / path.name
-        yield temporary
-        flush(temporary)
+        try:
+            yield temporary
+            flush(temporary)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:  # a full disk, to a write that knows no name
+                error.filename = str(path)
+            raise
         temporary.replace(path)
         flush(path.parent)
 

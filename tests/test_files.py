@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tagnn_fast.files import (
     new_folder,
     read_json,
+    replaced_file,
     write_json,
     write_text,
 )
@@ -50,6 +52,14 @@ def test_failing_block_leaves_nothing(tmp_path: Path, kind: type[BaseException])
 
 def fail(*arguments: object) -> None:
     raise OSError("disk full")
+
+
+def test_full_disk_names_the_file(tmp_path: Path) -> None:
+    """A write to an open file does not say whose."""
+    with pytest.raises(OSError, match=r"plot\.png") as caught, replaced_file(tmp_path / "plot.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "plot.png")
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("function", ["fsync", "rename"])

@@ -59,7 +59,7 @@ def train(
         Optional[bool], _field("Softmax of the readout's attention, or its plain values; not the architecture's own.")
     ] = None,
     cosine_scale: Annotated[
-        Optional[float], _field("Scores are cosines times this; items enter the encoder at length 1.")
+        Optional[float], _field("Scores are cosines times this; items enter the encoder at length 1. 0: neither.")
     ] = None,
     learned_scale: Annotated[Optional[bool], _field("Learn it.")] = None,
     session_share: Annotated[

@@ -15,7 +15,7 @@ from tagnn_fast.training.fit import plan
 from tagnn_fast.training.options import OPTIONS, with_config
 
 _PROTOCOL = "held-out"  # the only one that trains without, and scores on, sessions of training
-_OURS = ("architecture", "protocol", "options")
+_OURS = ("preset", "architecture", "protocol", "options")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class ModelConfig:
         readout_softmax: softmax of the readout's attention (TAGNN, equation 9), or its plain values (SR-GNN, equation
             6); None: as the architecture has it.
         cosine_scale: σ of scores that are cosines, see :class:`~tagnn_fast.nn.cosine_scale.CosineScale`: item vectors
-            have length 1, also where they enter the encoder. None: scores are products of vectors of any length.
+            have length 1, also where they enter the encoder. None, or 0: scores are products of vectors of any length.
         learned_scale: learn σ, from `cosine_scale`.
         session_share: the session vector's share of a cosine score; target attention has the rest.
         learned_share: learn it, from `session_share`.
@@ -120,9 +120,10 @@ class ModelConfig:
 
     def _check_scoring(self) -> None:
         if self.cosine_scale is not None:
-            object.__setattr__(self, "cosine_scale", float(check_real(self.cosine_scale, "cosine_scale")))
-            if not 0 < self.cosine_scale < math.inf:
-                raise ValueError(f"cosine_scale: expected a finite number above 0, or None, got {self.cosine_scale}")
+            scale = float(check_real(self.cosine_scale, "cosine_scale"))
+            if not 0 <= scale < math.inf:
+                raise ValueError(f"cosine_scale: expected a finite number of 0 and more, or None, got {scale}")
+            object.__setattr__(self, "cosine_scale", scale or None)
         for name in ("learned_scale", "learned_share"):
             if getattr(self, name) and self.cosine_scale is None:
                 raise ValueError(f"{name}: expected False without a cosine_scale, got True")

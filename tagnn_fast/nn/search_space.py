@@ -80,7 +80,7 @@ SearchSpace = Mapping[str, Choice | Whole | Real]
 
 # Of what every network of the package may add to its encoder or do to its vectors.
 RECIPE_SPACE: SearchSpace = {
-    "cosine_scale": Choice([None, 8.0, 12.0, 16.0, 20.0]),
+    "cosine_scale": Choice([0.0, 8.0, 12.0, 16.0, 20.0]),
     "item_dropout": Real(0.0, 0.5),
     "recency": Choice(["none", "nodes", "readout"]),
     "highway": Choice([False, True]),

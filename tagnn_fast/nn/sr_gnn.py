@@ -20,7 +20,7 @@ class SRGNN(SessionModel):
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
         "hybrid": Choice([False, True]),
-        "readout_softmax": Choice([None, True]),
+        "readout_softmax": Choice([False, True]),
         **RECIPE_SPACE,
     }
 

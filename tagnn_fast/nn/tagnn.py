@@ -22,7 +22,7 @@ class TAGNN(SessionModel):
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
         "hybrid": Choice([False, True]),
-        "readout_softmax": Choice([None, False]),
+        "readout_softmax": Choice([False, True]),
         **RECIPE_SPACE,
     }
 

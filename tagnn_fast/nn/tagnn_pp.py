@@ -23,7 +23,7 @@ class TAGNNPP(SessionModel):
         **SessionModel.search_space,
         "rounds": Whole(1, 3),
         "hybrid": Choice([False, True]),
-        "readout_softmax": Choice([None, False]),
+        "readout_softmax": Choice([False, True]),
         **RECIPE_SPACE,
         "heads": Choice([1, 2, 4]),
         "attention_dropout": Real(0.0, 0.5),

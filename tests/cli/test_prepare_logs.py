@@ -282,7 +282,8 @@ def test_training_goes_on_after_an_update(log: Path, tmp_path: Path) -> None:
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
     assert after["item_embedding.weight"].shape == (9, 8)
     for name, value in before.items():
-        assert torch.equal(after[name][: len(value)], value)
+        if not name.startswith("neighbours."):  # of the sessions, new ones too
+            assert torch.equal(after[name][: len(value)], value)
     assert after["item_embedding.weight"][8].abs().sum() > 0
     assert read(tmp_path / "second" / "config.json")["dataset"]["start_from"] == str(tmp_path / "first")
     refusal = refused("train", data, "--run", tmp_path / "no", "--start-from", tmp_path / "first", "--hidden-size", 9)

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 import tagnn_fast
-from tagnn_fast import ModelConfig, register_architecture
+from tagnn_fast import register_architecture
 from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset
 from tagnn_fast.experiments.tune import METRICS
 from tagnn_fast.experiments.tune_options import choose_options
@@ -23,6 +23,7 @@ from tagnn_fast.nn.architectures import ARCHITECTURES
 from tagnn_fast.nn.search_space import RECIPE_SPACE, Choice, Real, SearchSpace
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.methods import find_method, method_names
+from tagnn_fast.training.fit import plan
 from tests.cli.commands import read
 from tests.experiments.tunings import FIX, small_dataset, small_tuning, trials_of
 
@@ -47,14 +48,11 @@ def own_architecture(monkeypatch: pytest.MonkeyPatch, space: SearchSpace) -> str
 
 def test_begins_with_the_defaults(dataset: Dataset, tuned: Tuning, tmp_path: Path) -> None:
     first, best = tuned.trials[0], tuned.best
-    config = ModelConfig(1)
+    config, training = plan(dataset, {"architecture": "sr_gnn"})
     assert first.options == {
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-5,
-        "rounds": config.rounds,
-        "hybrid": config.hybrid,
-        "readout_softmax": None,
-        **{name: getattr(config, name) for name in RECIPE_SPACE},
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        **{name: getattr(config, name) for name in ("rounds", "hybrid", "readout_softmax", *RECIPE_SPACE)},
     }
     assert best is not None
     assert best.value == max(trial.value for trial in tuned.trials if trial.value is not None)
@@ -166,7 +164,7 @@ def test_gives_up_what_comes_to_nothing(
 def test_the_same_configuration_again(dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Is not trained again."""
     model = own_architecture(monkeypatch, {"hybrid": Choice([False, True])})
-    tuning = small_tuning(dataset, tmp_path / "a", model, start=[{"hybrid": True}], trials=4)
+    tuning = small_tuning(dataset, tmp_path / "a", model, start=[{"hybrid": False}], trials=4)
     trained = {trial.options["hybrid"]: trial for trial in tuning.trials[:2]}
     for trial in tuning.trials[2:]:
         same = trained[trial.options["hybrid"]]

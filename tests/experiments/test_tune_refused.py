@@ -48,6 +48,7 @@ def tuned(dataset: Dataset) -> Tuning:
         (["--fix", "heads=1"], "heads: expected none with sr_gnn, which does not use it, got 1"),
         (["--fix", "hiden_size=8"], "options: expected what sr_gnn takes, "),
         (["--fix", "protocol=all"], "fix: expected options of sr_gnn and of its training, got 'protocol'"),
+        (["--fix", "preset=clean"], "fix: expected options of sr_gnn and of its training, got 'preset'"),
         (["--fix", "architecture=tagnn"], "fix: expected options of sr_gnn and of its training, got 'architecture'"),
         (["--start", "missing.json"], "config: expected a file, got missing.json"),
     ],
@@ -108,7 +109,7 @@ def test_types(arguments: dict[str, Any], message: str, dataset: Dataset, tmp_pa
         (["--metric", "HR@20"], "metric 'MRR@20' instead of 'HR@20'"),
         (["--model", "tagnn"], "model 'sr_gnn' instead of 'tagnn'"),
         (["--seed", 3], "seed 0 instead of 3"),
-        (["--fix", "decay_every=1"], "fix {"),
+        (["--fix", "warmup_steps=1"], "fix {"),
     ],
     ids=str,
 )

@@ -220,7 +220,7 @@ def test_settled(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"cosine_scale": 0.0}, ValueError, "cosine_scale: expected a finite number above 0, or None, got 0.0"),
+        ({"cosine_scale": -1.0}, ValueError, "cosine_scale: expected a finite number of 0 and more, or None, got -1.0"),
         ({"cosine_scale": "x"}, TypeError, "cosine_scale: expected a float, got 'x'"),
         ({"learned_scale": True}, ValueError, "learned_scale: expected False without a cosine_scale, got True"),
         ({"session_share": 1.5}, ValueError, "session_share: expected a number from 0 to 1, got 1.5"),
@@ -244,6 +244,11 @@ def test_errors(options: dict[str, Any], kind: type[Exception], message: str) ->
     with pytest.raises(kind) as error:
         replace(CONFIG, **options)
     assert str(error.value) == message
+
+
+def test_no_cosines() -> None:
+    """Where None is not given, as on the command line."""
+    assert replace(CONFIG, cosine_scale=0) == replace(CONFIG, cosine_scale=None)
 
 
 def test_networks_that_do_not_see_to_them() -> None:

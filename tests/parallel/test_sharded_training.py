@@ -87,5 +87,5 @@ def test_refused(option: dict[str, float], tmp_path: Path) -> None:
     ((name, value),) = option.items()
     none = False if value is True else 0
     with pytest.raises(ValueError, match=rf"^{name}: expected {none} with a catalogue in shards, got {value}$"):
-        tagnn_fast.fit(DATASET, tmp_path / "run", devices=2, strategy="sharded", accelerator="cpu", **option)
+        tagnn_fast.fit(DATASET, tmp_path / "run", "clean", devices=2, strategy="sharded", accelerator="cpu", **option)
     assert not (tmp_path / "run").exists()

@@ -132,6 +132,18 @@ def test_options_that_would_be_ignored(options: dict[str, Any], message: str, da
     assert list(tmp_path.iterdir()) == []
 
 
+def test_preset_of_a_configuration(dataset: Dataset, tmp_path: Path) -> None:
+    """The one that is given replaces it; without any it is the best."""
+    (tmp_path / "clean.json").write_text(json.dumps({"preset": "clean", "heads": 4}))
+    assert plan(dataset, {}) == plan(dataset, {"preset": "best"}) != plan(dataset, {"preset": "clean"})
+    clean = with_config(tmp_path / "clean.json", {})
+    assert plan(dataset, clean) == plan(dataset, {"preset": "clean", "heads": 4})
+    assert plan(dataset, with_config(clean, {"preset": "best"})) == plan(dataset, {"heads": 4})
+    arguments = (dataset.folder, "--run", tmp_path / "run", "--config", tmp_path / "clean.json", "--epochs", 1)
+    succeed("train", *arguments, "--hidden-size", 8, "--accelerator", "cpu")
+    assert open_run(tmp_path / "run").model == dataclasses.replace(plan(dataset, clean)[0], hidden_size=8)
+
+
 def test_options_of_a_preset_are_not_given(dataset: Dataset) -> None:
     model, training = plan(dataset, {"preset": "published-diginetica", "architecture": "sr_gnn"})
     assert (model.semantics, training.architecture) == ("published", "sr_gnn")
