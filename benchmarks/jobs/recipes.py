@@ -3,8 +3,9 @@
     python -m benchmarks.jobs.recipes DATASET RECIPES.json RESULTS.jsonl [--last-part 0.25 --min-clicks 5] [--seconds N]
 
 RECIPES.json is a list of configurations (benchmarks/recipes has some): a `name`, `seeds` if it is to be trained with
-others than 0, and options of `tagnn_fast.fit` by name. Each is trained on the first nine tenths of the training
-sessions and scored after each epoch on the last tenth, as with ``--protocol held-out``; the test set has no part in it.
+others than 0, and options of `tagnn_fast.fit` by name, beside its preset "clean". Each is trained on the first nine
+tenths of the training sessions and scored after each epoch on the last tenth, as with ``--protocol held-out``; the test
+set has no part in it.
 With --last-part, training is on the last such part of those nine tenths, with a catalogue of its own: items with
 --min-clicks clicks or more in it. DATASET is a data set folder, or one of the field's exchange files.
 

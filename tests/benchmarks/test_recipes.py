@@ -49,7 +49,7 @@ def test_results(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run(monkeypatch, data, tmp_path, given) == lines
     for options, found in ((TINY, lines[:2]), ({**OPTIONS, "seed": 3}, lines[2:])):
         folder = tmp_path / found[0]["name"]
-        how = {"protocol": "held-out", "accelerator": "cpu", "observer": Observer()}
+        how: dict[str, Any] = {"preset": "clean", "protocol": "held-out", "accelerator": "cpu", "observer": Observer()}
         history = fit(data, folder, **options, **how).history
         if not torch.cuda.is_available():
             assert [line["loss"] for line in found] == [record["training_loss"] for record in history]
