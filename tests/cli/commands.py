@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from tagnn_fast.cli import main
+from tagnn_fast.runs.checkpoints import list_checkpoints
 
 Outcome = subprocess.CompletedProcess[str]
 
@@ -137,3 +138,8 @@ def assert_same_run(actual: Path, expected: Path) -> None:
         assert weights.keys() == expected_weights.keys()
         for name, value in weights.items():
             assert torch.equal(value, expected_weights[name]), (file, name)
+
+
+def newest(folder: Path) -> str:
+    """The name of a run's newest checkpoint."""
+    return list_checkpoints(folder / "checkpoints")[-1].name

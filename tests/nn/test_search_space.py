@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 import pytest
 
-from tagnn_fast import ModelConfig, SessionModel
+from tagnn_fast import SessionModel
 from tagnn_fast.nn.architectures import BUILT_IN
 from tagnn_fast.nn.search_space import Choice, Real, Whole
-from tagnn_fast.runs.configuration import TrainingConfig
+from tagnn_fast.training.recipes import DEFAULT_PRESET, resolve
 
 
 @pytest.mark.parametrize("architecture", BUILT_IN)
 def test_defaults_are_in_it(architecture: str) -> None:
-    """So that tuning can begin with them."""
+    """So that tuning can begin with them: what an option is where nobody says anything, by the default preset."""
     space = BUILT_IN[architecture].search_space
-    defaults = {**dataclasses.asdict(ModelConfig(1)), **dataclasses.asdict(TrainingConfig(architecture))}
+    configurations = resolve(DEFAULT_PRESET, {"architecture": architecture}, num_items=1, longest_prefix=1)
+    defaults = {name: value for part in configurations for name, value in dataclasses.asdict(part).items()}
     assert {name: defaults[name] for name, values in space.items() if defaults[name] not in values} == {}
     assert space.keys() >= SessionModel.search_space.keys()
 
