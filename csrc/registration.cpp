@@ -39,12 +39,12 @@ bool another_version_is_registered() {
 
 bool define() {
 #if TAGNN_FAST_LIBRARY == 0
-  static std::optional<StableLibrary> library;
-  library.emplace(StableLibrary::Kind::FRAGMENT, "tagnn_fast", nullptr, __FILE__, __LINE__);
+  static std::optional<Definitions> definitions;
   try {
-    define_ops(*library);
+    definitions.emplace();
+    define_ops(*definitions);
   } catch (const std::exception&) {  // by a library from before versions were told apart
-    library.reset();
+    definitions.reset();
     std::snprintf(
         error, sizeof error, "expected ops of version %s, got those of an older library in this process", kVersion);
     return false;

@@ -5,9 +5,11 @@
 // `registers()` first: another copy of the version that is registered is silent, another version is refused.
 #pragma once
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/library.h>
 
 #include <optional>
+#include <stdexcept>
 
 namespace tagnn_fast {
 
@@ -16,8 +18,27 @@ using torch::stable::detail::StableLibrary;
 // Whether the kernels of this library are to be registered. The first call decides, and defines the ops.
 bool registers();
 
+// Schemas that stand as long as this does. StableLibrary is silent about one that cannot be defined, up to
+// PyTorch 2.12.
+class Definitions {
+ public:
+  Definitions() { check(aoti_torch_library_init_fragment("tagnn_fast", __FILE__, __LINE__, &library_), "tagnn_fast"); }
+  ~Definitions() { aoti_torch_delete_library_object(library_); }
+  Definitions(const Definitions&) = delete;
+  Definitions& operator=(const Definitions&) = delete;
+
+  void def(const char* schema) { check(aoti_torch_library_def(library_, schema), schema); }
+
+ private:
+  static void check(AOTITorchError status, const char* what) {
+    if (status != AOTI_TORCH_SUCCESS) throw std::runtime_error(what);
+  }
+
+  TorchLibraryHandle library_ = nullptr;
+};
+
 // Every schema: ops.cpp.
-void define_ops(StableLibrary& library);
+void define_ops(Definitions& definitions);
 
 // One file's kernels for one device.
 class Registration {

@@ -7,7 +7,7 @@ Every part is timed by itself, the parts in turn, and beside it stands what read
 the bytes that it must move, at the rate at which this machine reads. An update that is fused into the loss could save
 no more than all but the loss takes, less the six streams of table and moments that have to be read and written. "in
 blocks" is the update of some thousand rows after the other, each with a gradient that is in the cache: what of that
-time is left then.
+time is left then. `same_bits`: whether blocks leave the weights and moments that torch.optim.Adam leaves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.ops import EncodedSessions, target_attention_cross_entropy
 
 BLOCK_ROWS = 2048
+ADAM = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 1e-5, "eps": 1e-8}
 
 
 def main(arguments: list[str]) -> None:
@@ -55,6 +56,7 @@ def main(arguments: list[str]) -> None:
         "threads": torch.get_num_threads(),
         "gemm_gflops": round(rates["gemm"] / 1e9, 1),
         "read_gb_per_second": round(rates["bandwidth"] / 1e9, 1),
+        "same_bits": blocks_are_adam(options.hidden_size),
         "parts": {
             name: {
                 "seconds": round(statistics.median(seconds[name]), 4),
@@ -99,23 +101,45 @@ def make_parts(options: argparse.Namespace) -> dict[str, tuple[Callable[[], None
 
         return part
 
-    def update(rows: slice, of_rows: Tensor) -> None:
-        parts = ([value] for value in (weight[rows], of_rows, *(moment[rows] for moment in moments)))
-        how = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 1e-5, "eps": 1e-8}
-        torch._fused_adam_(*parts, [], [steps], amsgrad=False, maximize=False, **how)
-
     def update_in_blocks() -> None:
-        for first in range(0, weight.shape[0], BLOCK_ROWS):
-            end = min(first + BLOCK_ROWS, weight.shape[0])
-            update(slice(first, end), small[: end - first])
+        for rows in blocks(weight):
+            update([part[rows] for part in (weight, *moments)], small[: rows.stop - rows.start], steps)
 
     return {
         "loss and its gradients": (loss, 3),  # the table twice, its gradient once
         "gradient put together": (put_together(False), 7),
         "the same, look-ups sparse": (put_together(True), 3),
-        "update": (lambda: update(slice(None), whole), 7),
+        "update": (lambda: update([weight, *moments], whole, steps), 7),
         "update in blocks": (update_in_blocks, 6),
     }
+
+
+def blocks(weight: Tensor) -> Iterator[slice]:
+    for first in range(0, weight.shape[0], BLOCK_ROWS):
+        yield slice(first, min(first + BLOCK_ROWS, weight.shape[0]))
+
+
+def update(state: Sequence[Tensor], gradient: Tensor, steps: Tensor) -> None:
+    """Adam's, of vectors and their two moments."""
+    weight, *moments = state
+    parts = [weight], [gradient], *([moment] for moment in moments)
+    torch._fused_adam_(*parts, [], [steps], amsgrad=False, maximize=False, **ADAM)
+
+
+def blocks_are_adam(hidden_size: int, steps: int = 3) -> bool:
+    """Whether updates of blocks and torch.optim.Adam's leave the same bits."""
+    weight = torch.randn(2 * BLOCK_ROWS + 5, hidden_size)
+    state, leaf = [weight.clone(), torch.zeros_like(weight), torch.zeros_like(weight)], weight.clone().requires_grad_()
+    how = {"lr": ADAM["lr"], "betas": (ADAM["beta1"], ADAM["beta2"]), "eps": ADAM["eps"]}
+    optimizer = torch.optim.Adam([leaf], weight_decay=ADAM["weight_decay"], fused=True, **how)
+    for step in range(1, steps + 1):
+        gradient = torch.randn_like(weight)
+        leaf.grad = gradient.clone()
+        optimizer.step()
+        for rows in blocks(weight):
+            update([part[rows] for part in state], gradient[rows], torch.tensor(float(step)))
+    moments = optimizer.state[leaf]
+    return all(map(torch.equal, state, (leaf, moments["exp_avg"], moments["exp_avg_sq"])))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 // Products of whole numbers, rows in registers: on AVX-512 four units of 16 items in an instruction (vpdpbusd) for each
-// plane of a row; elsewhere pairs of units widened to 16 bits (pmaddwd), all planes of a row at once.
+// plane of a row, on arm64 of 4 items (sdot); elsewhere pairs of units widened to 16 bits (pmaddwd), all planes of a
+// row at once.
 
 #include "item_screen_kernel.h"
 
@@ -7,6 +8,8 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace tagnn_fast::cpu {
@@ -27,6 +30,8 @@ inline float finish(const ScreenRows& rows, const float* block, const float* pro
 
 #if defined(__AVX512F__)
 
+#define TAGNN_FAST_BYTE_PRODUCTS __attribute__((target("avx512vnni")))
+
 // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
 typedef uint32_t Sums __attribute__((vector_size(kVectorBytes)));
 
@@ -35,7 +40,7 @@ constexpr int kBlockVectors = kScreenItems / kLanes<float>;
 // The largest product of each item of a block with some rows, or `largest`. A byte of an item is unsigned, one of a row
 // signed.
 template <int M>
-__attribute__((target("avx512vnni"))) inline void multiply(
+TAGNN_FAST_BYTE_PRODUCTS inline void multiply(
     const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> (&largest)[kBlockVectors]) {
   Sums high[M][kBlockVectors], low[M][kBlockVectors];
 #pragma GCC unroll 8
@@ -73,7 +78,7 @@ __attribute__((target("avx512vnni"))) inline void multiply(
 }
 
 template <int M = kScreenRowsAtOnce>
-__attribute__((target("avx512vnni"))) inline void multiply_some(
+TAGNN_FAST_BYTE_PRODUCTS inline void multiply_some(
     int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes,
     Vector<float> (&largest)[kBlockVectors]) {
   if constexpr (M > 1) {
@@ -82,29 +87,66 @@ __attribute__((target("avx512vnni"))) inline void multiply_some(
   multiply<M>(rows, first, codes, largest);
 }
 
-__attribute__((target("avx512vnni"))) void bounds(
-    const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
-  const int64_t at_once = screen_rows_at_once(rows.rows), size = kScreenHead + rows.steps * kScreenStep;
-  for (int64_t block = 0; block < count; ++block, blocks += size, bounds += kScreenItems) {
-    Vector<float> of_rows[kBlockVectors];
-    for (Vector<float>& vector : of_rows) vector = broadcast(-__builtin_inff());
-    for (int64_t first = 0; first < rows.rows; first += at_once) {
-      const int64_t left = rows.rows - first;
-      multiply_some(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, of_rows);
+#elif defined(__aarch64__)
+
+#define TAGNN_FAST_BYTE_PRODUCTS __attribute__((target("arch=armv8.2-a+dotprod")))
+
+constexpr int kBlockVectors = kScreenItems / kLanes<float>;
+
+// The largest product of V vectors of items with M rows, or `largest`.
+template <int M, int V>
+TAGNN_FAST_BYTE_PRODUCTS inline void multiply(
+    const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float>* largest) {
+  int32x4_t high[M][V], low[M][V];
+#pragma GCC unroll 8
+  for (int row = 0; row < M; ++row) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) high[row][v] = low[row][v] = vdupq_n_s32(0);
+  }
+  const int8_t* planes = rows.planes + first * rows.steps * 2 * kScreenUnits;
+  for (int64_t step = 0; step < rows.steps; ++step, codes += kScreenStep, planes += M * 2 * kScreenUnits) {
+    int8x16_t items[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      // As signed bytes, whose zero is 0: the row's shift is then not needed.
+      items[v] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(codes + v * kVectorBytes), vdupq_n_u8(kScreenZero)));
     }
-    float products[kScreenItems];
-    for (int v = 0; v < kBlockVectors; ++v) store(products + v * kLanes<float>, of_rows[v]);
-    largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
+#pragma GCC unroll 8
+    for (int row = 0; row < M; ++row) {
+      const int8x8_t units = vld1_s8(planes + row * 2 * kScreenUnits);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) {
+        high[row][v] = vdotq_lane_s32(high[row][v], items[v], units, 0);
+        low[row][v] = vdotq_lane_s32(low[row][v], items[v], units, 1);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < M; ++row) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      const float32x4_t products = vcvtq_f32_s32(vmlaq_n_s32(low[row][v], high[row][v], kRowPlane));
+      largest[v] = larger((Vector<float>)products * rows.units[first + row], largest[v]);
+    }
   }
 }
 
-#else
+template <int M = kScreenRowsAtOnce>
+TAGNN_FAST_BYTE_PRODUCTS inline void multiply_some(
+    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes,
+    Vector<float> (&largest)[kBlockVectors]) {
+  if constexpr (M > 1) {
+    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
+  }
+  constexpr int V = M > 3 ? 2 : M > 1 ? 4 : 8;  // so that registers hold the sums
+  for (int v = 0; v < kBlockVectors; v += V) multiply<M, V>(rows, first, codes + v * kVectorBytes, largest + v);
+}
+
+#elif defined(__SSE2__)
 
 // Twice as many sums as items: of the first and the second pair of units of each step.
 constexpr int64_t kPartItems = 16;  // of a block, whose sums registers hold
 using PairSums = int32_t[2 * kPartItems];
-
-#if defined(__SSE2__)
 
 #if defined(__AVX2__)
 using Integers = __m256i;
@@ -144,21 +186,27 @@ inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, P
   __builtin_memcpy(result, sums, sizeof sums);
 }
 
-#else
+#endif
 
-inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, PairSums& result) {
-  for (int32_t& sum : result) sum = 0;
-  for (int64_t step = 0; step < steps; ++step, codes += kScreenStep, row += kScreenUnits) {
-    for (int64_t pair = 0; pair < 2 * kPartItems; ++pair) {
-      const int32_t of_row[2] = {row[pair % 2 * 2], row[pair % 2 * 2 + 1]};
-      // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
-      const uint32_t product = static_cast<uint32_t>(of_row[0] * codes[2 * pair] + of_row[1] * codes[2 * pair + 1]);
-      result[pair] = static_cast<int32_t>(static_cast<uint32_t>(result[pair]) + product);
+#if defined(TAGNN_FAST_BYTE_PRODUCTS)
+
+TAGNN_FAST_BYTE_PRODUCTS void bounds(
+    const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
+  const int64_t at_once = screen_rows_at_once(rows.rows), size = kScreenHead + rows.steps * kScreenStep;
+  for (int64_t block = 0; block < count; ++block, blocks += size, bounds += kScreenItems) {
+    Vector<float> of_rows[kBlockVectors];
+    for (Vector<float>& vector : of_rows) vector = broadcast(-__builtin_inff());
+    for (int64_t first = 0; first < rows.rows; first += at_once) {
+      const int64_t left = rows.rows - first;
+      multiply_some(left < at_once ? left : at_once, rows, first, blocks + kScreenHead, of_rows);
     }
+    float products[kScreenItems];
+    for (int v = 0; v < kBlockVectors; ++v) store(products + v * kLanes<float>, of_rows[v]);
+    largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
   }
 }
 
-#endif
+#elif defined(__SSE2__)
 
 void bounds(const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
   const int64_t size = kScreenHead + rows.steps * kScreenStep;
@@ -182,6 +230,10 @@ void bounds(const ScreenRows& rows, const uint8_t* blocks, int64_t count, float*
     largest[block] = finish(rows, reinterpret_cast<const float*>(blocks), products, bounds);
   }
 }
+
+#else
+
+constexpr decltype(ItemScreenKernels::bounds) bounds = nullptr;
 
 #endif
 

@@ -53,7 +53,7 @@ inline int64_t screen_rows_at_once(int64_t rows) {
 }
 
 struct ItemScreenKernels {
-  // Bounds of a few blocks of items, and each block's largest.
+  // Bounds of a few blocks of items, and each block's largest. Null for machines where scores cost no more than bounds.
   void (*bounds)(const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest);
 };
 

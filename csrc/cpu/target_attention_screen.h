@@ -4,6 +4,10 @@
 
 #include <atomic>
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include "item_screen_rows.h"
 #include "target_attention_lists.h"
 #include "vectors.h"
@@ -22,16 +26,12 @@ class ItemScreen {
         screen_(data<uint8_t>(*choice.screen)),
         k_(choice.k),
         tried_(tried(choice.k)),
-        first_(first(inputs, choice)) {
-#if defined(__x86_64__)
-    static const bool has_vnni = __builtin_cpu_supports("avx512vnni");
-    if (cpu_capability() > CpuCapability::kAvx2 && !has_vnni) bounds_ = item_screen_avx2.bounds;
-#endif
-  }
+        first_(first(inputs, choice)) {}
 
-  // Whether the table is large enough to be worth it.
+  // Whether the machine has fast products of bytes and the table is large enough.
   static bool pays(const TargetAttentionInputs& inputs, const TopkChoice& choice) {
-    return inputs.items >= kScreenedItems && inputs.items >= 8 * first(inputs, choice);
+    return bounds_of_machine() != nullptr && inputs.items >= kScreenedItems &&
+           inputs.items >= 8 * first(inputs, choice);
   }
 
   // Adds to the lists of a block's sessions what may be among their best; false where that may be too much.
@@ -59,6 +59,18 @@ class ItemScreen {
 
  private:
   using Bounds = std::vector<ScoredRow<float>>;  // a session's items, each with its bound
+  using Kernel = decltype(ItemScreenKernels::bounds);
+
+  static Kernel bounds_of_machine() {
+#if defined(__x86_64__)
+    static const bool has_vnni = __builtin_cpu_supports("avx512vnni");
+    if (cpu_capability() > CpuCapability::kAvx2 && !has_vnni) return item_screen_avx2.bounds;
+#elif defined(__aarch64__)
+    static const bool has_dot_products = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    if (!has_dot_products) return nullptr;
+#endif
+    return TAGNN_FAST_KERNELS(item_screen).bounds;
+  }
 
   // Fewer are scored faster than screened.
   static constexpr int64_t kScreenedItems = 8192;
@@ -228,7 +240,7 @@ class ItemScreen {
   const ExcludedRows& excluded_;
   const uint8_t* screen_;
   int64_t k_, tried_, first_;  // of these many real scores one is the threshold; of these items at the beginning
-  decltype(ItemScreenKernels::bounds) bounds_ = TAGNN_FAST_KERNELS(item_screen).bounds;
+  const Kernel bounds_ = bounds_of_machine();
 };
 
 // Fills the lists of as many blocks, from the first, as the screen answers; gives their number.

@@ -131,6 +131,7 @@ def test_refuses_old_setuptools(tmp_path: Path, sources: Path) -> None:
         ("TAGNN_FAST_TORCH_DIR", "/nowhere", "expected the folder of an installed PyTorch 2.10 or newer"),
         ("TAGNN_FAST_CUDA", "1", "expected nvcc on PATH or under CUDA_HOME, found none; install the CUDA toolkit"),
         ("CXX", "no-such-compiler", "expected no-such-compiler on PATH, found none; install g++"),
+        ("_PYTHON_HOST_PLATFORM", "macosx-15.0-arm64", "expected Linux, got macosx-15.0-arm64; a Linux container does"),
     ],
 )
 def test_refuses(name: str, value: str, message: str, tmp_path: Path, with_torch: Environment, sources: Path) -> None:
