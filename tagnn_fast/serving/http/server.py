@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
 import socket
+import struct
 import time
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -14,7 +17,12 @@ from starlette.applications import Starlette
 from tagnn_fast.serving.http.connection import Connection, State
 from tagnn_fast.serving.http.service import Service
 
+_HANDSHAKE_SECONDS = 0.1  # for connections that have begun to be there
 _SETTLE_SECONDS = 0.25  # after the last connection was accepted, for what it asks to arrive
+
+# Classic BPF over a TCP header, which Linux's SO_ATTACH_FILTER takes: nothing of a segment with SYN, all of others.
+_SO_ATTACH_FILTER = 26
+_NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 
 
 class Server(uvicorn.Server):
@@ -62,6 +70,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what the system has accepted for us, listen no more, and answer all that is there."""
+        for listener in sockets or []:
+            _let_none_begin(listener)
+        await asyncio.sleep(0 if self.force_exit else _HANDSHAKE_SECONDS)
         accepted = [connection for listener in sockets or [] for connection in _accept_all(listener)]
         for server in self.servers:
             server.close()  # the listener's descriptor is uvloop's: to close it here would close it twice
@@ -90,6 +101,17 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise OSError(f"{host}:{port}: expected an address to listen at: {error.strerror}") from None
     return listener
+
+
+def _let_none_begin(listener: socket.socket) -> None:
+    """Have the system drop what begins a connection: one that was complete when the listener closes would be reset.
+
+    A client's second try, a second later, finds nobody listening.
+    """
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _NO_SYN))
+    with suppress(OSError):  # a system without it resets some
+        filtered = struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtered)
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:
