@@ -35,21 +35,35 @@ class RepeatLogits(nn.Module):
     are zeros to begin with.
     """
 
+    settled_logits: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.places, self.counts = PLACES, COUNTS
         self.logits = nn.Parameter(torch.empty(COUNTS * PLACES))  # (40,), a vector: it need not decay
+        self.is_settled = False
+        self.register_buffer("settled_logits", torch.zeros(COUNTS * PLACES + 1), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Zeros: no item is treated in another way than the rest."""
         nn.init.zeros_(self.logits)
 
+    @torch.jit.ignore
+    def settle(self) -> None:
+        """Keep the logits as they are looked up, for answers only."""
+        self.is_settled = True
+        self.settled_logits.copy_(self._with_none())
+
+    def _with_none(self) -> Tensor:
+        """With a 0 behind them, which -1 finds: float (41,)."""
+        return nn.functional.pad(self.logits, (0, 1))
+
     def forward(self, items: Tensor, offsets: Tensor) -> Repeats:
         """What is added, for items int64 (clicks,), 0 for one to skip, and offsets int64 (sessions + 1,)."""
         rows, cells = ops.session_repeats(items, offsets, self.places, self.counts)  # (sessions, 10)
-        logits = self.logits[cells.clamp(min=0)]  # (sessions, 10)
-        return Repeats(rows, torch.where(cells >= 0, logits, 0.0))
+        logits = self.settled_logits if self.is_settled else self._with_none()
+        return Repeats(rows, logits[cells])
 
 
 def scores_of_rows(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Tensor:

@@ -233,13 +233,15 @@ class SessionModel(nn.Module):
     @torch.no_grad()
     def settled(self) -> "SessionModel":
         """For answers only: itself, or a copy that holds the item vectors which it would make anew each time."""
-        if self.is_settled:
+        if self.is_settled and self.repeats is None:
             return self
         settled = copy.deepcopy(self).requires_grad_(False)
         settled.item_embedding.weight.copy_(self.finished(self.item_embedding.weight))
         settled.is_settled, settled.neighbours = True, None
         if settled.cosine is not None:
             settled.cosine.settle()
+        if settled.repeats is not None:
+            settled.repeats.settle()
         return settled
 
     def forward(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> Tensor:

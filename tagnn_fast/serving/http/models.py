@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from tagnn_fast.memory import release_freed_memory
 from tagnn_fast.serving.http.observer import Observer
 from tagnn_fast.serving.manifest import ITEMS
 from tagnn_fast.serving.served_model import FORMATS, FormatName, ServedModel, load
@@ -126,17 +127,21 @@ class Models:
 
     def _look(self) -> None:
         torch.set_num_threads(1)  # of this thread: loading beside is to disturb nobody
+        loaded = False
         while True:
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()
             if self._closed:
                 return
-            again, self._again = self._again, False
+            if loaded:  # by now nobody uses the one before
+                release_freed_memory()
+            again, self._again, loaded = self._again, False, False
             for name in self._folders:
                 signature = self._signature(name)
                 if again or signature != self._tried[name]:
                     self._tried[name] = signature
                     self._try(name)
+                    loaded = True
 
     def _try(self, name: str) -> None:
         try:
