@@ -25,34 +25,23 @@ class ItemScreen {
         excluded_(excluded),
         screen_(data<uint8_t>(*choice.screen)),
         k_(choice.k),
-        tried_(tried(choice.k)),
-        first_(first(inputs, choice)) {}
+        tried_(tried(choice.k)) {}
 
   // Whether the machine has fast products of bytes and the table is large enough.
   static bool pays(const TargetAttentionInputs& inputs, const TopkChoice& choice) {
-    return bounds_of_machine() != nullptr && inputs.items >= kScreenedItems &&
-           inputs.items >= 8 * first(inputs, choice);
+    return bounds_of_machine() != nullptr && inputs.items >= std::max(kScreenedItems, 64 * tried(choice.k));
   }
 
   // Adds to the lists of a block's sessions what may be among their best; false where that may be too much.
   bool collect(int64_t block, BestRows<float>* lists) const {
     const std::vector<ScreenedSession> sessions = screened_sessions(block);
     if (sessions.empty()) return false;
-    // Real scores of what has the highest bounds among the first items: of all items few reach those.
-    std::vector<Bounds> best = highest(block, sessions);
+    // Real scores of what has the highest bounds: few items' bounds reach the k-th best of those.
+    std::vector<float> largest(sessions.size() * screen_blocks(inputs_.items));
+    const std::vector<Bounds> best = highest(block, sessions, largest.data());
     expect_of_table(best.front());
-    std::vector<Bounds> left = reaching(block, sessions, real_thresholds(block, best));
+    const std::vector<Bounds> left = reaching(block, sessions, largest.data(), real_thresholds(block, best));
     if (left.empty()) return false;
-    // The same among these.
-    for (size_t b = 0; b < left.size(); ++b) {
-      best[b] = left[b];
-      keep_highest(best[b]);
-    }
-    const std::vector<float> thresholds = real_thresholds(block, best);
-    for (size_t b = 0; b < left.size(); ++b) {
-      const auto below = [&](const ScoredRow<float>& bound) { return bound.score < thresholds[b]; };
-      left[b].erase(std::remove_if(left[b].begin(), left[b].end(), below), left[b].end());
-    }
     score(block, left, [&](int64_t) { return lists; });
     return true;
   }
@@ -76,9 +65,6 @@ class ItemScreen {
   static constexpr int64_t kScreenedItems = 8192;
 
   static int64_t tried(int64_t k) { return k + k / 2 + 32; }
-  static int64_t first(const TargetAttentionInputs& inputs, const TopkChoice& choice) {
-    return std::max(inputs.items / 16, 8 * tried(choice.k)) / kTileItems * kTileItems;
-  }
 
   // Nothing where a vector is so long, or not finite, that products may overflow.
   std::vector<ScreenedSession> screened_sessions(int64_t index) const {
@@ -94,36 +80,32 @@ class ItemScreen {
     return sessions;
   }
 
-  // Calls visit(session of the block, first item, bounds of a block of items, the largest of these).
-  template <class Visit>
-  void for_bounds(const std::vector<ScreenedSession>& sessions, int64_t begin, int64_t end, const Visit& visit) const {
-    const int64_t size = screen_block_bytes(inputs_.hidden);
-    float bounds[kScreenChunk * kScreenItems], largest[kScreenChunk];
-    const int64_t end_block = screen_blocks(end);
-    for (int64_t block = begin / kScreenItems; block < end_block; block += kScreenChunk) {
-      const int64_t count = std::min(kScreenChunk, end_block - block);
-      for (size_t b = 0; b < sessions.size(); ++b) {
-        bounds_(sessions[b].rows(), screen_ + block * size, count, bounds, largest);
-        for (int64_t i = 0; i < count; ++i) {
-          visit(b, (block + i) * kScreenItems, bounds + i * kScreenItems, largest[i]);
+  // Of each session those that have the highest bounds, and the largest bound of each block of items, session after
+  // session.
+  std::vector<Bounds> highest(int64_t block, const std::vector<ScreenedSession>& sessions, float* largest) const {
+    const int64_t size = screen_block_bytes(inputs_.hidden), blocks = screen_blocks(inputs_.items);
+    const int64_t parts = item_parts(rows_, inputs_.items, inputs_.hidden), count = sessions.size();
+    std::vector<BestRows<float>> lists(parts * count);
+    for_item_parts(parts, inputs_.items, [&](int64_t part, int64_t begin, int64_t end) {
+      float bounds[kScreenChunk * kScreenItems];
+      const int64_t end_block = screen_blocks(end);
+      for (int64_t first = begin / kScreenItems; first < end_block; first += kScreenChunk) {
+        const int64_t chunk = std::min(kScreenChunk, end_block - first);
+        for (int64_t b = 0; b < count; ++b) {
+          float* tops = largest + b * blocks + first;
+          bounds_(sessions[b].rows(), screen_ + first * size, chunk, bounds, tops);
+          BestRows<float>& list = lists[part * count + b];
+          for (int64_t i = 0; i < chunk; ++i) {
+            if (tops[i] <= list.threshold()) continue;
+            const int64_t item = (first + i) * kScreenItems;
+            for (int64_t j = 0; j < std::min(kScreenItems, end - item); ++j) {
+              const float bound = bounds[i * kScreenItems + j];
+              if (bound <= list.threshold() || excluded_.has(rows_.first_session(block) + b, item + j)) continue;
+              list.add(bound, item + j, tried_);
+            }
+          }
         }
       }
-    }
-  }
-
-  // Of each session those of the first items that have the highest bounds.
-  std::vector<Bounds> highest(int64_t block, const std::vector<ScreenedSession>& sessions) const {
-    const int64_t parts = item_parts(rows_, first_, inputs_.hidden), count = sessions.size();
-    std::vector<BestRows<float>> lists(parts * count);
-    for_item_parts(parts, first_, [&](int64_t part, int64_t begin, int64_t end) {
-      for_bounds(sessions, begin, end, [&](int64_t b, int64_t item, const float* bounds, float largest) {
-        BestRows<float>& list = lists[part * count + b];
-        if (largest <= list.threshold()) return;
-        for (int64_t i = 0; i < kScreenItems; ++i) {
-          if (bounds[i] <= list.threshold() || excluded_.has(rows_.first_session(block) + b, item + i)) continue;
-          list.add(bounds[i], item + i, tried_);
-        }
-      });
     });
     std::vector<Bounds> best(count);
     for (int64_t i = 0; i < parts * count; ++i) lists[i].append_to(best[i % count]);
@@ -174,27 +156,30 @@ class ItemScreen {
 
   // All items whose bounds reach a session's threshold; nothing where these are too many.
   std::vector<Bounds> reaching(
-      int64_t block, const std::vector<ScreenedSession>& sessions, const std::vector<float>& thresholds) const {
+      int64_t block, const std::vector<ScreenedSession>& sessions, const float* largest,
+      const std::vector<float>& thresholds) const {
+    const int64_t size = screen_block_bytes(inputs_.hidden), blocks = screen_blocks(inputs_.items);
     const int64_t parts = item_parts(rows_, inputs_.items, inputs_.hidden), count = sessions.size();
-    std::vector<Bounds> found(parts * count);
     const int64_t* of_rows = rows_.block(block).first_row;
-    std::atomic<bool> too_many{false};
+    const int64_t most = most_left() * of_rows[count];
+    std::vector<Bounds> found(parts * count);
+    std::atomic<int64_t> products{0};
     for_item_parts(parts, inputs_.items, [&](int64_t part, int64_t begin, int64_t end) {
-      constexpr int64_t kAtOnce = kScreenChunk * kScreenItems;
-      for (int64_t at = begin; at < end && !too_many.load(std::memory_order_relaxed); at += kAtOnce) {
-        const int64_t until = std::min(end, at + kAtOnce);
-        for_bounds(sessions, at, until, [&](int64_t b, int64_t item, const float* bounds, float largest) {
-          if (largest < thresholds[b]) return;
+      float bounds[kScreenItems], top;
+      for (int64_t at = begin / kScreenItems; at < screen_blocks(end); ++at) {
+        for (int64_t b = 0; b < count; ++b) {
+          if (largest[b * blocks + at] < thresholds[b] || products.load(std::memory_order_relaxed) > most) continue;
+          bounds_(sessions[b].rows(), screen_ + at * size, 1, bounds, &top);
+          Bounds& left = found[part * count + b];
+          const int64_t before = left.size(), item = at * kScreenItems;
           for (int64_t i = 0; i < std::min(kScreenItems, end - item); ++i) {
-            if (!(bounds[i] < thresholds[b])) found[part * count + b].push_back({bounds[i], item + i});
+            if (!(bounds[i] < thresholds[b])) left.push_back({bounds[i], item + i});
           }
-        });
-        int64_t products = 0;
-        for (int64_t b = 0; b < count; ++b) products += found[part * count + b].size() * (of_rows[b + 1] - of_rows[b]);
-        if (products > most_left(until - begin) * of_rows[count]) too_many = true;
+          products.fetch_add((left.size() - before) * (of_rows[b + 1] - of_rows[b]), std::memory_order_relaxed);
+        }
       }
     });
-    if (too_many) return {};
+    if (products > most) return {};
     for (int64_t i = count; i < parts * count; ++i) {
       found[i % count].insert(found[i % count].end(), found[i].begin(), found[i].end());
     }
@@ -202,12 +187,9 @@ class ItemScreen {
     return found;
   }
 
-  // Of so many items: what can be left of them, for a session on average, for the screen to pay. Few rows are scored
-  // where the items lie; for others each item is packed, for all sessions or for one.
-  int64_t most_left(int64_t items) const {
-    const int64_t share = rows_.rows() <= kFewRows ? 8 : 32;
-    return 2 * tried_ + items / share + 2 * items * k_ / first_;
-  }
+  // What can be left for a session, on average, for the screen to pay. Few rows are scored where the items lie; for
+  // others each item is packed, for all sessions or for one.
+  int64_t most_left() const { return 2 * tried_ + inputs_.items / (rows_.rows() <= kFewRows ? 8 : 32); }
 
   // Looks at a few items: a screen of other vectors would leave out what is best.
   void expect_of_table(const Bounds& bounds) const {
@@ -239,7 +221,7 @@ class ItemScreen {
   const TargetRows<float> scored_;  // the same, in blocks that are scored together
   const ExcludedRows& excluded_;
   const uint8_t* screen_;
-  int64_t k_, tried_, first_;  // of these many real scores one is the threshold; of these items at the beginning
+  int64_t k_, tried_;  // the k-th of so many real scores is the threshold
   const Kernel bounds_ = bounds_of_machine();
 };
 
