@@ -36,8 +36,7 @@ class AlignedBuffer {
 // The loops for products of that precision. Those of few rows are bound by reading items: nothing is to be gained
 // there.
 template <class T>
-const TargetAttentionLoops<T>& loops_of_precision(
-    [[maybe_unused]] int64_t precision, [[maybe_unused]] int64_t rows) {
+const TargetAttentionLoops<T>& loops_of_precision([[maybe_unused]] int64_t precision, [[maybe_unused]] int64_t rows) {
 #if defined(__x86_64__)
   if constexpr (std::is_same_v<T, float>) {
     if (precision > 0 && rows > kFewRows && cpu_capability() >= CpuCapability::kAvx512Bf16) {
