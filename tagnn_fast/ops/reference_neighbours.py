@@ -4,6 +4,8 @@ Nearest neighbours are found by looking at all training sessions: the index that
 """
 
 import math
+import operator
+from functools import reduce
 from typing import Optional
 
 import torch
@@ -79,7 +81,9 @@ def session_neighbours_topk(
         length, last = len(rows), {row: place for place, row in enumerate(rows, 1)}
         own = sorted(last, key=lambda row: last[row])
         weights = [_click_weight(DECAYS[click_decay], click_scale, last[row], length) for row in own]
-        norm = math.sqrt(sum(weight * weight for weight in weights)) if cosine else float(len(own))
+        # Added up one after the other: from Python 3.12 on, sum() compensates for roundings.
+        square = reduce(operator.add, (weight * weight for weight in weights), 0.0)
+        norm = math.sqrt(square) if cosine else float(len(own))
 
         found = (places[:, own] > 0).any(1).nonzero().flatten().flip(0)[:sample]  # most recent first
         similarity = torch.zeros(found.shape, dtype=torch.float64)
