@@ -54,7 +54,7 @@ std::tuple<Tensor, Tensor> item_item_topk(
     std::vector<int32_t> found;
     for (int64_t b = begin; b < end; ++b) {
       for (int64_t t = first_click[b]; t < first_click[b + 1]; ++t) {
-        if (item[t] < 1 || item[t] > count || !(weight[t] > 0)) continue;
+        if (item[t] < 1 || item[t] > count || weight[t] == 0) continue;
         const int64_t first = std::clamp<int64_t>(row_offset[item[t] - 1], 0, entries);
         const int64_t last = std::clamp<int64_t>(row_offset[item[t]], first, entries);
         for (int64_t i = first; i < last; ++i) {

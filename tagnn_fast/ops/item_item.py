@@ -24,7 +24,7 @@ def item_item_topk(
 ) -> tuple[Tensor, Tensor]:
     """The best k items of each session by the weighted sum of the rows of its items; without gradient, on the CPU.
 
-    score_j = Σ over clicks t of click_weights[t] · matrix[items[t], j]. What is not above 0 counts as 0. Equal scores
+    score_j = Σ over clicks t of click_weights[t] · matrix[items[t], j]. A product that is not above 0 counts as 0. Equal scores
     stand by popularity: behind those above 0 come all other items, which score 0.
 
     Args:

@@ -58,6 +58,12 @@ def test_candidates_and_exclusion(k: int) -> None:
     check((*inputs, k, candidates[:0]))
 
 
+def test_products_above_0_count_whatever_their_signs() -> None:
+    inputs = sample_inputs()
+    weights, values = inputs[2] - 1, inputs[5] - 0.5
+    check((*inputs[:2], weights, *inputs[3:5], values, *inputs[6:], ITEMS))
+
+
 @settings(deadline=None, max_examples=120)
 @given(st.integers(0, 6), st.integers(0, 8), st.integers(0, 5), st.integers(0, 9), st.booleans(), st.data())
 def test_any_values(
