@@ -24,8 +24,8 @@ def item_item_topk(
 ) -> tuple[Tensor, Tensor]:
     """The best k items of each session by the weighted sum of the rows of its items; without gradient, on the CPU.
 
-    score_j = Σ over clicks t of click_weights[t] · matrix[items[t], j]. A product that is not above 0 counts as 0. Equal scores
-    stand by popularity: behind those above 0 come all other items, which score 0.
+    score_j = Σ over clicks t of click_weights[t] · matrix[items[t], j]. A product that is not above 0 counts as 0.
+    Equal scores stand by popularity: behind those above 0 come all other items, which score 0.
 
     Args:
         items: item indices of all clicks, int64 (clicks,); an index outside 1..items is a click to skip.
