@@ -91,11 +91,11 @@ arm64: .venv/installed $(ARM64)/packages
 
 # PyTorch 2.10 is the last whose wheels for arm64 are without CUDA. Markers of requirements are this machine's.
 $(ARM64)/packages:
+	rm -rf $(ARM64)
 	mkdir -p $(ARM64)
 	mmdebstrap --quiet --variant=extract --architectures=arm64 --include=python3.11-minimal,libpython3.11-stdlib,libstdc++6,libgomp1,zlib1g bookworm $(ARM64)/root
 	printf '#!/bin/sh\nexec qemu-aarch64-static -L %s %s "$$@"\n' $(CURDIR)/$(ARM64)/root $(CURDIR)/$(ARM64)/root/usr/bin/python3.11 > $(ARM64)/python
 	chmod +x $(ARM64)/python
-	rm -rf $@.part
 	for packages in '--no-deps torch==2.10.0' 'numpy safetensors pyarrow typer rich pytest hypothesis sympy networkx jinja2 fsspec filelock setuptools'; do \
 	  $(BIN)/pip install --quiet --target $@.part --python-version 3.11 --only-binary=:all: \
 	    --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 $$packages || exit 1; \

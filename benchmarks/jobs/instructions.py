@@ -94,6 +94,8 @@ def main() -> None:
     if arguments.inside:
         call_all()
         return
+    if arguments.arm64 is None:
+        parser.error("arm64: expected the folder that `make arm64` leaves")
     folder = arguments.arm64.resolve()
     with tempfile.TemporaryDirectory() as built:
         plugin = Path(built) / "libinstructions.so"

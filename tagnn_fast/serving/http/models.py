@@ -127,21 +127,21 @@ class Models:
 
     def _look(self) -> None:
         torch.set_num_threads(1)  # of this thread: loading beside is to disturb nobody
-        loaded = False
+        tried = False
         while True:
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()
             if self._closed:
                 return
-            if loaded:  # by now nobody uses the one before
+            if tried:  # by now nobody uses the one before
                 release_freed_memory()
-            again, self._again, loaded = self._again, False, False
+            again, self._again, tried = self._again, False, False
             for name in self._folders:
                 signature = self._signature(name)
                 if again or signature != self._tried[name]:
                     self._tried[name] = signature
                     self._try(name)
-                    loaded = True
+                    tried = True
 
     def _try(self, name: str) -> None:
         try:
