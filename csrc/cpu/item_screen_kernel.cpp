@@ -35,31 +35,29 @@ inline float finish(const ScreenRows& rows, const float* block, const float* pro
 // Sums may leave int32 until the row's shift is added; as unsigned ones they wrap.
 typedef uint32_t Sums __attribute__((vector_size(kVectorBytes)));
 
-constexpr int kBlockVectors = kScreenItems / kLanes<float>;
-
-// The largest product of each item of a block with some rows, or `largest`. A byte of an item is unsigned, one of a row
+// The largest product of V vectors of items with M rows, or `largest`. A byte of an item is unsigned, one of a row
 // signed.
-template <int M>
+template <int M, int V>
 TAGNN_FAST_BYTE_PRODUCTS inline void multiply(
-    const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float> (&largest)[kBlockVectors]) {
-  Sums high[M][kBlockVectors], low[M][kBlockVectors];
+    const ScreenRows& rows, int64_t first, const uint8_t* codes, Vector<float>* largest) {
+  Sums high[M][V], low[M][V];
 #pragma GCC unroll 8
   for (int row = 0; row < M; ++row) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kBlockVectors; ++v) high[row][v] = low[row][v] = Sums{};
+    for (int v = 0; v < V; ++v) high[row][v] = low[row][v] = Sums{};
   }
   const int8_t* planes = rows.planes + first * rows.steps * 2 * kScreenUnits;
   for (int64_t step = 0; step < rows.steps; ++step, codes += kScreenStep, planes += M * 2 * kScreenUnits) {
-    __m512i items[kBlockVectors];
+    __m512i items[V];
 #pragma GCC unroll 2
-    for (int v = 0; v < kBlockVectors; ++v) items[v] = _mm512_loadu_si512(codes + v * kVectorBytes);
+    for (int v = 0; v < V; ++v) items[v] = _mm512_loadu_si512(codes + v * kVectorBytes);
 #pragma GCC unroll 8
     for (int row = 0; row < M; ++row) {
       int32_t units[2];
       __builtin_memcpy(units, planes + row * 2 * kScreenUnits, sizeof units);
       const __m512i of_row[2] = {_mm512_set1_epi32(units[0]), _mm512_set1_epi32(units[1])};
 #pragma GCC unroll 2
-      for (int v = 0; v < kBlockVectors; ++v) {
+      for (int v = 0; v < V; ++v) {
         high[row][v] = (Sums)_mm512_dpbusd_epi32((__m512i)high[row][v], items[v], of_row[0]);
         low[row][v] = (Sums)_mm512_dpbusd_epi32((__m512i)low[row][v], items[v], of_row[1]);
       }
@@ -68,7 +66,7 @@ TAGNN_FAST_BYTE_PRODUCTS inline void multiply(
 #pragma GCC unroll 8
   for (int row = 0; row < M; ++row) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kBlockVectors; ++v) {
+    for (int v = 0; v < V; ++v) {
       const uint32_t shift = rows.shifts[first + row];
       const Sums sums = high[row][v] * uint32_t(kRowPlane) + low[row][v] + shift;
       const Vector<float> products = __builtin_convertvector((Bits<float>)sums, Vector<float>);
@@ -77,21 +75,9 @@ TAGNN_FAST_BYTE_PRODUCTS inline void multiply(
   }
 }
 
-template <int M = kScreenRowsAtOnce>
-TAGNN_FAST_BYTE_PRODUCTS inline void multiply_some(
-    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes,
-    Vector<float> (&largest)[kBlockVectors]) {
-  if constexpr (M > 1) {
-    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
-  }
-  multiply<M>(rows, first, codes, largest);
-}
-
 #elif defined(__aarch64__)
 
 #define TAGNN_FAST_BYTE_PRODUCTS __attribute__((target("arch=armv8.2-a+dotprod")))
-
-constexpr int kBlockVectors = kScreenItems / kLanes<float>;
 
 // The largest product of V vectors of items with M rows, or `largest`.
 template <int M, int V>
@@ -129,17 +115,6 @@ TAGNN_FAST_BYTE_PRODUCTS inline void multiply(
       largest[v] = larger((Vector<float>)products * rows.units[first + row], largest[v]);
     }
   }
-}
-
-template <int M = kScreenRowsAtOnce>
-TAGNN_FAST_BYTE_PRODUCTS inline void multiply_some(
-    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes,
-    Vector<float> (&largest)[kBlockVectors]) {
-  if constexpr (M > 1) {
-    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
-  }
-  constexpr int V = M > 3 ? 2 : M > 1 ? 4 : 8;  // so that registers hold the sums
-  for (int v = 0; v < kBlockVectors; v += V) multiply<M, V>(rows, first, codes + v * kVectorBytes, largest + v);
 }
 
 #elif defined(__SSE2__)
@@ -189,6 +164,19 @@ inline void pair_sums(const int16_t* row, int64_t steps, const uint8_t* codes, P
 #endif
 
 #if defined(TAGNN_FAST_BYTE_PRODUCTS)
+
+constexpr int kBlockVectors = kScreenItems / kLanes<float>;
+
+template <int M = kScreenRowsAtOnce>
+TAGNN_FAST_BYTE_PRODUCTS inline void multiply_some(
+    int64_t count, const ScreenRows& rows, int64_t first, const uint8_t* codes,
+    Vector<float> (&largest)[kBlockVectors]) {
+  if constexpr (M > 1) {
+    if (count < M) return multiply_some<M - 1>(count, rows, first, codes, largest);
+  }
+  constexpr int V = M > 3 || kBlockVectors == 2 ? 2 : M > 1 ? 4 : 8;  // so that registers hold the sums
+  for (int v = 0; v < kBlockVectors; v += V) multiply<M, V>(rows, first, codes + v * kVectorBytes, largest + v);
+}
 
 TAGNN_FAST_BYTE_PRODUCTS void bounds(
     const ScreenRows& rows, const uint8_t* blocks, int64_t count, float* bounds, float* largest) {
