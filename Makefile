@@ -84,7 +84,7 @@ arm64: .venv/installed $(ARM64)/packages
 	_PYTHON_HOST_PLATFORM=linux-aarch64 SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so \
 	CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm TAGNN_FAST_CUDA=0 TAGNN_FAST_TORCH_DIR=$(ARM64)/packages/torch \
 	  $(BIN)/pip install --quiet --no-build-isolation --no-deps --target $(ARM64)/installed .
-	PYTHONPATH=$(CURDIR)/$(ARM64)/installed:$(CURDIR)/$(ARM64)/packages $(ARM64)/python -P -c \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(ARM64)/installed:$(CURDIR)/$(ARM64)/packages $(ARM64)/python -c \
 	  "import sys; sys.executable = '$(CURDIR)/$(ARM64)/python'; import pytest; sys.exit(pytest.main())" \
 	  tests/ops tests/test_goldens.py -k "not without_python and not both_linked"
 	$(BIN)/python -m benchmarks.jobs.instructions $(ARM64)
