@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
+from contextlib import suppress
 from typing import Any
 
+import httptools
 from starlette.applications import Starlette
 from starlette.routing import Route
 from uvicorn.config import Config
@@ -33,15 +35,48 @@ class State(ServerState):
 
     Attributes:
         service: the application's.
-        paths: of its routes.
         unanswered: requests that are here to the last byte and not answered.
     """
 
     def __init__(self, application: Starlette) -> None:
         super().__init__()
         self.service: Service = application.state.service
-        self.paths = {route.path for route in application.routes if isinstance(route, Route)}
         self.unanswered = 0
+        self._routes = [route for route in application.routes if isinstance(route, Route)]
+
+    def route(self, path: str) -> str:
+        """What metrics call the route of a path."""
+        return next((route.path for route in self._routes if route.path_regex.match(path)), "other")
+
+
+class _Parser:
+    """The parser of a connection's requests, which goes on where a client offers to speak another protocol.
+
+    httptools leaves off at such a request, with its body unread. Java's client offers HTTP/2 with each first request.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpRequestParser(self._connection)
+        with suppress(AttributeError):  # of httptools before 0.6.3; as uvicorn does
+            self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def feed_data(self, data: bytes) -> None:
+        """Tell the connection of all that is in these bytes."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if not self._connection.offers_upgrade:
+                raise
+            head = self._connection.head_without_offer()
+            self._begin()
+            self.feed_data(head + data[offer.args[0] :])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
 
 
 class Connection(HttpToolsProtocol):
@@ -55,6 +90,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, config: Config, server_state: State, **options: Any) -> None:
         super().__init__(config, server_state, **options)
+        self.parser: Any = _Parser(self)
         self._state, self._unanswered = server_state, 0
         self._waiting_since: float | None = time.monotonic()
         self._in_headers, self._header_bytes = False, 0
@@ -94,6 +130,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """All of its headers are."""
         self._in_headers = False
+        if self.offers_upgrade:
+            return  # comes again without the offer
         answered = self.cycle is None or self.cycle.response_complete
         service = self._state.service
         crowded = self._state.unanswered >= service.limits.queue and not service.draining
@@ -110,6 +148,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it is."""
+        if self.offers_upgrade:
+            return
         self._waiting_since = None
         if self._refuses:
             self._refuse()
@@ -126,12 +166,28 @@ class Connection(HttpToolsProtocol):
             self._state.unanswered -= 1
         super().on_response_complete()
 
+    @property
+    def offers_upgrade(self) -> bool:
+        """Whether the request's headers, which are here, offer another protocol. CONNECT is no offer."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def head_without_offer(self) -> bytes:
+        """What such a request begins with if it is taken for one that offers nothing."""
+        first = self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()
+        lines = [first]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b",".join(token for token in value.split(b",") if token.strip().lower() != b"upgrade")
+            if name != b"upgrade":
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"", b""])
+
     def _refuse(self) -> None:
         """What the application would say of a full queue; its metrics count it, its log has no line of it."""
         self._refuses = False
         self.transport.write(_REFUSAL)
         path = self.url.partition(b"?")[0].decode("latin-1")
-        self._state.service.observer.requested(path if path in self._state.paths else "other", 503, 0.0)
+        self._state.service.observer.requested(self._state.route(path), 503, 0.0)
         if self._keeps:
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(

@@ -133,6 +133,8 @@ class _Texts:
 
     def first_containing(self, text: str, most: int) -> list[int]:
         """The first places, at most `most`, whose text has this in it."""
+        if not text:  # of accents alone, perhaps; it is found behind the last text, too
+            return list(range(min(most, len(self))))
         found: list[int] = []
         wanted = text.encode()
         begin = self._bytes.find(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -95,7 +96,7 @@ class Explanation(msgspec.Struct):
 class ClickRequest(Choices, forbid_unknown_fields=True, kw_only=True):
     """``POST /v1/sessions/{id}/clicks``."""
 
-    item: int | Annotated[str, msgspec.Meta(max_length=512)]
+    item: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, msgspec.Meta(max_length=512)]
     consent: bool = True
 
 
@@ -191,14 +192,24 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """A request's body.
 
     Raises:
-        RequestError: 400 where it is no JSON; 422 with the field that has another type, is unknown or missing.
+        RequestError: 400 where it is no JSON; 422 with the field that has another type, is unknown, missing or twice.
     """
     try:
-        return decoder.decode(body)
+        decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(400, None, f"body: expected JSON, got something else: {error}") from None
+    json.loads(body, object_pairs_hook=_once)  # of fields with one name the decoder takes the last
+    return decoded
+
+
+def _once(fields: list[tuple[str, Any]]) -> None:
+    names = set[str]()
+    for name, _ in fields:
+        if name in names:
+            raise RequestError(422, name, f"{name}: expected once, got it twice")
+        names.add(name)
 
 
 def _wrong_field(text: str) -> RequestError:

@@ -28,7 +28,7 @@ class Metrics(Observer):
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests answered.", "route", "status")
-        self._seconds = self._histogram("request_seconds", "From a request's arrival to its answer.", SECONDS, "route")
+        self._seconds = self._histogram("request_seconds", "From arrival to answer, but for 503.", SECONDS, "route")
         self._queue_seconds = self._histogram("queue_seconds", "That a request waited to be scored.", SECONDS)
         self._scoring_seconds = self._histogram("scoring_seconds", "That a call of a model took.", SECONDS)
         self._call_sessions = self._histogram("call_sessions", "Sessions that one call of a model answered.", SIZES)
@@ -52,7 +52,8 @@ class Metrics(Observer):
             self._by_route[route, status] = found
         requests, latency = found
         requests.inc()
-        latency.observe(seconds)
+        if status != 503:  # refused at once: it would look as if shoppers waited less in a crowd
+            latency.observe(seconds)
 
     def scored(self, sessions: int, waited: Sequence[float], seconds: float) -> None:
         """See :class:`Observer`."""

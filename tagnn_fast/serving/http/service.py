@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT_HEADER = "X-Timeout-Ms"
 _CALL_SESSIONS = 128  # scored in one call: larger ones gain little, and all of it waits for them
 _CALL_CLICKS = 1 << 16  # the same, and of one request: each takes some kilobytes while it is scored
+_EXCLUDED = 1 << 20  # of a request, counted for each of its sessions: each takes some ten bytes
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ class Service:
         for session in sessions:
             check_ids(model, session, field)
         check_ids(model, choices.candidates or (), "candidates")
+        if len(choices.exclude) * len(sessions) > _EXCLUDED:
+            expected = f"at most {_EXCLUDED // len(sessions)} for {len(sessions)} sessions"
+            raise _wrong("exclude", expected, len(choices.exclude))
         check_ids(model, choices.exclude, "exclude")
 
     def longest(self, model: LoadedModel) -> int:
@@ -194,7 +198,7 @@ class Service:
         Raises:
             RequestError, ClientGone: see :meth:`recommend`.
         """
-        timeout = self._timeout(request)
+        timeout = self.timeout(request)
 
         async def gone() -> None:
             while (await request.receive())["type"] != "http.disconnect":
@@ -217,7 +221,7 @@ class Service:
             logger.exception("scoring failed")
             raise RequestError(500, None, "scoring failed; the log says why") from None
 
-    def _timeout(self, request: Request) -> float:
+    def timeout(self, request: Request) -> float:
         """Seconds that a request may take.
 
         Raises:

@@ -20,10 +20,12 @@ from tagnn_fast.serving.http.messages import (
     read_body,
     respond,
 )
+from tagnn_fast.serving.http.models import LoadedModel
 from tagnn_fast.serving.http.routes import service_of, session_answer
 from tagnn_fast.serving.http.service import Service
 from tagnn_fast.serving.http.session_store import MemoryStore, SessionStore, StoreGoneError
 from tagnn_fast.serving.http.valkey_store import ValkeyStore
+from tagnn_fast.serving.requests import UNKNOWN_ID, integer_id
 
 CLICKS = 100  # kept of a session
 SESSION_ID = "[A-Za-z0-9_.:=+@~-]{1,128}"
@@ -48,6 +50,8 @@ async def click(request: Request) -> Response:
     # All of a session goes to one model.
     model = service.model(asked.model, session if asked.key is None else asked.key, [])
     service.check(model, [[asked.item]], asked, "item")  # what is refused is not kept either
+    service.timeout(request)
+    asked.item = _as_one_id(model, asked.item)
     kept = await _append(service, store, session, asked)
     # Kept while another model answered, perhaps, whose ids were integers.
     clicks: list[ItemId] = [str(item) for item in kept.clicks] if model.has_strings else kept.clicks
@@ -82,6 +86,12 @@ class _Kept:
 
     clicks: list[ItemId]
     reason: str | None = None
+
+
+def _as_one_id(model: LoadedModel, item: ItemId) -> ItemId:
+    """An integer where the model reads a text as one, so that an item clicked twice in a row is known again."""
+    number = UNKNOWN_ID if model.has_strings else integer_id(item)
+    return item if number == UNKNOWN_ID else number
 
 
 async def _append(service: Service, store: SessionStore, session: str, asked: ClickRequest) -> _Kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Protocol
 
 LIFETIME = 30 * 60.0  # seconds after its last click that a session is kept
 SESSIONS = 100_000  # in this process; the one that was clicked in longest ago goes first
+BYTES = 1 << 29  # the same, of their items
 
 
 class StoreGoneError(Exception):
@@ -49,6 +51,7 @@ class MemoryStore:
     Args:
         clicks: kept of each session, the latest.
         sessions: kept at most.
+        size: bytes that their items take at most.
         lifetime: seconds that a session is kept after its last click.
         clock: seconds, rising.
     """
@@ -57,10 +60,12 @@ class MemoryStore:
         self,
         clicks: int,
         sessions: int = SESSIONS,
+        size: int = BYTES,
         lifetime: float = LIFETIME,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most_clicks, self._most_sessions, self._lifetime, self._clock = clicks, sessions, lifetime, clock
+        self._most_clicks, self._most_sessions, self._most_bytes = clicks, sessions, size
+        self._lifetime, self._clock, self._bytes = lifetime, clock, 0
         # By last click, the oldest first, which is the order in which they end too.
         self._sessions: OrderedDict[str, tuple[float, list[int | str]]] = OrderedDict()
 
@@ -70,12 +75,13 @@ class MemoryStore:
     async def append(self, session: str, item: int | str) -> list[int | str]:
         """See :class:`SessionStore`."""
         self._drop_ended()
-        _, clicks = self._sessions.pop(session, (0.0, []))
+        clicks = self._take(session)
         if clicks[-1:] != [item]:
             clicks = [*clicks, item][-self._most_clicks :]
         self._sessions[session] = (self._clock() + self._lifetime, clicks)
-        if len(self._sessions) > self._most_sessions:
-            self._sessions.popitem(last=False)
+        self._bytes += _size(clicks)
+        while len(self._sessions) > self._most_sessions or self._bytes > self._most_bytes:
+            self._take(next(iter(self._sessions)))
         return list(clicks)
 
     async def clicks(self, session: str) -> list[int | str]:
@@ -85,16 +91,27 @@ class MemoryStore:
 
     async def forget(self, session: str) -> None:
         """See :class:`SessionStore`."""
-        self._sessions.pop(session, None)
+        self._take(session)
 
     async def close(self) -> None:
         """See :class:`SessionStore`."""
         self._sessions.clear()
+        self._bytes = 0
+
+    def _take(self, session: str) -> list[int | str]:
+        """The items of a session, which is kept no more."""
+        _, clicks = self._sessions.pop(session, (0.0, []))
+        self._bytes -= _size(clicks)
+        return clicks
 
     def _drop_ended(self) -> None:
         now = self._clock()
         while self._sessions:
-            ends, _ = next(iter(self._sessions.values()))
+            session, (ends, _) = next(iter(self._sessions.items()))
             if ends > now:
                 return
-            self._sessions.popitem(last=False)
+            self._take(session)
+
+
+def _size(clicks: list[int | str]) -> int:
+    return sum(map(sys.getsizeof, clicks))

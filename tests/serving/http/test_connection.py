@@ -128,6 +128,9 @@ def test_too_many_requests() -> None:
         counted = [line for line in running._service.observer.text(0, []).decode().splitlines() if "503" in line]
         assert 'tagnn_fast_requests_total{route="/v1/recommend",status="503"} 3.0' in counted
         assert 'tagnn_fast_requests_total{route="other",status="503"} 1.0' in counted
+        assert running.server_state.route("/v1/sessions/a/clicks") == "/v1/sessions/{id}/clicks"
+        text = running._service.observer.text(0, []).decode()
+        assert 'tagnn_fast_request_seconds_count{route="/v1/recommend"} 0.0' in text  # refused in no time: no wait
         model.let.set()
         for client in waiting:
             assert answer_of(client)[0] == 200
@@ -140,6 +143,29 @@ def test_too_many_requests() -> None:
         while answers.count(b"HTTP/1.1 200 OK") < 2:  # both may come in one piece
             answers += waiting[0].recv(65_536) or pytest.fail("the connection was closed")
         until(lambda: state.unanswered == 0)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20])
+def test_offers_of_another_protocol(cut: int) -> None:
+    """As Java's client makes with each first request: the body is read, in however many pieces it comes."""
+    offer = "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"
+    asked = request(b'{"session": [13], "k": 4}', "/v1/recommend", "Host: here", *offer)
+    with listening() as (_, port), connect(port) as client:
+        expected = ask(port, body={"session": [13], "k": 4})[1]
+        for _ in range(2):
+            pieces = (asked[:-cut], asked[-cut:]) if cut else (asked,)
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(0.05)
+            status, _, answer = answer_of(client)
+            assert (status, answer) == (200, expected)
+        client.sendall(b"GET /live HTTP/1.1\r\nHost: here\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        status, _, answer = answer_of(client)
+        assert (status, answer) == (200, {"live": True})
+        assert closed(client)
+        with connect(port) as other:
+            other.sendall(b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert other.recv(9) == b"HTTP/1.1 "
 
 
 def test_clients_that_leave() -> None:

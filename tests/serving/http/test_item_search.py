@@ -76,6 +76,7 @@ LETTERS = st.text(st.sampled_from("aAbéß -_1ﬁ.\n"), max_size=5)
     st.integers(1, 4),
 )
 @example([("ab", "ba"), ("b", None)], [1] * 12, "bb", 3)
+@example([("ab", "ba"), ("b", None)], [1] * 12, "\u0301", 3)
 def test_any_texts(items: list[tuple[str, str | None]], counts: list[int], text: str, limit: int) -> None:
     """What stands at the end of one id and the beginning of the next is in neither."""
     made = vocabulary([raw_id for raw_id, _ in items], [title for _, title in items], counts[: len(items)])

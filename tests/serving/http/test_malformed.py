@@ -128,6 +128,30 @@ def test_too_many_clicks_in_all() -> None:
         assert refused == ("items", "items: expected at most 65 for 1000 clicks, got 66")
 
 
+def test_too_many_excluded_in_all() -> None:
+    with serving(exported()) as client:
+        body = {"sessions": [[13]] * 256, "exclude": list(range(4097))}
+        refused = refusal(client.post("/v1/recommend", json=body), 422)
+        assert refused == ("exclude", "exclude: expected at most 4096 for 256 sessions, got 4097")
+        assert client.post("/v1/recommend", json=body | {"sessions": [[13]] * 255}).status_code == 200
+
+
+def test_a_field_twice() -> None:
+    """Whatever it has: of the two, the last would be taken without a word."""
+    with serving(exported(), sessions="memory") as client:
+        for route, body in (
+            ("/v1/recommend", '{"session": [13], "k": 2, "session": [23]}'),
+            ("/v1/recommend", '{"session": [13], "s\\u0065ssion": [13]}'),
+            ("/v1/explain", '{"session": [13], "session": [13], "items": [13]}'),
+            ("/v1/sessions/twice/clicks", '{"item": 13, "item": 23}'),
+        ):
+            field, message = refusal(client.post(route, content=body), 422)
+            assert message == f"{field}: expected once, got it twice"
+        inputs = '[{"name": "items", "datatype": "INT64", "shape": [1], "data": [13], "data": [23]}]'
+        answer = client.post("/v2/models/tagnn_pp/infer", content=f'{{"inputs": {inputs}}}')
+        assert (answer.status_code, answer.json()) == (400, {"error": "data: expected once, got it twice"})
+
+
 def test_no_such_path_or_method() -> None:
     with serving(exported()) as client:
         assert refusal(client.get("/v1/nothing"), 404) == (None, "/v1/nothing: no such path")

@@ -118,6 +118,26 @@ def test_ends_after_its_last_click() -> None:
     asyncio.run(question())
 
 
+def test_bytes_are_bounded() -> None:
+    """Long ids push out the sessions that were clicked in longest ago, and the latest click is there all the same."""
+    store = MemoryStore(MOST, size=3000)
+
+    async def question() -> None:
+        for number in range(20):
+            for letter in "abc":
+                await store.append(str(number), letter * 300)
+        assert len(store) == 2
+        assert await store.clicks("19") == ["a" * 300, "b" * 300, "c" * 300]
+        await store.forget("19")
+        await store.append("18", "d")
+        await store.append("20", "e" * 1500)
+        assert (len(store), await store.clicks("18")) == (2, ["a" * 300, "b" * 300, "c" * 300, "d"])
+        await store.append("21", "f" * 9000)
+        assert len(store) == 0
+
+    asyncio.run(question())
+
+
 def test_clicked_in_longest_ago_goes_first() -> None:
     store = MemoryStore(MOST, sessions=2)
 

@@ -57,6 +57,11 @@ def test_repeated_item_counts_once(client: TestClient) -> None:
     assert [click(client, "repeated", item).json()["clicks"] for item in (13, 13, 23)] == [[13], [13], [13, 23]]
 
 
+def test_an_integer_as_text_is_the_same_item(client: TestClient) -> None:
+    lists = [click(client, "texts", item).json()["clicks"] for item in (13, "13", "23", 23, "013", "x")]
+    assert lists == [[13], [13], [13, 23], [13, 23], [13, 23, "013"], [13, 23, "013", "x"]]
+
+
 def test_latest_are_kept() -> None:
     with serving(exported(), sessions="memory", limits=Limits(clicks=3)) as client:
         lists = [click(client, "a", item).json()["clicks"] for item in (13, 23, 33, 43)]
@@ -80,9 +85,13 @@ def test_forgotten(client: TestClient) -> None:
 
 
 def test_refused_clicks_are_not_kept(client: TestClient) -> None:
-    for wrong in ({"k": 0}, {"model": "another"}, {"colour": 1}, {"item": True}, {"item": "x" * 513}, {"consent": 1}):
+    items = True, "x" * 513, 2**63, -(2**63) - 1
+    for wrong in ({"k": 0}, {"model": "another"}, {"colour": 1}, {"consent": 1}, *({"item": item} for item in items)):
         field, _ = refusal(client.post("/v1/sessions/refused/clicks", json={"item": 13, **wrong}), 422)
         assert field == next(iter(wrong))
+    headers = {"X-Timeout-Ms": "2.5"}
+    answer = client.post("/v1/sessions/refused/clicks", json={"item": 13}, headers=headers)
+    assert refusal(answer, 422)[0] == "X-Timeout-Ms"
     assert client.get("/v1/sessions/refused").json() == {"clicks": []}
 
 

@@ -75,12 +75,13 @@ function described(answer) {
   return answer.items.map((item) => ({ ...item, id: String(item.id) }));
 }
 
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const rounded = (token) => /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token));
+
 /** JSON, with integers that a number would round as texts; null for anything else. */
 function parsed(text) {
   try {
-    return JSON.parse(text, (key, value, context) =>
-      Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "") ? context.source : value,
-    );
+    return JSON.parse(text.replace(STRING_OR_NUMBER, (token) => (rounded(token) ? `"${token}"` : token)));
   } catch {
     return null;
   }
