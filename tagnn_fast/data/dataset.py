@@ -128,6 +128,11 @@ class Dataset:
                 digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()
 
+    def times_fingerprint(self) -> str | None:
+        """SHA-256 of the training sessions' times; None where they are not known."""
+        times = self.train.times
+        return None if times is None else hashlib.sha256(times.contiguous().numpy().data).hexdigest()
+
     def statistics(self) -> dict[str, dict[str, float]]:
         """Counts that tell whether this is the data set one thinks it is."""
         return {

@@ -56,6 +56,22 @@ class PrefixExamples:
         numbers = torch.arange(len(self.sessions)).repeat_interleave(self.sessions.examples.cpu())
         return numbers if self.subset is None else numbers[self.subset.cpu()]
 
+    def clicks(self) -> tuple[Tensor, Tensor]:
+        """Those that some example has in its prefix or as its target; all clicks where no example is left out.
+
+        Returns:
+            Items, int32 (clicks,), and where each session's begin and the last's end, int64 (sessions + 1,).
+        """
+        sessions = self.sessions
+        if self.subset is None:
+            return sessions.clicks, sessions.offsets
+        longest = torch.zeros(len(sessions), dtype=torch.int64)
+        longest.scatter_reduce_(0, self.session_numbers(), self.prefix_lengths().cpu() + 1, "amax")
+        lengths, ends = sessions.offsets.diff().cpu(), offsets_of(longest)
+        place = torch.arange(sessions.clicks.numel()) - sessions.offsets[:-1].cpu().repeat_interleave(lengths)
+        kept = place < longest.repeat_interleave(lengths)
+        return sessions.clicks[kept.to(sessions.clicks.device)], ends.to(sessions.offsets.device)
+
     def longest_prefix(self) -> int:
         """Clicks of the longest prefix, which the published code pads a data split to; 0 without examples."""
         return int(self.prefix_lengths().max()) if len(self) else 0

@@ -21,6 +21,7 @@ from tagnn_fast.progress import shown
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.tables import Shown, Table, figures_table, main_figures
+from tagnn_fast.training.protocols import seen_in_test
 
 _BESIDE = ("vs_knn", "sequential_rules", "session_popularity", "popularity")  # baselines that every model stands beside
 
@@ -37,6 +38,7 @@ class Evaluation(Shown):
         targets_without_a_row: how many of their targets the model cannot recommend: misses of all recommenders.
         items_without_a_row: how many items the data set has that the run has not, after an update.
         looks: how often the run has looked at a test set so far, this time included.
+        caution: what a reader of the figures must know; empty where nothing is wrong with them.
     """
 
     dataset: str
@@ -45,6 +47,7 @@ class Evaluation(Shown):
     targets_without_a_row: int
     items_without_a_row: int
     looks: int
+    caution: str = ""
 
     def shown(self) -> Iterator[Table | Text]:
         """The figures at the longest cutoff, and what to know of them."""
@@ -56,6 +59,8 @@ class Evaluation(Shown):
                 f"{self.examples:,}; the data set has {self.items_without_a_row:,} items more"
             )
         yield Text(f"looks at a test set so far: {self.looks}")
+        if self.caution:
+            yield Text(f"Beware: {self.caution}", "yellow")
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` with a row per recommender and a column per metric."""
@@ -100,7 +105,15 @@ def evaluate(
         int(seen.statistics()["test"]["targets_without_a_row"]),
         len(dataset.vocabulary) - len(seen.vocabulary),
         len(run.test_reads()),
+        _caution(run, dataset),
     )
+
+
+def _caution(run: Run, dataset: Dataset) -> str:
+    """Whether the run's weights may have been trained on the test sessions."""
+    own = dataset.fingerprint() == run.dataset["fingerprint"]
+    seen = run.began_with if own else run.trained_until
+    return "" if seen is None else seen_in_test(dataset, seen)
 
 
 def _figures(run: Run, dataset: Dataset, examples: PrefixExamples, observer: Observer) -> dict[str, dict[str, float]]:

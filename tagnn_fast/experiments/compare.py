@@ -160,7 +160,7 @@ def _begin(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> Datase
         FileExistsError: where the folder has something else.
         ValueError: where it has a comparison of another data set or other options, naming what differs.
     """
-    wanted = {"dataset": dataset.fingerprint(), "times": dataset.train.times is not None, **options}
+    wanted = {"dataset": dataset.fingerprint(), "times": dataset.times_fingerprint() or False, **options}
     path = folder / _OPTIONS
     if path.exists():
         found = {"times": False, **read_json(path, _FORMAT, _VERSION)}

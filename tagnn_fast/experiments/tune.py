@@ -42,10 +42,11 @@ def tune(
 
     Each trial is a run of :func:`tagnn_fast.fit` under the protocol "held-out": it learns from the first nine tenths of
     the training sessions and is scored on the last; test sessions are not read. The first trial is the defaults, so
-    that the best is never below them; later ones are drawn from the method's ``search_space``, the first ten at random,
-    then by Optuna's TPE (Bergstra et al., NIPS 2011). A network is given up after its second epoch or a later one where
-    its best figure so far is below the median of the trials that went on to the end, from the fifth of these on. So is
-    one whose training diverges, that needs too much memory, or whose options do not go together.
+    that the best is never below them; later ones are drawn from the method's ``search_space``, at random until ten
+    trials have ended, then by Optuna's TPE (Bergstra et al., NIPS 2011). A network is given up after its second epoch
+    or a later one where its best figure so far is below the median of the trials that went on to the end, from the
+    fifth of these on. So is one whose training diverges, that needs too much memory, or whose options do not go
+    together.
 
     The folder has ``best.json``, a configuration that `fit` and ``tagnn-fast train`` take as ``config``;
     ``trials.csv``; ``histories/``, what the epochs of each trial gave; ``seconds.json``, what each took; ``tune.json``,
@@ -118,6 +119,7 @@ def _asked(dataset: Dataset, options: Options, metric: str, seed: int) -> dict[s
     """What must be the same for a tuning to go on, as JSON."""
     asked = {
         "dataset": f"{dataset.name} {dataset.fingerprint()[:16]}",
+        "times": dataset.times_fingerprint(),
         "model": options.model,
         "metric": metric,
         "seed": seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender, popularity
+from tagnn_fast.runs.beginning import grown_weights, last_time
 from tagnn_fast.runs.checkpoints import digest_of, load_learnt, load_parameters, save_tensors
 from tagnn_fast.runs.configuration import (
     TrainingConfig,
@@ -119,6 +121,20 @@ class Run:
         """What training came to, a dictionary that prints as a table; None before it has ended."""
         path = self.folder / "result.json"
         return Result(load_json(path)) if path.exists() else None
+
+    @property
+    def trained_until(self) -> float:
+        """Time of the last session that the run's weights have seen, seconds since 1970; infinite if not known."""
+        time = self.dataset.get("trained_until")
+        return math.inf if time is None else float(time)
+
+    @property
+    def began_with(self) -> float | None:
+        """The same of the weights that it began with, another run's; None where they were new."""
+        if "start_from" not in self.dataset and "began_with" not in self.dataset:
+            return None
+        time = self.dataset.get("began_with")
+        return math.inf if time is None else float(time)
 
     def read_dataset(self) -> Dataset:
         """The data set that the run was made with, or what an update made of it since.
@@ -316,9 +332,13 @@ def create_run(
         "items": dataset.vocabulary.fingerprint(),
         "statistics": dataset.statistics(),
         "times": dataset.train.times is not None,
+        "times_fingerprint": dataset.times_fingerprint(),
+        "trained_until": last_time(dataset, [*members, *([] if start_from is None else [start_from])]),
     }
     if start_from is not None:
+        began_with = start_from.trained_until
         described["start_from"] = str(start_from.folder.resolve())
+        described["began_with"] = None if math.isinf(began_with) else began_with
     environment = {
         "tagnn_fast": __version__,
         "torch": torch.__version__,
@@ -346,27 +366,6 @@ def create_run(
             temporary / "config.json", {**content, "dataset": described, "environment": environment, "files": files}
         )
     return open_run(folder)
-
-
-def grown_weights(
-    before: Run, model: ModelConfig, training: TrainingConfig, vocabulary: Vocabulary
-) -> dict[str, torch.Tensor]:
-    """A run's weights with rows for the items behind its own; new rows are as a new model has them.
-
-    Raises:
-        ValueError: where the run's items are not the first ones, in their order.
-    """
-    items = len(before.vocabulary)
-    if not vocabulary.raw_ids.slice(0, items).equals(before.vocabulary.raw_ids):
-        raise ValueError(
-            f"start_from: expected a run on the data set before an update, whose {items:,} items are the first of the "
-            f"{len(vocabulary):,} here, got other items"
-        )
-    torch.manual_seed(training.seed)
-    weights = make_model(model, training).state_dict()
-    for name, value in before.recommender().model.state_dict().items():
-        weights[name][: len(value)] = value  # only the item table has more rows
-    return weights
 
 
 def open_run(folder: str | Path) -> Run:

@@ -147,7 +147,8 @@ class _Blending:
     ) -> None:
         self.run, self.methods, self.dataset = run, methods, dataset
         self.observer, self.stop = observer, stop
-        self.protocol = make_protocol(run.training.protocol, dataset, 0)
+        began = [run.began_with for runs in methods for run in runs if run.began_with is not None]
+        self.protocol = make_protocol(run.training.protocol, dataset, 0, max(began, default=None))
 
     def run_to_end(self) -> None:
         run = self.run
@@ -156,9 +157,13 @@ class _Blending:
         choice = read_choice(run.weights, len(run.members))
         weighed = zip(run.members, choice["weights"], strict=True)
         nothing = ", ".join(dict.fromkeys(member["architecture"] for member, weight in weighed if not weight))
+        cautions = (
+            f"{nothing}: weighs nothing, the other method alone was best." if nothing else "",
+            self.protocol.caution,
+        )
         result: dict[str, Any] = {
             "protocol": run.training.protocol,
-            "caution": f"{nothing}: weighs nothing, the other method alone was best." if nothing else "",
+            "caution": " ".join(filter(None, cautions)),
             "weights": choice["weights"],
         }
         record: dict[str, Any] = {"epoch": _EPOCH, "training_seconds": choice["seconds"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tagnn_fast.parallel.group import joined
 from tagnn_fast.parallel.layout import ONE_PROCESS, Layout, Strategy, find_layout
 from tagnn_fast.parallel.processes import LostProcessError
 from tagnn_fast.progress import shown
+from tagnn_fast.runs.beginning import check_items
 from tagnn_fast.runs.configuration import (
     Decayed,
     Optimizer,
@@ -248,12 +249,15 @@ def plan(dataset: Dataset, options: Mapping[str, Any], before: Run | None = None
         return plan_baseline(dataset, options, before)
     import tagnn_fast.training.loop  # noqa: F401 (packages that it needs are missed before a folder is made)
 
-    known = dict(options) if before is None else {**options, **_model_of(before, options)}
+    known = dict(options) if before is None else {**options, "architecture": _check_start(before, options)}
     preset = known.pop("preset", DEFAULT_PRESET)
     longest = PrefixExamples(dataset.train).longest_prefix()
     model, training = resolve(preset, known, len(dataset.vocabulary), longest)
+    if before is not None:
+        check_items(before, dataset.vocabulary)
+        model = replace(before.model, num_items=len(dataset.vocabulary))
     check_used(options, model, training)
-    make_protocol(training.protocol, dataset, training.seed)
+    make_protocol(training.protocol, dataset, training.seed, None if before is None else before.trained_until)
     with torch.device("meta"):
         make_model(model, training)
     check_devices(training)
@@ -338,15 +342,13 @@ def _opened(run: Run | str | Path | None) -> Run | None:
     return open_run(check_path(run, "start_from", "a run or its folder"))
 
 
-def _model_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that describe a run's network; none of them may be given."""
+def _check_start(run: Run, options: Mapping[str, Any]) -> str:
+    """The architecture of a run to start from; no option of its network may be given."""
     if run.training.is_baseline or run.training.is_blend:
         raise ValueError(f"start_from: expected a run of a network, got one of {run.training.architecture}")
-    own = {**asdict(run.model), "architecture": run.training.architecture}
-    del own["num_items"]
-    if given := sorted(own.keys() & options.keys()):
+    if given := sorted((asdict(run.model).keys() | {"architecture"}) & options.keys()):
         raise ValueError(f"--start-from: expected no options of the model, which is that run's, got {', '.join(given)}")
-    return {name: value for name, value in own.items() if value is not None}
+    return run.training.architecture
 
 
 def _same_run(run: Run, dataset: Dataset, options: Mapping[str, Any], start_from: Run | str | Path | None) -> Run:

@@ -35,7 +35,7 @@ from tagnn_fast.runs.run import Run
 from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.device import make_fabric
 from tagnn_fast.training.loggers import Logger, LoggerName, logged
-from tagnn_fast.training.protocols import Protocol, check_times, make_protocol
+from tagnn_fast.training.protocols import Protocol, check_times, protocol_of
 from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step, step_seed
 from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
@@ -96,11 +96,11 @@ class Training:
         self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool], processes: Processes
     ) -> None:
         run.check_dataset(dataset)
-        if run.training.protocol in VALIDATED:
+        if run.training.protocol in VALIDATED or run.training.example_half_life:
             check_times(run, dataset)
         self.run, self.dataset, self.observer, self.processes = run, dataset, observer, processes
         self.stop, self.asked_to_stop = stop, False
-        self.protocol: Protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
+        self.protocol: Protocol = protocol_of(run, dataset)
         self.fabric = make_fabric(run.training, processes.local_rank)
         self.progress = self._stand()
         self._check_same()

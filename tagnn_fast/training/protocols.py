@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
@@ -38,7 +40,12 @@ class Protocol:
     caution: str = ""
 
 
-def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
+def protocol_of(run: Run, dataset: Dataset) -> Protocol:
+    """The examples of a run's protocol; see :func:`make_protocol`."""
+    return make_protocol(run.training.protocol, dataset, run.training.seed, run.began_with)
+
+
+def make_protocol(name: str, dataset: Dataset, seed: int, began_with: float | None = None) -> Protocol:
     """The examples of a protocol.
 
     - "held-out": trains on the first nine tenths of the training sessions, which are ordered by time, and chooses the
@@ -52,14 +59,56 @@ def make_protocol(name: str, dataset: Dataset, seed: int) -> Protocol:
       reports each metric's best epoch on the other tenth.
     - "published-test": trains on all prefixes and reports each metric's best epoch on the test set.
 
+    Where training begins with another run's weights, the sessions that are held out are later than all that these have
+    seen; and the caution says so where test sessions are not.
+
+    Args:
+        name: of the protocol.
+        dataset: whose examples they are.
+        seed: of what is drawn.
+        began_with: the time of the last session that the first weights have seen, see :attr:`Run.trained_until`; None
+            for new weights.
+
     Raises:
-        ValueError: on an unknown name, or a data set too small to hold anything out.
+        ValueError: on an unknown name, a data set too small to hold anything out, or one without later sessions.
     """
+    protocol = _examples(name, dataset, seed, began_with)
+    if began_with is None:
+        return protocol
+    return replace(protocol, caution=f"{protocol.caution} {seen_in_test(dataset, began_with)}".strip())
+
+
+def seen_in_test(dataset: Dataset, trained_until: float) -> str:
+    """What to know of figures on test sessions that weights may have been trained on; empty where all are later."""
+    times = dataset.test.times
+    earlier = len(dataset.test) if times is None else int((times <= trained_until).sum())
+    if earlier == 0:
+        return ""
+    return (
+        f"Of {len(dataset.test):,} test sessions {earlier:,} are not known to be later than those that the weights "
+        "were trained on before, and may be among these: such figures can be far higher than on new sessions."
+    )
+
+
+def _behind(sessions: Sessions, time: float) -> int:
+    """The first session behind all that are not known to be later than a time."""
+    earlier = torch.arange(len(sessions)) if sessions.times is None else (sessions.times <= time).nonzero().flatten()
+    return int(earlier[-1]) + 1 if earlier.numel() else 0
+
+
+def _examples(name: str, dataset: Dataset, seed: int, began_with: float | None) -> Protocol:
     train = dataset.train
     if name == "all":
         return Protocol(_some(PrefixExamples(train), "train"), None)
     if name in ("held-out", "held-out-refit"):
         kept = first_held_out(train)
+        if began_with is not None:
+            kept = max(kept, _behind(train, began_with))
+            if kept == len(train):
+                raise ValueError(
+                    "start_from: expected a run on sessions before some of the training sessions here, to hold these "
+                    f'out, got one that may have seen all {len(train):,}; protocol "all" holds out none'
+                )
         return Protocol(
             _some(PrefixExamples(train.slice(0, kept)), "train"),
             _some(PrefixExamples(train.slice(kept, len(train))), "validation (the last tenth of the sessions)"),
@@ -112,6 +161,9 @@ def check_times(run: Run, dataset: Dataset) -> None:
     timed, found = bool(run.dataset.get("times", False)), dataset.train.times is not None
     if timed != found:
         raise ValueError(f"dataset: expected one {words[timed]}, as the run was made, got it {words[found]}")
+    known = run.dataset.get("times_fingerprint")  # earlier versions' runs have none
+    if known is not None and known != dataset.times_fingerprint():
+        raise ValueError("dataset: expected the times of its sessions as the run was made, got others")
 
 
 def _some(examples: PrefixExamples, name: str) -> PrefixExamples:

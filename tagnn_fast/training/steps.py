@@ -312,8 +312,7 @@ def begin_training(
         examples: what is trained on.
         processes: that each take a share of each step.
     """
-    sessions = examples.sessions
-    model.learn_neighbours(sessions.clicks, sessions.offsets)
+    model.learn_neighbours(*examples.clicks())
     how = options.optimizer, options.weight_decay_on
     optimizer = make_optimizer(model, options.weight_decay, fabric.device, *how)
     fabric_model, fabric_optimizer = fabric.setup(model, optimizer)

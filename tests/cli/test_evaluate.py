@@ -66,7 +66,8 @@ def test_another_data_set_of_the_same_items(data: Path, copied: Path, tmp_path: 
     other = Path(shutil.copytree(data, tmp_path / "other"))
     forget_digests(other / "dataset.json")
     pq.write_table(pq.read_table(data / "test.parquet").slice(0, 5), other / "test.parquet")
-    succeed("evaluate", copied, "--dataset", other)
+    printed = words(succeed("evaluate", copied, "--dataset", other))
+    assert "Beware: Of 5 test sessions 5 are not known to be later than those" in printed
     first, second = looks_at_test_set(copied)
     assert first["figures"] != second["figures"]
 
@@ -134,6 +135,7 @@ def test_run_from_before_an_update(tmp_path: Path) -> None:
         assert row(printed, "tagnn_pp")[0] == round(100 * hits / len(examples), 2)
         assert row(printed, "popularity")[0] == round(100 * popular_hits / len(examples), 2)
         assert f"targets without a row in the run, which are misses: {unknown} of {len(examples)}" in words(printed)
+        assert "Beware" not in printed
     assert "without a row in the run" not in succeed("evaluate", folder, "--dataset", beside)
     assert len(looks_at_test_set(folder)) == 4
 

@@ -66,6 +66,25 @@ def test_any_view(lists: list[list[int]], data: st.DataObject) -> None:
     assert all(len(batch.targets) == size for batch in batches[:-1])
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=5), max_size=6), st.data())
+def test_clicks_that_examples_have(lists: list[list[int]], data: st.DataObject) -> None:
+    """Up to the last target that is left of each session."""
+    total = sum(len(session) - 1 for session in lists)
+    numbers = data.draw(st.lists(st.integers(0, total - 1), max_size=8)) if total else []
+    sessions = Sessions.from_lists(lists)
+    examples = PrefixExamples(sessions, torch.tensor(numbers, dtype=torch.int64))
+    longest = [0] * len(lists)
+    for session, prefix in zip(examples.session_numbers().tolist(), examples.prefix_lengths().tolist(), strict=True):
+        longest[session] = max(longest[session], prefix + 1)
+    clicks, offsets = examples.clicks()
+    bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    assert [clicks[begin:end].tolist() for begin, end in bounds] == [
+        session[:last] for session, last in zip(lists, longest, strict=True)
+    ]
+    assert PrefixExamples(sessions).clicks() == (sessions.clicks, sessions.offsets)
+
+
 def test_resuming() -> None:
     """The batches from number `first` on are those of a run that was not interrupted."""
     examples = PrefixExamples(synthetic_dataset(500, 20).train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import tagnn_fast
-from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.data import Dataset, Sessions, synthetic_dataset, write_dataset
 from tagnn_fast.evaluation.evaluate import evaluate
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.configuration import TrainingConfig, make_model
@@ -66,6 +67,26 @@ def test_a_data_frame(run: Run) -> None:
     assert list(frame.index) == ROWS
     assert frame.loc["popularity", "HR@20"] == evaluation.figures["popularity"]["HR@20"]
     assert np.isfinite(frame.to_numpy()).all()
+
+
+def test_sessions_that_were_trained_on(dataset: Dataset, tmp_path: Path) -> None:
+    """A later data set's test period may begin before the run's own: its figures come with a warning."""
+    train = dataset.train
+    times = torch.arange(len(train))
+    timed = Sessions(train.clicks, train.offsets, train.examples, times)
+    test = dataset.test
+    test = Sessions(test.clicks, test.offsets, test.examples, len(train) + times[: len(test)])
+    own = dataclasses.replace(dataset, train=timed, test=test)
+    model, training = tagnn_fast.ModelConfig(len(dataset.vocabulary), hidden_size=8), TrainingConfig()
+    run = create_run(tmp_path / "run", model, training, own, None)
+    run.keep_model(make_model(model, training).state_dict(), 1)
+    assert evaluate(run, observer=QUIET).caution == ""
+    later = dataclasses.replace(own, train=timed.slice(0, len(train) - 20))
+    assert evaluate(run, later, observer=QUIET).caution == ""
+    earlier = dataclasses.replace(later, test=timed.slice(len(train) - 20, len(train)))
+    evaluation = evaluate(run, earlier, observer=QUIET)
+    assert evaluation.caution.startswith("Of 20 test sessions 20 are not known to be later than those")
+    assert f"Beware: {evaluation.caution}" in " ".join(str(evaluation).split())
 
 
 def test_what_is_refused(run: Run, tmp_path: Path) -> None:

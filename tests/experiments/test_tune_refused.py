@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import sys
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer.main
 
 import tagnn_fast
 from tagnn_fast.cli import app
-from tagnn_fast.data import Dataset, synthetic_dataset
+from tagnn_fast.data import Dataset, Sessions, synthetic_dataset
 from tagnn_fast.experiments.tune_results import Tuning
 from tagnn_fast.nn import SRGNN
 from tagnn_fast.nn.architectures import ARCHITECTURES
@@ -124,6 +126,14 @@ def test_another_tuning(arguments: list[object], message: str, dataset: Dataset,
 def test_another_data_set(tuned: Tuning) -> None:
     with pytest.raises(ValueError, match="got one with dataset 'synthetic-900-200-0 .*' instead of 'synthetic-800-"):
         small_tuning(synthetic_dataset(800, 200), tuned.folder)
+
+
+def test_other_times(dataset: Dataset, tuned: Tuning) -> None:
+    """Other sessions would be held out."""
+    train = dataset.train
+    timed = Sessions(train.clicks, train.offsets, train.examples, torch.arange(len(train)))
+    with pytest.raises(ValueError, match=r"got one with times None instead of '"):
+        small_tuning(dataclasses.replace(dataset, train=timed), tuned.folder)
 
 
 def test_another_folder(dataset: Dataset, tmp_path: Path) -> None:

@@ -182,6 +182,28 @@ def test_relative_folders(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.
     assert run.recommender().recommend([[1]], 2).items
 
 
+def test_a_run_to_start_from_gives_its_network_whole(dataset: Dataset, tmp_path: Path) -> None:
+    """What is off in it stays off, whatever the default preset has; more than it has seen is not held out."""
+    tiny = {"hidden_size": 8, "epochs": 1, "accelerator": "cpu", "batch_size": 64}
+    train = dataset.train
+    times = 10 * torch.arange(len(train))
+    timed = dataclasses.replace(dataset, train=Sessions(train.clicks, train.offsets, train.examples, times))
+    for preset, options in (
+        ("clean", {"architecture": "tagnn"}),
+        ("best", {"cosine_scale": 0}),
+        ("published-diginetica", {"protocol": "all"}),
+    ):
+        first = fit(timed, tmp_path / preset, preset, **tiny, **options, observer=Observer())
+        with pytest.raises(ValueError, match="start_from: expected a run on sessions before some of the training sess"):
+            fit(timed, tmp_path / "refused", epochs=1, start_from=first)
+        second = fit(timed, tmp_path / f"{preset}-2", start_from=first, epochs=1, protocol="all", observer=Observer())
+        assert second.model == first.model
+        assert second.training.architecture == first.training.architecture
+        assert second.began_with == second.trained_until == 10 * (len(train) - 1)
+        tests = len(dataset.test)
+        assert f"Of {tests} test sessions {tests} are not known to be later" in second.result["caution"]
+
+
 def test_session_times_are_those_of_the_run(dataset: Dataset, tmp_path: Path) -> None:
     """They say where the held-out sessions begin."""
     run = fit(dataset, tmp_path / "run", **TINY, observer=Observer())

@@ -65,6 +65,46 @@ def test_cut_at_a_change_of_time(groups: list[int], first: int) -> None:
     assert first_held_out(Sessions.from_lists(sessions)) == len(times) - len(times) // 10
 
 
+def timed(train: list[int], test: list[int]) -> Dataset:
+    """Sessions of two clicks at these times."""
+    parts = [Sessions.from_lists([[1, 2]] * len(times), times) for times in (train, test)]
+    return Dataset("timed", *parts, DATASET.vocabulary)
+
+
+@pytest.mark.parametrize(("began_with", "first"), [(None, 36), (20.0, 36), (35.0, 36), (36.0, 37), (38.0, 39)])
+def test_what_the_first_weights_have_seen_is_not_held_out(began_with: float | None, first: int) -> None:
+    """Of a run that this one starts from, all sessions until a time: fewer are held out, and none of those."""
+    dataset = timed(list(range(40)), [40, 41])
+    for name in ("held-out", "held-out-refit"):
+        protocol = make_protocol(name, dataset, 0, began_with)
+        assert protocol.validation is not None
+        assert len(protocol.train.sessions) == first
+        assert len(protocol.validation.sessions) == 40 - first
+        assert protocol.caution == ""
+
+
+def test_nothing_left_to_hold_out() -> None:
+    dataset = timed(list(range(40)), [40, 41])
+    untimed = Dataset("untimed", *(Sessions.from_lists([[1, 2]] * 40) for _ in range(2)), DATASET.vocabulary)
+    for data, began_with in ((dataset, 39.0), (dataset, float("inf")), (untimed, 3.0)):
+        with pytest.raises(
+            ValueError, match="^start_from: expected a run on sessions before some of the training sess"
+        ):
+            make_protocol("held-out", data, 0, began_with)
+        assert make_protocol("all", data, 0, began_with).validation is None
+
+
+def test_what_the_first_weights_have_seen_of_the_test_set() -> None:
+    dataset = timed(list(range(40)), [40, 41, 42])
+    assert make_protocol("all", dataset, 0, 39.0).caution == ""
+    caution = make_protocol("all", dataset, 0, 41.0).caution
+    assert caution.startswith("Of 3 test sessions 2 are not known to be later than those that the weights were")
+    assert "Of 3 test sessions 3 are" in make_protocol("all", dataset, 0, float("inf")).caution
+    published = make_protocol("published", dataset, 0, 41.0).caution
+    assert "siblings" in published
+    assert published.endswith(caution)
+
+
 def test_all_has_no_validation() -> None:
     protocol = make_protocol("all", DATASET, seed=0)
     assert protocol.validation is None
