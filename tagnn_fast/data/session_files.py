@@ -6,13 +6,14 @@ import csv
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tagnn_fast.data.arrow import is_list, is_text
@@ -80,7 +81,8 @@ def read_sessions(path: Path, rows: int = PART, first: int = 0, end: int | None 
       or integer, as ``session``. A blank line is a session without clicks, and has no name. Names are integers if all
       are, else text.
     - Parquet: lists of integers or strings, of any width, dictionary-encoded or not, as ``items``, and maybe a column
-      ``session``. A null in place of a list is an error, as is a null in one.
+      ``session`` of names: integers, text, or what is shown as text. A null in place of a list is an error, as is a
+      null in one.
 
     Args:
         path: of the file.
@@ -267,10 +269,12 @@ def _parquet_parts(path: Path, rows: int, first: int, end: int | None) -> Iterat
         # Through a buffer: a row group may be all of a large file.
         file = pq.ParquetFile(source, page_checksum_verification=True, buffer_size=_BUFFER)
         named = _check_columns(path, file.schema_arrow)
-        name_type = file.schema_arrow.field("session").type if named else pa.int64()
+        name_type = _name_type(file.schema_arrow.field("session").type) if named else pa.int64()
         number = first
         for batch in _rows_between(file, ["session", "items"] if named else ["items"], rows, first, end):
-            names = batch["session"] if named else pa.array(range(number, number + len(batch)), pa.int64())
+            names = pa.array(range(number, number + len(batch)), pa.int64())
+            if named:
+                names = pc.coalesce(batch["session"].cast(name_type), names.cast(name_type))
             yield _part(names, batch["items"].to_pylist(), number)
             number += len(batch)
         if number == first:
@@ -287,7 +291,7 @@ def _rows_between(
     groups = range(bisect_right(ends, first), min(bisect_left(ends, end) + 1, len(ends)))
     skip, left = first - (ends[groups[0] - 1] if groups and groups[0] else 0), end - first
     held: list[pa.RecordBatch] = []
-    for batch in file.iter_batches(rows, row_groups=list(groups), columns=columns) if left > 0 else ():
+    for batch in _batches(file, rows, groups, columns) if left > 0 else ():
         batch.validate(full=True)  # so that strings are UTF-8, for one
         skipped = min(skip, len(batch))
         batch = batch.slice(skipped, left)
@@ -303,11 +307,35 @@ def _rows_between(
         yield pa.concat_batches(held)
 
 
+def _batches(file: pq.ParquetFile, rows: int, groups: Iterable[int], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Each from one row group: Arrow neither reads nor joins lists of dictionaries across them."""
+    for group in groups:
+        for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
+            yield pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], batch.schema.names)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Lists of values in place of lists of a dictionary's numbers."""
+    if is_list(column.type) and pa.types.is_dictionary(column.type.value_type):
+        return column.cast(pa.large_list(column.type.value_type.value_type))
+    return column
+
+
+def _name_type(kind: pa.DataType) -> pa.DataType:
+    """What names of a column's type are; a session's number fits into it, too."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_integer(kind):
+        return kind if kind.bit_width >= 32 else pa.int64()
+    return kind if pa.types.is_large_string(kind) else pa.string()
+
+
 @contextmanager
 def _damages(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, which may go by; Arrow's have no number
         raise ValueError(f"{path}: expected sessions, got a damaged file: {error}") from None
 
 
@@ -316,8 +344,6 @@ def _part(names: pa.Array, lists: list[list[Any] | None], number: int) -> Sessio
     for items in lists:
         found = "null" if items is None else "a null among them" if None in items else None
         errors.append(f"expected a list of item ids, got {found}" if found else None)
-    if pa.types.is_dictionary(names.type):
-        names = names.dictionary_decode()
     usable = [items if items and error is None else [] for items, error in zip(lists, errors, strict=True)]
     return SessionPart(names, usable, errors, [f"row {number + place}" for place in range(len(lists))], number)
 

@@ -41,11 +41,11 @@ def parquet_rows(files: LogFiles, names: Sequence[str]) -> Iterator[Rows]:
                 _check(path, files.form, name, file.schema_arrow.field(place).type)
             wanted = [file.schema_arrow.names[place] for place in places]
             instants = _old_instants(file)
-            for batch in file.iter_batches(_BATCH, columns=wanted):
+            for batch in _batches(file, wanted):
                 values = [batch.column(batch.schema.get_field_index(name)) for name in wanted]
                 values = [
-                    value.cast(pa.timestamp("us", "UTC")) if name in instants else value
-                    for name, value in zip(wanted, values, strict=True)
+                    value.cast(_in_utc(value.type)) if place in instants else value
+                    for place, value in zip(places, values, strict=True)
                 ]
                 fields, fault = _clicks(values, files.form, names)
                 yield fields, fault, pa.nulls(len(fault), pa.string())
@@ -53,9 +53,34 @@ def parquet_rows(files: LogFiles, names: Sequence[str]) -> Iterator[Rows]:
             raise ValueError(f"{path}: expected a whole Parquet file, got a damaged one: {error}") from None
 
 
-def _old_instants(file: pq.ParquetFile) -> set[str]:
-    schema = file.schema
-    return {schema.column(place).name for place in range(len(schema)) if schema.column(place).physical_type == "INT96"}
+def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Each from one row group: Arrow does not read lists of dictionaries across them."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(_BATCH, row_groups=[group], columns=columns)
+
+
+def _old_instants(file: pq.ParquetFile) -> set[int]:
+    """Places of columns with times of 96 bits, by themselves or in lists."""
+    old, leaf = set(), 0
+    for place, field in enumerate(file.schema_arrow):
+        if file.schema.column(leaf).physical_type == "INT96" and _leaves(field.type) == 1:
+            old.add(place)
+        leaf += _leaves(field.type)
+    return old
+
+
+def _leaves(kind: pa.DataType) -> int:
+    """Columns of a Parquet file that a column of this type takes."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind) or kind.num_fields == 0:
+        return 1
+    return sum(_leaves(kind.field(child).type) for child in range(kind.num_fields))
+
+
+def _in_utc(kind: pa.DataType) -> pa.DataType:
+    """The type of the same times, or lists of them, as instants."""
+    return pa.list_(_in_utc(kind.value_type)) if _is_list(kind) else pa.timestamp("us", "UTC")
 
 
 def _check(path: str, form: LogFormat, name: str, kind: pa.DataType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from tagnn_fast.parallel.processes import ALONE, LostProcessError, Processes, co
 TIMEOUT = timedelta(minutes=10)  # for a machine that is silent: those of processes that end are closed at once
 GRACE = 20.0  # seconds that a process has to end by itself
 _READY = "ready\n"
+_GROUPS = itertools.count()  # of this process so far; as many in all that torchrun has started
 _FAULTS = (OSError, ValueError, TypeError, MemoryError, ArithmeticError)  # what a line says all of
 _GO_ON = "the training goes on from its newest checkpoint by --resume, or the same call, with any number of processes"
 
@@ -46,7 +48,7 @@ def joined(layout: Layout, worker: str) -> Iterator[Processes]:
         raise ValueError("devices: expected no process group in this process yet, got one")
     processes = layout.processes
     with _share_of_threads(layout) as threads:
-        store = None if layout.started_by == "torchrun" else _store(layout)
+        store: Any = None if layout.started_by == "torchrun" else _store(layout)
         siblings = _Siblings(layout, store.port if store is not None else 0, worker, threads)
         patience = 0.0
         try:
@@ -54,8 +56,11 @@ def joined(layout: Layout, worker: str) -> Iterator[Processes]:
             with connected(processes):
                 # Small things of the host go by gloo on machines with GPUs, too: nothing waits for these.
                 backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-                ranks: Any = {} if store is None else {"store": store, "rank": processes.rank}
-                dist.init_process_group(backend, world_size=processes.count, timeout=TIMEOUT, **ranks)
+                if store is None:  # torchrun's, which has what an earlier group of these processes left
+                    found, _, _ = next(dist.rendezvous("env://", processes.rank, processes.count, timeout=TIMEOUT))
+                    store = dist.PrefixStore(f"tagnn_fast/{next(_GROUPS)}", found)
+                options: Any = {"store": store, "rank": processes.rank, "world_size": processes.count}
+                dist.init_process_group(backend, timeout=TIMEOUT, **options)
                 try:
                     yield processes
                 finally:

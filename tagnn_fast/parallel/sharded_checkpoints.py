@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 from tagnn_fast.files import describe_file, new_folder, read_json, write_json
 from tagnn_fast.parallel.sharded_model import TABLE, ShardedModel
+from tagnn_fast.runs.checkpoints import load_tensors
 
 FORMAT, VERSION = "tagnn_fast.sharded_checkpoint", 1
 _STATE, _MODEL, _OPTIMIZER = "state.json", "model", "optimizer"
@@ -65,7 +66,11 @@ def _save(folder: Path | None, model: ShardedModel, optimizer: torch.optim.Optim
     dist.broadcast_object_list(where, group=group, group_src=0)
     for part, tensors in ((_MODEL, model.named_state()), (_OPTIMIZER, _state_of(model, optimizer))):
         writer = HuggingFaceStorageWriter(f"{where[0]}/{part}", save_distributed=True)
-        dcp.save(_as_whole(model, tensors), storage_writer=writer, process_group=group)
+        try:
+            dcp.save(_as_whole(model, tensors), storage_writer=writer, process_group=group)
+        except dcp.api.CheckpointException as error:  # no Exception; of all processes, with what each of them met
+            reasons = "; ".join(f"rank {rank}: {reason[0]}" for rank, reason in error.failures.items())
+            raise OSError(f"{where[0]}: expected to write a checkpoint, got {' '.join(reasons.split())}") from None
 
 
 def load_sharded(folder: Path, model: ShardedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -135,15 +140,22 @@ def load_whole(model: ShardedModel, path: Path) -> None:
     Raises:
         ValueError: on a damaged file, or one of another network.
     """
-    shard = model.shard
+    shard, state = model.shard, model.named_state()
+    if shard.rank == 0:
+        load_tensors(path)  # are as they were written
     try:
         with safe_open(path, "pt") as file:
-            for name, value in model.named_state().items():
+            if others := sorted(file.keys() - state.keys()):
+                raise ValueError(f"{path}: expected the weights of this network, got {others[0]} beside them")
+            for name, value in state.items():
                 found = file.get_slice(name)
                 rows = (shard.num_items + 1, *value.shape[1:]) if name == TABLE else value.shape
                 if tuple(found.get_shape()) != tuple(rows):
                     raise ValueError(f"{path}: expected {name} of {tuple(rows)}, got {tuple(found.get_shape())}")
-                value.copy_(found[shard.rows] if name == TABLE else file.get_tensor(name))
+                read = found[shard.rows] if name == TABLE else file.get_tensor(name)
+                if read.dtype != value.dtype:
+                    raise ValueError(f"{path}: expected {name} in {value.dtype}, got {read.dtype}")
+                value.copy_(read)
     except SafetensorError as error:
         raise ValueError(f"{path}: expected the weights of this network, got {error}") from None
 

@@ -78,7 +78,7 @@ def score_sessions(
         output: folder to make, of ``part-00000.parquet`` and so on, with the columns of
             :func:`tagnn_fast.recommend_files.recommend_file` behind ``number``, the session's number in the source,
             int64, by which the rows of all files are in order; and of a ``_summary.json``. Files are the same whichever
-            engine writes them.
+            engine writes them, with as many threads; else scores may differ in their last bits.
         asked: what is to be recommended.
         engine: "local", this process; "spark" or "ray", whose workers must see all three paths.
         master: Spark's or Ray's; ``local[*]`` if not given, ``local[2]`` for two workers on this machine.

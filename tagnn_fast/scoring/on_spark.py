@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from tagnn_fast.logs.engines import own_session
 from tagnn_fast.scoring.tasks import Job, do_tasks, workers_here
 
 if TYPE_CHECKING:
@@ -30,13 +31,17 @@ def spark_master(master: str | None) -> str:
 
 @contextmanager
 def spark_session(master: str | None) -> Iterator[SparkSession]:
-    """A session of Spark while the block runs."""
+    """A session of Spark while the block runs.
+
+    Raises:
+        ValueError: where one runs already.
+    """
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("tagnn-fast recommend").master(spark_master(master))
     for name in ("spark.ui.enabled", "spark.ui.showConsoleProgress"):
         builder = builder.config(name, "false")
-    session = builder.getOrCreate()
+    session = own_session(builder)
     try:
         session.sparkContext.setLogLevel("OFF")  # a worker that is lost is said to be so in a line, if it matters
         yield session

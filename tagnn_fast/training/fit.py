@@ -283,6 +283,11 @@ def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -
             f"not know, got {layout.devices}; started by torchrun, each of them registers it"
         )
     if layout.strategy == "sharded":
+        most = (model.num_items + 1) // 2  # with the padding item's row, two rows each
+        if layout.processes.count > most:
+            raise ValueError(
+                f"devices: expected at most {most} for {model.num_items} items in shards, got {layout.processes.count}"
+            )
         for name, value in (
             ("neighbour_weight", model.neighbour_weight),  # of items whose vectors are elsewhere, as what follows
             ("neighbour_attention", model.neighbour_attention),

@@ -322,6 +322,7 @@ class Training:
             self._write_history()
             write_json(self.run.folder / "result.json", result)
             plot_curves(history, protocol.validation_name, self.run.folder / "curves.png")
+        self.processes.wait()  # for what the first one writes: the run has ended for all
         return result
 
     def _test(self, epoch: int) -> dict[str, float]:

@@ -15,7 +15,9 @@ from tagnn_fast.runs.run import Run
 
 
 def earlier_look(run: Run, epoch: int) -> dict[str, float] | None:
-    """What the look gave if a run that was stopped after it goes on; None before it."""
+    """What the look gave if a run that was stopped after it goes on; None before it, or before its ranks were kept."""
+    if not run.test_ranks.exists():
+        return None
     for read in run.test_reads():
         if read["reader"] == "train" and read.get("epoch") == epoch:
             return dict(read["figures"])

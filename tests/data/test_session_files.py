@@ -183,7 +183,37 @@ def test_parquet(tmp_path: Path) -> None:
     assert read(parquet(tmp_path, items=pa.array([], pa.list_(pa.int64())))) == []
     assert read(parquet(tmp_path, items=[[], []])) == [(0, []), (1, [])]
     assert read(parquet(tmp_path, items=[[1]], session=pa.array(["a"]).dictionary_encode())) == [("a", [1])]
-    assert read(parquet(tmp_path, items=[[1], [2]], session=["", None])) == [("", [1]), (None, [2])]
+    assert read(parquet(tmp_path, items=[[1], [2]], session=["", None])) == [("", [1]), ("1", [2])]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (pa.array([2**40, None, 7]), [2**40, 1, 7]),
+        (pa.array([3, None, None], pa.int8()), [3, 1, 2]),
+        (pa.array([5.0, None, 2.5]), ["5", "1", "2.5"]),  # as data frames have integers with gaps
+        (pa.array([None, None, "x"], pa.large_string()), ["0", "1", "x"]),
+        (pa.array(["a", None, "a"]).dictionary_encode(), ["a", "1", "a"]),
+        (pa.array(["a", None, "b"], pa.string_view()), ["a", "1", "b"]),
+        (pa.nulls(3), ["0", "1", "2"]),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_sessions_without_a_name(tmp_path: Path, names: pa.Array, expected: list[object]) -> None:
+    """Among others with one: they have their number."""
+    path = parquet(tmp_path, items=[[1], [2], [3]], session=names)
+    for rows in (512, 2):
+        assert [name for name, _ in read(path, rows)] == expected
+
+
+@pytest.mark.parametrize("values", [pa.int64(), pa.string()], ids=str)
+def test_lists_of_dictionaries_in_several_row_groups(tmp_path: Path, values: pa.DataType) -> None:
+    lists = [["5", "2"], [], ["7"], ["5"], ["2", "2"]]
+    plain = pa.array(lists, pa.list_(pa.string())).cast(pa.list_(values))
+    column = pa.ListArray.from_arrays(plain.offsets, plain.values.dictionary_encode())
+    pq.write_table(pa.table({"items": column}), tmp_path / "groups.parquet", row_group_size=2)
+    for rows in (512, 3, 1):
+        assert read(tmp_path / "groups.parquet", rows) == list(enumerate(plain.to_pylist()))
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,32 @@ def test_times_of_every_type(tmp_path: Path) -> None:
     assert [(row["time"], row["local"]) for row in found] == expected
 
 
+def test_times_of_96_bits(tmp_path: Path) -> None:
+    """Instants, in lists too; a column of that name elsewhere, such as in a structure, is none of the log's."""
+    time = datetime(2024, 10, 27, 0, 30)
+    alone = {"session": ["a"], "more": [{"deep": [{"time": time}], "kind": "x"}], "item": [1], "time": [time]}
+    within = {"session": ["a"], "item": [[1, 2]], "time": [[time, time]], "more": [{"item": time}]}
+    text = {"session": ["a"], "item": [3], "time": ["2024-10-27 00:30:00"], "more": [{"time": time}]}
+    for number, table in enumerate((alone, within, text)):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table(table), path, use_deprecated_int96_timestamps=True)
+    with DuckDB(tmp_path, "UTC") as engine:
+        rows = engine.read(find_files([str(tmp_path / "*.parquet")], FORM), FORM.used_columns())
+        found = sorted(engine.rows(pipeline.parse(rows, FORM)), key=lambda row: int(row["row"]))
+    expected = round(time.replace(tzinfo=UTC).timestamp() * 10**6)
+    assert [(row["time"], row["local"]) for row in found] == [(expected, False)] * 3 + [(expected, True)]
+
+
+def test_lists_of_dictionaries_in_several_row_groups(tmp_path: Path) -> None:
+    items = pa.ListArray.from_arrays([0, 2, 2, 3], pa.array(["x", "y", "x"]).dictionary_encode())
+    table = pa.table({"session": ["a", "b", "c"], "item": items, "time": ["2024-05-01", "2024-05-02", "2024-05-03"]})
+    pq.write_table(table, tmp_path / "log.parquet", row_group_size=1)
+    with DuckDB(tmp_path, "UTC") as engine:
+        rows = engine.read(find_files([str(tmp_path / "log.parquet")], FORM), FORM.used_columns())
+        found = sorted(engine.rows(rows), key=lambda row: int(row["row"]))
+    assert [row["field_1"] for row in found] == ["x", "y", None, "x"]
+
+
 def test_what_is_no_log(tmp_path: Path) -> None:
     """Other compressions, other encodings, other kinds, nothing at all: each by its name."""
     form = LogFormat("log", owner="session", item="item", time="time")

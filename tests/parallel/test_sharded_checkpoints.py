@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tagnn_fast.nn import TAGNNPP, ModelConfig
-from tagnn_fast.parallel.sharded_checkpoints import load_sharded, save_sharded, whole_state
+from tagnn_fast.parallel.sharded_checkpoints import load_sharded, load_whole, save_sharded, whole_state
 from tagnn_fast.parallel.sharded_model import ShardedModel
+from tagnn_fast.runs.checkpoints import save_tensors
 from tagnn_fast.training.steps import make_optimizer
 from tests.parallel import sharded_work as work
 from tests.parallel.conftest import Processes
@@ -108,6 +111,58 @@ def test_refuses_others(processes: Processes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ValueError, match="expected the tensors that were written, got a damaged file or none"):
         whole_state(folder)
+
+
+def filled(rank: int, path: Path) -> str:
+    """What is said of a file of a plain network's weights; nothing where they are taken, by the first process alone."""
+    group = dist.new_group([0])
+    if rank != 0:
+        return ""
+    try:
+        load_whole(begin(group)[0], path)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_weights_of_a_plain_network(processes: Processes, tmp_path: Path) -> None:
+    """Damaged ones, and those of another, are refused."""
+    state = work.make_model(*MODEL).state_dict()
+    path = tmp_path / "model.safetensors"
+    save_tensors(state, path)
+    assert processes.run(filled, path) == ["", ""]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert "expected the tensors that were written, got a damaged file" in processes.run(filled, path)[0]
+    save_tensors({name: value.float() for name, value in state.items()}, path)
+    assert "in torch.float64, got torch.float32" in processes.run(filled, path)[0]
+    save_tensors({**state, "another": torch.zeros(2)}, path)
+    assert "expected the weights of this network, got another beside them" in processes.run(filled, path)[0]
+
+
+def fill_the_disk(rank: int, folder: Path) -> str:
+    model, optimizer = begin()
+    step(model, optimizer, [rank])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        save_sharded(folder, model, optimizer, {"step": 1})
+    except OSError as error:
+        return str(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    return ""
+
+
+def test_full_disk(processes: Processes, tmp_path: Path) -> None:
+    """One line in each process, and no part of a checkpoint."""
+    messages = processes.run(fill_the_disk, tmp_path / "checkpoint")
+    assert all("expected to write a checkpoint, got rank " in message for message in messages), messages
+    assert all("\n" not in message for message in messages)
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def new_model(rank: int) -> tuple[dict[str, Tensor], Tensor]:

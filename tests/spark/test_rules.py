@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tagnn_fast.logs import Spark
+from tagnn_fast.logs import Spark, engines
 from tests.rules.comparing import check_prepare
 from tests.rules.examples import example
 
@@ -37,6 +37,7 @@ def one_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             spark.session.conf.set(name, value)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Spark, "close", forget)
+            patch.setattr(engines, "own_session", lambda builder: builder.getOrCreate())
             yield
 
 

@@ -140,6 +140,34 @@ def test_torchrun(data: Path, in_one: Path, tmp_path: Path) -> None:
     assert len(told) == 1 + len(read(tmp_path / "run" / "history.json")) + 1  # below its header, and the test's figures
 
 
+SCRIPT = """
+import os
+import sys
+import time
+from tagnn_fast import fit
+from tagnn_fast.observer import Observer
+
+data, folder = sys.argv[1:]
+for seed in range(3):
+    run = fit(data, f"{folder}/{seed}", "clean", architecture="sr_gnn", hidden_size=4, epochs=1, protocol="all",
+              accelerator="cpu", seed=seed, observer=Observer())
+    print("ended" if run.result["test"] else "not yet", flush=True)
+    if seed == int(os.environ["RANK"]):
+        time.sleep(3)
+"""
+
+
+def test_a_script_of_torchrun_with_several_trainings(data: Path, tmp_path: Path) -> None:
+    """Each has a group of its own, whichever process comes to it first, and ends for all with the run written."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "script.py"), str(data), str(tmp_path)]
+    environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ended") == 6
+
+
 def test_other_nodes_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has started is what there is; another number is refused."""
     names = {"LOCAL_WORLD_SIZE": 4, "GROUP_WORLD_SIZE": 2, "RANK": 6, "LOCAL_RANK": 2, "WORLD_SIZE": 8}
