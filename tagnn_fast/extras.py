@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 EXTRAS = {
     "train": ("lightning_fabric", "tensorboard", "matplotlib"),
@@ -55,3 +58,16 @@ def import_pandas(who: str) -> Any:
     except ImportError:
         raise ImportError(f"{who}: expected pandas, got none: pip install pandas") from None
     return pandas
+
+
+def own_spark_session(builder: SparkSession.Builder) -> SparkSession:
+    """A session that nobody else has: it is stopped when its work is done.
+
+    Raises:
+        ValueError: where one runs in this process already, whose master and folders would be taken over.
+    """
+    from pyspark.sql import SparkSession
+
+    if SparkSession.getActiveSession() is not None:
+        raise ValueError("engine: expected no Spark session in this process, got one: stop it, or use another process")
+    return builder.getOrCreate()

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import unquote
 
 import ibis
@@ -20,13 +20,11 @@ import pyarrow.parquet as pq
 from ibis import _
 from ibis.expr.types import Table
 
+from tagnn_fast.extras import own_spark_session
 from tagnn_fast.logs.files import LogFiles
 from tagnn_fast.logs.json_lines import json_rows
 from tagnn_fast.logs.parquet import parquet_rows
 from tagnn_fast.memory import usable_memory
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _BATCH = 1 << 20  # rows that come to Python at once
 COLUMNS = "wrong number of columns"
@@ -261,7 +259,7 @@ class Spark(Engine):
         builder = SparkSession.builder.appName("tagnn-fast prepare").master(master)
         for name, value in settings.items():
             builder = builder.config(name, value)
-        self.session = own_session(builder)
+        self.session = own_spark_session(builder)
         self.session.sparkContext.setLogLevel("ERROR")
         self.connection = ibis.pyspark.connect(self.session)
         self.connection.raw_sql(f"SET TIME ZONE {_quoted(time_zone)}")
@@ -353,19 +351,6 @@ class Spark(Engine):
         """See the base class."""
         with suppress(Exception):
             self.session.stop()
-
-
-def own_session(builder: SparkSession.Builder) -> SparkSession:
-    """A session that nobody else has: it is stopped when its work is done.
-
-    Raises:
-        ValueError: where one runs in this process already, whose master and folders would be taken over.
-    """
-    from pyspark.sql import SparkSession
-
-    if SparkSession.getActiveSession() is not None:
-        raise ValueError("engine: expected no Spark session in this process, got one: stop it, or use another process")
-    return builder.getOrCreate()
 
 
 def default_memory() -> int:

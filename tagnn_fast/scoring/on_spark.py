@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from tagnn_fast.logs.engines import own_session
+from tagnn_fast.extras import own_spark_session
 from tagnn_fast.scoring.tasks import Job, do_tasks, workers_here
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def spark_session(master: str | None) -> Iterator[SparkSession]:
     builder = SparkSession.builder.appName("tagnn-fast recommend").master(spark_master(master))
     for name in ("spark.ui.enabled", "spark.ui.showConsoleProgress"):
         builder = builder.config(name, "false")
-    session = own_session(builder)
+    session = own_spark_session(builder)
     try:
         session.sparkContext.setLogLevel("OFF")  # a worker that is lost is said to be so in a line, if it matters
         yield session
