@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import ibis
+import pytest
 from ibis import _
 
 from tagnn_fast.logs import DuckDB, Engine, LogFormat, Spark
 from tagnn_fast.logs.formats import TIMES
 from tagnn_fast.logs.times import read_times
+from tagnn_fast.scoring.on_spark import spark_session
 from tests.logs.test_times import FORM, FORMATS, ISO, NUMBERS
 
 # Java's `$` is before these ends of lines, too.
@@ -41,5 +43,10 @@ def test_units_and_formats(tmp_path: Path) -> None:
         expected = read_all(engine)
     with Spark(tmp_path / "spark", "Europe/Vienna", master="local[2]") as engine:
         found = read_all(engine)
+        with pytest.raises(ValueError, match="expected no Spark session in this process, got one"):
+            Spark(tmp_path, "UTC")  # would take over that one's master and folders, and stop it
+        with pytest.raises(ValueError, match="expected no Spark session"), spark_session("local[1]"):
+            pass
+        assert engine.session.range(3).count() == 3
     assert found == expected
     assert sum(time is not None for time, _local in expected.values()) > 130
