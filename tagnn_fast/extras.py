@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def import_pandas(who: str) -> Any:
     return pandas
 
 
-def own_spark_session(builder: SparkSession.Builder) -> SparkSession:
+def own_spark_session(name: str, master: str, settings: Mapping[str, str]) -> SparkSession:
     """A session that nobody else has: it is stopped when its work is done.
 
     Raises:
@@ -70,4 +70,7 @@ def own_spark_session(builder: SparkSession.Builder) -> SparkSession:
 
     if SparkSession.getActiveSession() is not None:
         raise ValueError("engine: expected no Spark session in this process, got one: stop it, or use another process")
+    builder = SparkSession.builder.appName(name).master(master)
+    for setting, value in settings.items():
+        builder = builder.config(setting, value)
     return builder.getOrCreate()

@@ -19,9 +19,9 @@ from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.beginning import seen_in_test
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.tables import Shown, Table, figures_table, main_figures
-from tagnn_fast.training.protocols import seen_in_test
 
 _BESIDE = ("vs_knn", "sequential_rules", "session_popularity", "popularity")  # baselines that every model stands beside
 

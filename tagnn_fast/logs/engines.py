@@ -241,8 +241,6 @@ class Spark(Engine):
     name = "spark"
 
     def __init__(self, folder: Path, time_zone: str, memory: int | None = None, master: str = "local[*]") -> None:
-        from pyspark.sql import SparkSession
-
         super().__init__(folder, time_zone)
         settings = {
             "spark.driver.memory": f"{memory or default_memory()}m",
@@ -256,10 +254,7 @@ class Spark(Engine):
             "spark.sql.execution.arrow.pyspark.enabled": "true",
             "spark.sql.parquet.compression.codec": "zstd",
         }
-        builder = SparkSession.builder.appName("tagnn-fast prepare").master(master)
-        for name, value in settings.items():
-            builder = builder.config(name, value)
-        self.session = own_spark_session(builder)
+        self.session = own_spark_session("tagnn-fast prepare", master, settings)
         self.session.sparkContext.setLogLevel("ERROR")
         self.connection = ibis.pyspark.connect(self.session)
         self.connection.raw_sql(f"SET TIME ZONE {_quoted(time_zone)}")

@@ -22,7 +22,6 @@ from torch.distributed.tensor import DTensor, Shard
 
 from tagnn_fast.files import describe_file, new_folder, read_json, write_json
 from tagnn_fast.parallel.sharded_model import TABLE, ShardedModel
-from tagnn_fast.runs.checkpoints import load_tensors
 
 FORMAT, VERSION = "tagnn_fast.sharded_checkpoint", 1
 _STATE, _MODEL, _OPTIMIZER = "state.json", "model", "optimizer"
@@ -141,8 +140,6 @@ def load_whole(model: ShardedModel, path: Path) -> None:
         ValueError: on a damaged file, or one of another network.
     """
     shard, state = model.shard, model.named_state()
-    if shard.rank == 0:
-        load_tensors(path)  # are as they were written
     try:
         with safe_open(path, "pt") as file:
             if others := sorted(file.keys() - state.keys()):

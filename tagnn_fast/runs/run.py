@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender, popularity
-from tagnn_fast.runs.beginning import grown_weights, last_time
+from tagnn_fast.runs.beginning import check_items, grown_weights, known_until, last_time
 from tagnn_fast.runs.checkpoints import digest_of, load_learnt, load_parameters, save_tensors
 from tagnn_fast.runs.configuration import (
     TrainingConfig,
@@ -125,16 +124,14 @@ class Run:
     @property
     def trained_until(self) -> float:
         """Time of the last session that the run's weights have seen, seconds since 1970; infinite if not known."""
-        time = self.dataset.get("trained_until")
-        return math.inf if time is None else float(time)
+        return known_until(self.dataset.get("trained_until"))
 
     @property
     def began_with(self) -> float | None:
         """The same of the weights that it began with, another run's; None where they were new."""
         if "start_from" not in self.dataset and "began_with" not in self.dataset:
             return None
-        time = self.dataset.get("began_with")
-        return math.inf if time is None else float(time)
+        return known_until(self.dataset.get("began_with"))
 
     def read_dataset(self) -> Dataset:
         """The data set that the run was made with, or what an update made of it since.
@@ -333,12 +330,11 @@ def create_run(
         "statistics": dataset.statistics(),
         "times": dataset.train.times is not None,
         "times_fingerprint": dataset.times_fingerprint(),
-        "trained_until": last_time(dataset, [*members, *([] if start_from is None else [start_from])]),
+        "trained_until": last_time(dataset, [one.trained_until for one in (*members, start_from) if one is not None]),
     }
     if start_from is not None:
-        began_with = start_from.trained_until
-        described["start_from"] = str(start_from.folder.resolve())
-        described["began_with"] = None if math.isinf(began_with) else began_with
+        began_with = start_from.dataset.get("trained_until")
+        described |= {"start_from": str(start_from.folder.resolve()), "began_with": began_with}
     environment = {
         "tagnn_fast": __version__,
         "torch": torch.__version__,
@@ -346,7 +342,10 @@ def create_run(
         "threads": torch.get_num_threads(),
         "cpu_capability": cpu_capability(),
     }
-    weights = grown_weights(start_from, model, training, dataset.vocabulary) if start_from is not None else None
+    weights = None
+    if start_from is not None:
+        check_items(start_from.vocabulary, dataset.vocabulary)
+        weights = grown_weights(start_from.recommender().model.state_dict(), model, training)
     with new_folder(folder) as temporary:
         if weights is not None:
             save_tensors(weights, temporary / "initial.safetensors")

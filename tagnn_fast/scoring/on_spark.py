@@ -36,12 +36,8 @@ def spark_session(master: str | None) -> Iterator[SparkSession]:
     Raises:
         ValueError: where one runs already.
     """
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.appName("tagnn-fast recommend").master(spark_master(master))
-    for name in ("spark.ui.enabled", "spark.ui.showConsoleProgress"):
-        builder = builder.config(name, "false")
-    session = own_spark_session(builder)
+    quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    session = own_spark_session("tagnn-fast recommend", spark_master(master), quiet)
     try:
         session.sparkContext.setLogLevel("OFF")  # a worker that is lost is said to be so in a line, if it matters
         yield session

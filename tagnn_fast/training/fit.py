@@ -254,7 +254,7 @@ def plan(dataset: Dataset, options: Mapping[str, Any], before: Run | None = None
     longest = PrefixExamples(dataset.train).longest_prefix()
     model, training = resolve(preset, known, len(dataset.vocabulary), longest)
     if before is not None:
-        check_items(before, dataset.vocabulary)
+        check_items(before.vocabulary, dataset.vocabulary)
         model = replace(before.model, num_items=len(dataset.vocabulary))
     check_used(options, model, training)
     make_protocol(training.protocol, dataset, training.seed, None if before is None else before.trained_until)

@@ -9,6 +9,7 @@ import torch
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.examples import PrefixExamples, shuffled
 from tagnn_fast.data.sessions import Sessions
+from tagnn_fast.runs.beginning import seen_in_test
 from tagnn_fast.runs.configuration import PROTOCOLS
 from tagnn_fast.runs.run import Run
 
@@ -76,18 +77,6 @@ def make_protocol(name: str, dataset: Dataset, seed: int, began_with: float | No
     if began_with is None:
         return protocol
     return replace(protocol, caution=f"{protocol.caution} {seen_in_test(dataset, began_with)}".strip())
-
-
-def seen_in_test(dataset: Dataset, trained_until: float) -> str:
-    """What to know of figures on test sessions that weights may have been trained on; empty where all are later."""
-    times = dataset.test.times
-    earlier = len(dataset.test) if times is None else int((times <= trained_until).sum())
-    if earlier == 0:
-        return ""
-    return (
-        f"Of {len(dataset.test):,} test sessions {earlier:,} are not known to be later than those that the weights "
-        "were trained on before, and may be among these: such figures can be far higher than on new sessions."
-    )
 
 
 def _behind(sessions: Sessions, time: float) -> int:

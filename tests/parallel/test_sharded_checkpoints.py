@@ -126,15 +126,11 @@ def filled(rank: int, path: Path) -> str:
 
 
 def test_weights_of_a_plain_network(processes: Processes, tmp_path: Path) -> None:
-    """Damaged ones, and those of another, are refused."""
+    """Those of another are refused."""
     state = work.make_model(*MODEL).state_dict()
     path = tmp_path / "model.safetensors"
     save_tensors(state, path)
     assert processes.run(filled, path) == ["", ""]
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    assert "expected the tensors that were written, got a damaged file" in processes.run(filled, path)[0]
     save_tensors({name: value.float() for name, value in state.items()}, path)
     assert "in torch.float64, got torch.float32" in processes.run(filled, path)[0]
     save_tensors({**state, "another": torch.zeros(2)}, path)

@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 import tagnn_fast
 from tagnn_fast.data import PrefixExamples, synthetic_dataset
 from tagnn_fast.evaluation.scoring import score_model
+from tagnn_fast.observer import Observer
+from tagnn_fast.parallel.layout import find_layout
 from tagnn_fast.parallel.processes import Processes as Standing
 from tagnn_fast.runs.run import create_run, open_run
+from tagnn_fast.training.fit import new_run, resume
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.sharded_loop import train_sharded
@@ -76,6 +79,20 @@ def test_run(processes: Processes, tmp_path: Path, options: dict[str, Any]) -> N
     weights, others = load_file(run.weights), load_file(tmp_path / "stopped" / "model.safetensors")
     assert weights.keys() == others.keys()
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+def test_damaged_weights(tmp_path: Path) -> None:
+    """Of the run that this one starts from: refused, and nothing is trained."""
+    options = {**OPTIONS, "protocol": "all", "epochs": 1}
+    first = tagnn_fast.fit(DATASET, tmp_path / "first", "clean", **options, observer=Observer())
+    again = {name: value for name, value in options.items() if name != "hidden_size"}
+    run = new_run(DATASET, tmp_path / "second", again, first)
+    content = bytearray(run.initial_weights.read_bytes())
+    content[-1] ^= 1
+    run.initial_weights.write_bytes(content)
+    with pytest.raises(ValueError, match="expected the tensors that were written, got a damaged file"):
+        resume(run, layout=find_layout(None, None, "sharded"), observer=Observer())
+    assert open_run(run.folder).result is None
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def one_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             spark.session.conf.set(name, value)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Spark, "close", forget)
-            patch.setattr(engines, "own_spark_session", lambda builder: builder.getOrCreate())
+            patch.setattr(engines, "own_spark_session", lambda *_: spark.session)
             yield
 
 
