@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 _MOST_IN_32_BITS = 2**31 - 1
 
@@ -44,3 +47,11 @@ def is_list(kind: pa.DataType) -> bool:
 def is_text(kind: pa.DataType) -> bool:
     """Whether values are strings, in any of Arrow's layouts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def batches_of_groups(
+    file: pq.ParquetFile, rows: int, groups: Iterable[int], columns: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """At most so many rows at a time, each from one row group: Arrow reads no lists of dictionaries across them."""
+    for group in groups:
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns)

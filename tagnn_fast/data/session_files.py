@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import accumulate, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tagnn_fast.data.arrow import is_list, is_text
+from tagnn_fast.data.arrow import batches_of_groups, is_list, is_text
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -291,7 +291,8 @@ def _rows_between(
     groups = range(bisect_right(ends, first), min(bisect_left(ends, end) + 1, len(ends)))
     skip, left = first - (ends[groups[0] - 1] if groups and groups[0] else 0), end - first
     held: list[pa.RecordBatch] = []
-    for batch in _batches(file, rows, groups, columns) if left > 0 else ():
+    for batch in batches_of_groups(file, rows, groups, columns) if left > 0 else ():
+        batch = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], batch.schema.names)
         batch.validate(full=True)  # so that strings are UTF-8, for one
         skipped = min(skip, len(batch))
         batch = batch.slice(skipped, left)
@@ -307,15 +308,8 @@ def _rows_between(
         yield pa.concat_batches(held)
 
 
-def _batches(file: pq.ParquetFile, rows: int, groups: Iterable[int], columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Each from one row group: Arrow neither reads nor joins lists of dictionaries across them."""
-    for group in groups:
-        for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
-            yield pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], batch.schema.names)
-
-
 def _plain(column: pa.Array) -> pa.Array:
-    """Lists of values in place of lists of a dictionary's numbers."""
+    """Lists of values in place of lists of a dictionary's numbers, which Arrow does not join."""
     if is_list(column.type) and pa.types.is_dictionary(column.type.value_type):
         return column.cast(pa.large_list(column.type.value_type.value_type))
     return column

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tagnn_fast.data.arrow import batches_of_groups
 from tagnn_fast.logs.files import LogFiles, parquet_columns
 from tagnn_fast.logs.formats import LogFormat
 
@@ -41,7 +42,7 @@ def parquet_rows(files: LogFiles, names: Sequence[str]) -> Iterator[Rows]:
                 _check(path, files.form, name, file.schema_arrow.field(place).type)
             wanted = [file.schema_arrow.names[place] for place in places]
             instants = _old_instants(file)
-            for batch in _batches(file, wanted):
+            for batch in batches_of_groups(file, _BATCH, range(file.num_row_groups), wanted):
                 values = [batch.column(batch.schema.get_field_index(name)) for name in wanted]
                 values = [
                     value.cast(_in_utc(value.type)) if place in instants else value
@@ -51,12 +52,6 @@ def parquet_rows(files: LogFiles, names: Sequence[str]) -> Iterator[Rows]:
                 yield fields, fault, pa.nulls(len(fault), pa.string())
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: expected a whole Parquet file, got a damaged one: {error}") from None
-
-
-def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Each from one row group: Arrow does not read lists of dictionaries across them."""
-    for group in range(file.num_row_groups):
-        yield from file.iter_batches(_BATCH, row_groups=[group], columns=columns)
 
 
 def _old_instants(file: pq.ParquetFile) -> set[int]:
