@@ -19,7 +19,7 @@ from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import BASELINE_FIELDS, PROTOCOLS, TrainingConfig, make_baseline
 from tagnn_fast.runs.run import Run
 from tagnn_fast.training.loggers import Logger, LoggerName, logged
-from tagnn_fast.training.protocols import check_times, make_protocol
+from tagnn_fast.training.protocols import check_times, make_protocol, protocol_of
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.test_set import earlier_look, look_at_test_set
 
@@ -93,7 +93,7 @@ class _Fitting:
     def __init__(self, run: Run, dataset: Dataset, observer: Observer, stop: Callable[[], bool]) -> None:
         self.run, self.dataset, self.observer, self.stop = run, dataset, observer, stop
         self.history: list[dict[str, Any]] = []
-        self.protocol = make_protocol(run.training.protocol, dataset, run.training.seed)
+        self.protocol = protocol_of(run, dataset)
 
     def run_to_end(self) -> dict[str, Any]:
         protocol = self.protocol
