@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from tagnn_fast.parallel.processes import ALONE, LostProcessError, Processes, co
 TIMEOUT = timedelta(minutes=10)  # for a machine that is silent: those of processes that end are closed at once
 GRACE = 20.0  # seconds that a process has to end by itself
 _READY = "ready\n"
-_GROUPS = itertools.count()  # of this process so far; as many in all that torchrun has started
+_SERVERS: dict[int, dist.TCPStore] = {}  # of this process, where it is the first, by port: kept for groups to come
 _FAULTS = (OSError, ValueError, TypeError, MemoryError, ArithmeticError)  # what a line says all of
 _GO_ON = "the training goes on from its newest checkpoint by --resume, or the same call, with any number of processes"
 
@@ -56,10 +55,12 @@ def joined(layout: Layout, worker: str) -> Iterator[Processes]:
             with connected(processes):
                 # Small things of the host go by gloo on machines with GPUs, too: nothing waits for these.
                 backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-                if store is None:  # torchrun's, which has what an earlier group of these processes left
-                    found, _, _ = next(dist.rendezvous("env://", processes.rank, processes.count, timeout=TIMEOUT))
-                    store = dist.PrefixStore(f"tagnn_fast/{next(_GROUPS)}", found)
-                options: Any = {"store": store, "rank": processes.rank, "world_size": processes.count}
+                if store is None:
+                    store, _, _ = next(dist.rendezvous("env://", processes.rank, processes.count, timeout=TIMEOUT))
+                # Groups that met there before have left what they said: this one is apart from them, by its number.
+                number = store.add(f"tagnn_fast/groups of rank {processes.rank}", 1)
+                met = dist.PrefixStore(f"tagnn_fast/{number}", store)
+                options: Any = {"store": met, "rank": processes.rank, "world_size": processes.count}
                 dist.init_process_group(backend, timeout=TIMEOUT, **options)
                 try:
                     yield processes
@@ -73,9 +74,14 @@ def joined(layout: Layout, worker: str) -> Iterator[Processes]:
 
 
 def _store(layout: Layout) -> dist.TCPStore:
-    """Where the processes meet."""
+    """Where the processes meet; at a port that was given, all groups of the first process do."""
+    if layout.port in _SERVERS:
+        return _SERVERS[layout.port]
     first = layout.processes.is_first
-    return dist.TCPStore(layout.address, layout.port, None, first, TIMEOUT, wait_for_workers=False)
+    store = dist.TCPStore(layout.address, layout.port, None, first, TIMEOUT, wait_for_workers=False)
+    if first and layout.port:
+        _SERVERS[layout.port] = store
+    return store
 
 
 @contextmanager

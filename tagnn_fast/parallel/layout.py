@@ -75,7 +75,7 @@ def find_layout(devices: int | None = None, num_nodes: int | None = None, strate
             f"num_nodes: expected {', '.join(_OF_OTHER_NODES)} in the environment with {nodes}, or torchrun, got no "
             f"{missing[0]}"
         )
-    node, port = (check_count(_number(name), name, 0) for name in ("NODE_RANK", "MASTER_PORT"))
+    node, port = (check_count(_number(name), name, least) for name, least in (("NODE_RANK", 0), ("MASTER_PORT", 1)))
     if node >= nodes:
         raise ValueError(f"NODE_RANK: expected less than {nodes}, got {node}")
     processes = Processes(node * on_each, nodes * on_each, 0, is_group)

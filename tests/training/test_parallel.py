@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -147,12 +148,13 @@ import time
 from tagnn_fast import fit
 from tagnn_fast.observer import Observer
 
-data, folder = sys.argv[1:]
+data, folder, *several = sys.argv[1:]
+layout = {"devices": 2, "num_nodes": 2} if several else {}
 for seed in range(3):
     run = fit(data, f"{folder}/{seed}", "clean", architecture="sr_gnn", hidden_size=4, epochs=1, protocol="all",
-              accelerator="cpu", seed=seed, observer=Observer())
+              accelerator="cpu", seed=seed, observer=Observer(), **layout)
     print("ended" if run.result["test"] else "not yet", flush=True)
-    if seed == int(os.environ["RANK"]):
+    if seed == int(os.environ["NODE_RANK" if several else "RANK"]):
         time.sleep(3)
 """
 
@@ -166,6 +168,28 @@ def test_a_script_of_torchrun_with_several_trainings(data: Path, tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("ended") == 6
+
+
+def test_a_script_on_two_machines_with_several_trainings(data: Path, tmp_path: Path) -> None:
+    """The same without torchrun: every group meets at the one port that was given."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    general = {
+        **os.environ,
+        **ENVIRONMENT,
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+    }
+    command = [sys.executable, str(tmp_path / "script.py"), str(data), str(tmp_path), "several"]
+    machines = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**general, "NODE_RANK": str(node)})
+        for node in range(2)
+    ]
+    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0]
+    assert [one.count("ended") for one in said] == [3, 3]
 
 
 def test_other_nodes_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +216,9 @@ def test_other_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_PORT", "x")
     monkeypatch.setenv("NODE_RANK", "1")
     with pytest.raises(ValueError, match="MASTER_PORT: expected an integer in the environment, got 'x'"):
+        find_layout(2, 2)
+    monkeypatch.setenv("MASTER_PORT", "0")
+    with pytest.raises(ValueError, match="MASTER_PORT: expected 1 or more, got 0"):
         find_layout(2, 2)
     monkeypatch.setenv("MASTER_PORT", "12345")
     layout = find_layout(2, 2)
