@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tagnn_fast.evaluation.significance import RESAMPLES
+from tagnn_fast.evaluation.significance import FEWEST, RESAMPLES
 from tagnn_fast.experiments.compare_results import LEVEL, Comparison, MethodResult, Spread, duration, p_value, spread
 
 
@@ -167,8 +167,9 @@ def _differences(comparison: Comparison) -> Iterator[Block]:
     yield Paragraph(
         f"Each pair of methods on the same {comparison.sessions:,} test sessions; whole sessions are drawn and "
         "swapped, since the prefixes of one are not independent. Intervals are 95% percentile intervals of a paired "
-        f"bootstrap, p is of a paired randomisation test, two-sided, both of {RESAMPLES:,} draws, corrected for the "
-        f"number of pairs after Holm. More than chance: corrected p below {LEVEL}. Seeds are averaged: chance is which "
+        f"bootstrap, of {FEWEST} sessions and more; p is of a paired randomisation test, two-sided, both of "
+        f"{RESAMPLES:,} draws, corrected for the number of pairs after Holm. More than chance: corrected p below "
+        f"{LEVEL}. Seeds are averaged: chance is which "
         "sessions were the test set, and not how trainings differ."
     )
     order = [method.name for method in comparison.methods]
@@ -180,7 +181,7 @@ def _differences(comparison: Comparison) -> Iterator[Block]:
                 [
                     f"{first} − {second}",
                     f"{test.difference:+.2f}",
-                    f"{test.low:+.2f} to {test.high:+.2f}",
+                    test.interval,
                     p_value(test.p_value),
                     p_value(test.corrected),
                     "yes" if test.corrected < LEVEL else "no",

@@ -17,11 +17,12 @@ from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.evaluation.breakdowns import breakdowns
 from tagnn_fast.evaluation.scoring import cutoffs_of
 from tagnn_fast.evaluation.significance import PairedTest, paired_tests
-from tagnn_fast.experiments.compare_trials import Ended, LeftOut
+from tagnn_fast.experiments.compare_trials import Ended, LeftOut, is_random
 from tagnn_fast.extras import import_pandas
 from tagnn_fast.tables import Shown, Table
 
 FORMAT, VERSION = "tagnn_fast.comparison", 1
+_SEEDS = 3  # that show how far trainings differ
 LEVEL = 0.05  # of p-values: below, a difference is called more than chance
 
 
@@ -45,7 +46,8 @@ class MethodResult:
 
     Attributes:
         name: of the method.
-        options: that it was given, by name; its own defaults beside them.
+        options: that it was given, by name.
+        configuration: all of them, the defaults too.
         seeds: those that have ended; 0 alone for a method without randomness.
         figures: of the test set, at 5, 10 and 20: HR, MRR, NDCG, coverage and popularity in percent, and the Gini
             coefficient.
@@ -61,6 +63,7 @@ class MethodResult:
 
     name: str
     options: Mapping[str, Any]
+    configuration: Mapping[str, Any]
     seeds: Sequence[int]
     figures: Mapping[str, Spread]
     validation: Mapping[str, Spread]
@@ -109,8 +112,8 @@ class Comparison(Shown):
             if (test.first, test.second) == (first, second):
                 return test
             if (test.first, test.second) == (second, first):
-                turned = -test.difference, -test.high, -test.low
-                return PairedTest(first, second, *turned, test.p_value, test.corrected)
+                low, high = (None if end is None else -end for end in (test.high, test.low))
+                return PairedTest(first, second, -test.difference, low, high, test.p_value, test.corrected)
         raise KeyError(f"{first}, {second}")
 
     def best(self, metric: str) -> MethodResult | None:
@@ -127,6 +130,12 @@ class Comparison(Shown):
             sentences.append(f"By {metric}, {best.name} is best: {best.figures[metric].mean:.2f}%.")
             if tests:
                 sentences.append(self._beside_the_next(metric, best))
+        few = [method.name for method in self.methods if is_random(method.name) and len(method.seeds) < _SEEDS]
+        if few and any(self.tests.values()):
+            sentences.append(
+                f"Chance is which sessions were the test set. How far trainings differ is not part of it, and takes "
+                f"{_SEEDS} seeds and more to see; fewer have {', '.join(few)}."
+            )
         return sentences
 
     def _beside_the_next(self, metric: str, best: MethodResult) -> str:
@@ -134,10 +143,7 @@ class Comparison(Shown):
         others.sort(key=lambda method: -method.figures[metric].mean)
         runner_up = others[0]
         test = self.test(metric, best.name, runner_up.name)
-        ahead = (
-            f"It is {test.difference:.2f} points ahead of {runner_up.name} (95% interval {test.low:.2f} to "
-            f"{test.high:.2f}), "
-        )
+        ahead = f"It is {test.difference:.2f} points ahead of {runner_up.name} (95% interval {test.interval}), "
         alike = [other.name for other in others if self.test(metric, best.name, other.name).corrected >= LEVEL]
         if not alike:
             return f"{ahead}which is more than chance (corrected p: {p_value(test.corrected)})."
@@ -253,6 +259,7 @@ def _method(
     return MethodResult(
         name=name,
         options=options,
+        configuration=trials[0].configuration,
         seeds=[trial.trial.seed for trial in trials],
         figures={metric: Spread.of([of_seed[metric] for of_seed in figures]) for metric in figures[0]},
         validation={

@@ -25,8 +25,9 @@ from tagnn_fast.experiments.budget import Ledger, Meter
 from tagnn_fast.files import load_json, replaced_file, write_json
 from tagnn_fast.observer import Observer
 from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.configuration import configuration_json
 from tagnn_fast.runs.run import Run, open_run
-from tagnn_fast.training.fit import fit
+from tagnn_fast.training.fit import check_same_run, fit
 from tagnn_fast.training.stopping import Interrupted
 
 _K = 20  # recommendations that are timed
@@ -67,6 +68,7 @@ class Ended:
 
     Attributes:
         trial: which.
+        configuration: all options of its run by name, the defaults too, but for the seed.
         ranked: ranks of the test targets, and their figures.
         validation: figures of the sessions held out, in percent; empty where none are.
         training_seconds: what its epochs took, or counting, without what was scored after them.
@@ -79,6 +81,7 @@ class Ended:
     """
 
     trial: Trial
+    configuration: Mapping[str, Any]
     ranked: RankedTargets
     validation: Mapping[str, float]
     training_seconds: float
@@ -116,10 +119,12 @@ def run_trial(trial: Trial, folder: Path, dataset: Dataset, ledger: Ledger, obse
 
     Raises:
         KeyboardInterrupt: on request, after a checkpoint.
-        OSError, ValueError: see :func:`tagnn_fast.fit`.
+        OSError, ValueError: see :func:`tagnn_fast.fit`, also where an earlier call has left a run of other options.
     """
     path = folder / trial.path
-    if not (path / "result.json").exists():
+    if (path / "result.json").exists():
+        check_same_run(open_run(path), dataset, trial.options)
+    else:
         _record(path).unlink(missing_ok=True)  # of a run that is no longer there
         left_out = _train(trial, path, dataset, ledger, observer)
         if left_out is not None:
@@ -138,7 +143,10 @@ def measured(trial: Trial, run: Run, dataset: Dataset, observer: Observer) -> En
     result = {} if run.result is None else run.result
     seconds = sum(epoch["training_seconds"] for epoch in run.history)
     weights = result.get("weights", [])
-    return Ended(trial, ranked, result.get("validation", {}), seconds, **_measured(record), weights=weights)
+    parts = configuration_json(run.model, run.training).values()
+    configuration = {name: value for part in parts for name, value in part.items() if name != "seed"}
+    validation = result.get("validation", {})
+    return Ended(trial, configuration, ranked, validation, seconds, **_measured(record), weights=weights)
 
 
 def _record(path: Path) -> Path:

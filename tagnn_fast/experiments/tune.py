@@ -19,7 +19,7 @@ from tagnn_fast.files import exclusive, new_folder, read_json, write_json
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 
-FORMAT, VERSION = "tagnn_fast.tuning", 1
+FORMAT, VERSION = "tagnn_fast.tuning", 2
 Metric = Literal["HR@5", "MRR@5", "NDCG@5", "HR@10", "MRR@10", "NDCG@10", "HR@20", "MRR@20", "NDCG@20"]
 METRICS = get_args(Metric)
 
@@ -125,6 +125,7 @@ def _asked(dataset: Dataset, options: Options, metric: str, seed: int) -> dict[s
         "seed": seed,
         "fix": options.fixed,
         "first": options.first,
+        "others": options.others,
         "space": {name: str(values) for name, values in options.space.items()},
     }
     return dict(json.loads(json.dumps(asked)))
@@ -132,7 +133,13 @@ def _asked(dataset: Dataset, options: Options, metric: str, seed: int) -> dict[s
 
 def _check_same(folder: Path, asked: Mapping[str, Any]) -> None:
     path = folder / "tune.json"
-    found = read_json(path, FORMAT, VERSION).get("asked")
+    content = read_json(path, FORMAT, VERSION)
+    found = content.get("asked")
+    if content["version"] < VERSION:
+        raise ValueError(
+            f"{folder}: expected a tuning that says all options of its trials, got one of an earlier version; another "
+            "folder makes a new one"
+        )
     if not isinstance(found, dict) or found.keys() != asked.keys():
         raise ValueError(f"{path}: expected what was asked for, got {reprlib.repr(found)}")
     if others := differing(found, asked):

@@ -27,12 +27,14 @@ class Options:
         fixed: options that have the same value in each trial.
         space: the values to draw the others from.
         first: what is tried first, each a value for all of `space`: the defaults, then what was asked for.
+        others: options that are neither fixed nor in `space`, each with its default.
     """
 
     model: str
     fixed: Mapping[str, Any]
     space: SearchSpace
     first: Sequence[Mapping[str, Any]]
+    others: Mapping[str, Any]
 
     def configuration(self, tried: Mapping[str, Any]) -> dict[str, Any]:
         """A trial's options as :func:`tagnn_fast.fit` takes them, without the protocol."""
@@ -78,7 +80,9 @@ def choose_options(
     usual = {name: defaults[name] for name in space}
     if isinstance(start, str) or not isinstance(start, Sequence):
         raise TypeError(f"start: expected a list of configurations or files, got {start!r}")
-    return Options(model, dict(fix), space, [usual, *({**usual, **_start(one, model, fix, space)} for one in start)])
+    first = [usual, *({**usual, **_start(one, model, fix, space)} for one in start)]
+    others = {name: value for name, value in defaults.items() if name not in space and name not in fix}
+    return Options(model, dict(fix), space, first, others)
 
 
 def _as_given(model: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -201,7 +201,8 @@ def fit(
     dataset = data if isinstance(data, Dataset) else read_dataset(check_path(data, "data", "a data set or its folder"))
     folder = check_path(folder, "folder", "a path").absolute()
     if (folder / "config.json").exists():
-        run = _same_run(open_run(folder), dataset, given, start_from)
+        run = open_run(folder)
+        check_same_run(run, dataset, given, start_from)
     else:
         run = new_run(dataset, folder, given, start_from, layout)
     return resume(run, dataset, observer, layout, loggers)
@@ -356,8 +357,16 @@ def _check_start(run: Run, options: Mapping[str, Any]) -> str:
     return run.training.architecture
 
 
-def _same_run(run: Run, dataset: Dataset, options: Mapping[str, Any], start_from: Run | str | Path | None) -> Run:
-    """The run, if it is what a new one would be.
+def check_same_run(
+    run: Run, dataset: Dataset, options: Mapping[str, Any], start_from: Run | str | Path | None = None
+) -> None:
+    """Refuse a run that is not what a new one would be, as with options that have another default by now.
+
+    Args:
+        run: that is there.
+        dataset: see :func:`new_run`, as what follows.
+        options: those asked for.
+        start_from: see there.
 
     Raises:
         ValueError: naming what differs.
@@ -372,4 +381,3 @@ def _same_run(run: Run, dataset: Dataset, options: Mapping[str, Any], start_from
             f"{run.folder}: expected a run of this configuration to go on with, got one with {others}; "
             "another folder makes a new one"
         )
-    return run

@@ -37,7 +37,16 @@ def ended(name: str, seed: int, skill: int) -> Ended:
     ranked = rank_targets(recommend, EXAMPLES, DATA.vocabulary)
     options = {"protocol": "held-out", "options": {"neighbours": 30}}
     return Ended(
-        Trial(name, seed, options), ranked, ranked.figures, 1.5 + seed, 0.1 * skill + 0.1, 0.01, 1000, 4096, ODD
+        Trial(name, seed, options),
+        options,
+        ranked,
+        ranked.figures,
+        1.5 + seed,
+        0.1 * skill + 0.1,
+        0.01,
+        1000,
+        4096,
+        ODD,
     )
 
 
@@ -153,13 +162,19 @@ def test_what_comes_first(comparison: Comparison) -> None:
 
 def test_conclusions(comparison: Comparison) -> None:
     """What they say is what the tests say."""
-    for metric, sentence in zip(comparison.tests, comparison.conclusions()[1::2], strict=True):
+    for metric, sentence in zip(comparison.tests, comparison.conclusions()[1:4:2], strict=True):
         best = comparison.best(metric)
         assert best is not None
         others = [method.name for method in comparison.methods if method is not best]
         alike = {name for name in others if comparison.test(metric, best.name, name).corrected >= 0.05}
         assert ("more than chance" in sentence) == (not alike)
         assert all(name in sentence for name in alike)
+    test = comparison.test("HR@20", *(method.name for method in comparison.methods[:2]))
+    wide = dataclasses.replace(comparison, tests={"HR@20": [dataclasses.replace(test, low=-1.0, high=2.5)]})
+    turned = wide.test("HR@20", test.second, test.first)
+    assert (turned.low, turned.high, turned.interval) == (-2.5, 1.0, "-2.50 to +1.00")
+    few = [method.name for method in comparison.methods if method.name != "vs_knn"]  # two seeds each
+    assert comparison.conclusions()[4].endswith(f"3 seeds and more to see; fewer have {', '.join(few)}.")
 
 
 def test_one_method_and_none(tmp_path: Path) -> None:

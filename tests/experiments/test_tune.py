@@ -24,6 +24,7 @@ from tagnn_fast.nn.search_space import RECIPE_SPACE, Choice, Real, SearchSpace
 from tagnn_fast.observer import Observer
 from tagnn_fast.runs.methods import find_method, method_names
 from tagnn_fast.training.fit import plan
+from tagnn_fast.training.recipes import DEFAULT_PRESET, PRESETS
 from tests.cli.commands import read
 from tests.experiments.tunings import FIX, small_dataset, small_tuning, trials_of
 
@@ -109,6 +110,24 @@ def test_goes_on(dataset: Dataset, tuned: Tuning, tmp_path: Path) -> None:
     assert trials_of(small_tuning(dataset, tmp_path / "a", trials=2)) == trials_of(tuned)[:2]
     assert trials_of(small_tuning(dataset, tmp_path / "a")) == trials_of(tuned)
     assert trials_of(small_tuning(dataset, tmp_path / "a", trials=1)) == trials_of(tuned)
+
+
+def test_defaults_that_have_changed(tuned: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options that are neither fixed nor searched for are those of the trials so far, too."""
+    data = tuned.folder.parent / "data"
+    monkeypatch.setitem(PRESETS[DEFAULT_PRESET], "warmup_steps", 7)
+    with pytest.raises(
+        ValueError, match="expected a tuning of the same to go on with, got one with others .*warmup_steps"
+    ):
+        small_tuning(data, tuned.folder)
+    written = tuned.folder / "tune.json"
+    before = written.read_text()
+    written.write_text(before.replace('"version": 2', '"version": 1'))
+    try:
+        with pytest.raises(ValueError, match="got one of an earlier version; another folder makes a new one"):
+            small_tuning(data, tuned.folder)
+    finally:
+        written.write_text(before)
 
 
 def test_what_is_tried_first(dataset: Dataset, tmp_path: Path) -> None:
