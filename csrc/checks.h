@@ -111,16 +111,44 @@ inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
   }
 }
 
+// What `allocate` makes, a tensor of these sizes; where it cannot, all that PyTorch passes on is that a call failed.
+template <class Sizes, class Allocate>
+Tensor allocated(ScalarType dtype, const Sizes& sizes, const Allocate& allocate) {
+  try {
+    return allocate();
+  } catch (const std::runtime_error&) {
+    std::ostringstream message;
+    message << "out of memory: expected enough for " << dtype_name(dtype) << " ";
+    append_shape(message, sizes.begin(), sizes.size());
+    throw std::runtime_error(message.str());
+  }
+}
+
+inline Tensor make_empty(
+    const Tensor& like, std::initializer_list<int64_t> sizes, std::optional<ScalarType> dtype = std::nullopt) {
+  return allocated(
+      dtype.value_or(like.scalar_type()), sizes, [&] { return torch::stable::new_empty(like, sizes, dtype); });
+}
+
+inline Tensor make_zeros(
+    const Tensor& like, std::initializer_list<int64_t> sizes, std::optional<ScalarType> dtype = std::nullopt) {
+  return allocated(
+      dtype.value_or(like.scalar_type()), sizes, [&] { return torch::stable::new_zeros(like, sizes, dtype); });
+}
+
+// With fewer instructions than make_empty.
+inline Tensor empty_on_cpu(std::initializer_list<int64_t> sizes, ScalarType dtype) {
+  return allocated(dtype, sizes, [&] { return torch::stable::empty(sizes, dtype); });
+}
+
 inline Tensor new_unwritten(Backend backend, const Tensor& like, std::initializer_list<int64_t> sizes) {
-  const torch::headeronly::IntHeaderOnlyArrayRef shape(sizes.begin(), sizes.size());
-  if (backend.on_gpu) return torch::stable::new_empty(like, shape);
-  return torch::stable::empty(shape, like.scalar_type());  // fewer instructions
+  return backend.on_gpu ? make_empty(like, sizes) : empty_on_cpu(sizes, like.scalar_type());
 }
 
 // An output that kernels may leave in part as it was made.
 inline Tensor new_output(Backend backend, const Tensor& like, std::initializer_list<int64_t> sizes) {
   if (!backend.starts_zeroed) return new_unwritten(backend, like, sizes);
-  return torch::stable::new_zeros(like, {sizes.begin(), sizes.size()});
+  return make_zeros(like, sizes);
 }
 
 template <class T>

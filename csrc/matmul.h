@@ -33,7 +33,7 @@ inline void product_into(Tensor& out, const Tensor& a, const Tensor& b) {
 }
 
 inline Tensor product(const Tensor& a, const Tensor& b) {  // (m, k) (k, n) -> (m, n)
-  Tensor out = torch::stable::new_empty(a, {a.size(0), b.size(1)});
+  Tensor out = make_empty(a, {a.size(0), b.size(1)});
   product_into(out, a, b);
   return out;
 }

@@ -41,8 +41,8 @@ struct PrefixBatchOutputs {
   Tensor items, batch_offsets, targets;
 
   explicit PrefixBatchOutputs(const PrefixBatchInputs& inputs)
-      : batch_offsets(torch::stable::new_empty(inputs.examples, {inputs.count + 1})),
-        targets(torch::stable::new_empty(inputs.examples, {inputs.count})) {}
+      : batch_offsets(make_empty(inputs.examples, {inputs.count + 1})),
+        targets(make_empty(inputs.examples, {inputs.count})) {}
 
   // Once it is known how many clicks there are, where no capacity is given.
   void allocate_items(Backend backend, const PrefixBatchInputs& inputs, int64_t clicks) {

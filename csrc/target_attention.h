@@ -22,6 +22,7 @@ struct TargetAttentionInputs {
   bool bfloat16_table = false;
 
   void check(Backend backend, ItemTableDtypes allowed) {
+    check_value(precision >= 0 && precision <= 2, "precision", "0, 1 or 2", precision);
     dtype = check_floating(session, "session");
     check_tensor(backend, session, "session", dtype, {kAnySize, kAnySize});
     sessions = session.size(0);
@@ -45,8 +46,8 @@ struct TargetAttentionGradients {
 
   TargetAttentionGradients(Backend backend, const TargetAttentionInputs& inputs)
       : session(new_output(backend, inputs.session, {inputs.sessions, inputs.hidden})),
-        keys(torch::stable::new_zeros(inputs.keys, {inputs.slots, inputs.hidden})),
-        values(torch::stable::new_zeros(inputs.keys, {inputs.slots, inputs.hidden})),
+        keys(make_zeros(inputs.keys, {inputs.slots, inputs.hidden})),
+        values(make_zeros(inputs.keys, {inputs.slots, inputs.hidden})),
         table(new_output(backend, inputs.table, {inputs.items, inputs.hidden})) {}
 
   auto tensors() const { return std::tuple(session, keys, values, table); }
@@ -58,8 +59,8 @@ struct CrossEntropyOutputs {
   Tensor losses, normalizer;
 
   explicit CrossEntropyOutputs(const TargetAttentionInputs& inputs)
-      : losses(torch::stable::new_empty(inputs.session, {inputs.sessions})),
-        normalizer(torch::stable::new_empty(inputs.session, {inputs.sessions, 2})) {}
+      : losses(make_empty(inputs.session, {inputs.sessions})),
+        normalizer(make_empty(inputs.session, {inputs.sessions, 2})) {}
 };
 
 struct CrossEntropyBackwardInputs {
@@ -109,8 +110,8 @@ struct TopkOutputs {
   Tensor scores, rows;
 
   TopkOutputs(const TargetAttentionInputs& inputs, int64_t k)
-      : scores(torch::stable::new_empty(inputs.session, {inputs.sessions, k})),
-        rows(torch::stable::new_empty(inputs.slot_offsets, {inputs.sessions, k})) {}
+      : scores(make_empty(inputs.session, {inputs.sessions, k})),
+        rows(make_empty(inputs.slot_offsets, {inputs.sessions, k})) {}
 };
 
 template <class T>
@@ -136,7 +137,7 @@ Tensor target_attention_scores(
   const typename Op::Guard guard(session);
   TargetAttentionInputs inputs{session, keys, values, clicks, padding, slot_offsets, table, precision};
   inputs.check(Op::kBackend, ItemTableDtypes::kBFloat16Too);
-  Tensor scores = torch::stable::new_empty(inputs.session, {inputs.sessions, inputs.items});
+  Tensor scores = make_empty(inputs.session, {inputs.sessions, inputs.items});
   with_scalar(inputs.dtype, [&](auto scalar) { Op::template scores<decltype(scalar)>(inputs, scores); });
   return scores;
 }

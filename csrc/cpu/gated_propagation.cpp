@@ -43,7 +43,7 @@ using torch::stable::select;
 template <class T>
 Tensor chunk_total(const Tensor& like, const std::vector<T>& sums, int64_t chunks, int64_t begin, int64_t width) {
   const int64_t stride = sums.size() / chunks;
-  Tensor total = torch::stable::new_zeros(like, {width});
+  Tensor total = make_zeros(like, {width});
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     for (int64_t c = 0; c < width; ++c) {
       mutable_data<T>(total)[c] += sums[chunk * stride + begin + c];
@@ -75,9 +75,9 @@ struct CpuGatedPropagation : CpuOp {
     const int64_t slots = inputs.slots, hidden = inputs.hidden, steps = inputs.steps;
     const PropagationSessions graph(inputs.graph, inputs.lists, hidden);
     const int64_t rows = graph.ranges.nodes();
-    Tensor grad_inputs = torch::stable::new_empty(inputs.grad, {rows, 3 * hidden});
-    Tensor grad_products = torch::stable::new_empty(inputs.grad, {rows, 5 * hidden});
-    Tensor grad_state = torch::stable::new_empty(inputs.grad, {rows, hidden});
+    Tensor grad_inputs = make_empty(inputs.grad, {rows, 3 * hidden});
+    Tensor grad_products = make_empty(inputs.grad, {rows, 5 * hidden});
+    Tensor grad_state = make_empty(inputs.grad, {rows, hidden});
     const int64_t chunks = chunks_of(graph.ranges, graph.batch, 8),
                   sums_width = 10 * hidden;  // state_bias, message_bias, bias_ih
     std::vector<T> sums(chunks * sums_width);

@@ -30,8 +30,8 @@ struct RankedLists {
   Tensor scores, rows;  // float64 and int64 (sessions, k); -inf and -1 where fewer items are left
 
   RankedLists(const ItemRanking& ranking, int64_t sessions)
-      : scores(torch::stable::empty({sessions, ranking.choice.k}, ScalarType::Double)),
-        rows(torch::stable::empty({sessions, ranking.choice.k}, ScalarType::Long)) {}
+      : scores(empty_on_cpu({sessions, ranking.choice.k}, ScalarType::Double)),
+        rows(empty_on_cpu({sessions, ranking.choice.k}, ScalarType::Long)) {}
 };
 
 // Values by row that are all zero between sessions. Each thread keeps the memory from call to call: a catalogue may be

@@ -52,7 +52,7 @@ Tensor item_screen(const Tensor& table_in) {
   check_value(hidden > 0 && hidden <= kMostScreenedUnits, "table", "1 to 1024 hidden units", hidden);
   make_contiguous({&table});
   const int64_t size = screen_block_bytes(hidden), blocks = screen_blocks(items);
-  Tensor screen = torch::stable::new_empty(table, {blocks, size}, ScalarType::Byte);
+  Tensor screen = make_empty(table, {blocks, size}, ScalarType::Byte);
   uint8_t* all = mutable_data<uint8_t>(screen);
   for_balanced_chunks(
       num_chunks(items * hidden), blocks, [](int64_t block) { return block; },

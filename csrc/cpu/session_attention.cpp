@@ -50,9 +50,9 @@ struct CpuSessionAttention : CpuOp {
     const SlotRanges ranges = slot_ranges(inputs.graph);
     const int64_t hidden = inputs.hidden, nodes = ranges.nodes(), chunks = num_chunks(nodes * hidden * 8);
     const SessionAttentionBatch batch = batch_of(ranges, hidden, inputs.options);
-    grads.rows = torch::stable::new_empty(inputs.grad, {nodes, hidden});
-    grads.qkv = torch::stable::new_empty(inputs.grad, {nodes, 3 * hidden});
-    Tensor grad_norm_weights = torch::stable::new_zeros(inputs.grad, {chunks, hidden});  // a row per chunk
+    grads.rows = make_empty(inputs.grad, {nodes, hidden});
+    grads.qkv = make_empty(inputs.grad, {nodes, 3 * hidden});
+    Tensor grad_norm_weights = make_zeros(inputs.grad, {chunks, hidden});  // a row per chunk
     pack_nodes(ranges, hidden, data<T>(inputs.grad), mutable_data<T>(grads.rows));
     const Tensor grad_attended = product(grads.rows, inputs.out_weight);  // (rows, hidden)
     for_attention_chunks<T>(ranges, hidden, 2, [&](int64_t begin, int64_t end, T* scratch) {

@@ -52,7 +52,7 @@ struct CpuSessionReadout : CpuOp {
     const int64_t hidden = inputs.hidden;
     const ReadoutSessions graph(inputs.graph, hidden, inputs.normalize);
     const int64_t chunks = chunks_of(graph.ranges, graph.batch);
-    grads.logit_weights = torch::stable::new_zeros(inputs.nodes, {chunks, hidden});  // a row per chunk
+    grads.logit_weights = make_zeros(inputs.nodes, {chunks, hidden});  // a row per chunk
     int64_t longest = 0;
     for (const SessionSlots& session : graph.ranges.sessions) longest = std::max(longest, session.end - session.begin);
     zero_unowned(mutable_data<T>(grads.nodes), graph.ranges, hidden);

@@ -5,6 +5,8 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 #include <vector>
 
 #include "../session_graph.h"
@@ -77,11 +79,18 @@ inline void for_balanced_chunks(int64_t chunks, int64_t size, const Cumulative& 
     }
     cuts[chunk] = low;
   }
+  // An exception that left a thread would arrive without its message.
+  std::exception_ptr error;
+  std::mutex first_error;
   torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      body(chunk, cuts[chunk], cuts[chunk + 1]);
+    try {
+      for (int64_t chunk = begin; chunk < end; ++chunk) body(chunk, cuts[chunk], cuts[chunk + 1]);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(first_error);
+      if (!error) error = std::current_exception();
     }
   });
+  if (error) std::rethrow_exception(error);
 }
 
 template <class Body>

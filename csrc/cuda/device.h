@@ -35,10 +35,12 @@ class OnDevice {
 #if defined(TAGNN_FAST_EMULATED)
   explicit OnDevice(const Tensor&) {}
 #else
-  explicit OnDevice(const Tensor& tensor) : guard_(tensor.get_device_index()) {}
+  explicit OnDevice(const Tensor& tensor) {
+    if (tensor.is_cuda()) guard_.emplace(tensor.get_device_index());
+  }
 
  private:
-  torch::stable::accelerator::DeviceGuard guard_;
+  std::optional<torch::stable::accelerator::DeviceGuard> guard_;
 #endif
 };
 

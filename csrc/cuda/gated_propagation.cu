@@ -187,8 +187,8 @@ struct CudaGatedPropagation : CudaOp {
   static void backward(const GatedPropagationBackwardInputs& inputs, GatedPropagationGradients& grads) {
     const int64_t slots = inputs.slots, hidden = inputs.hidden, steps = inputs.steps;
     const DevicePropagationBatch batch = batch_of(inputs.graph, inputs.lists, hidden);
-    Tensor grad_inputs = torch::stable::new_zeros(inputs.grad, {slots, 3 * hidden});
-    Tensor grad_products = torch::stable::new_zeros(inputs.grad, {slots, 5 * hidden});
+    Tensor grad_inputs = make_zeros(inputs.grad, {slots, 3 * hidden});
+    Tensor grad_products = make_zeros(inputs.grad, {slots, 5 * hidden});
     for (int64_t step = steps - 1; step >= 0; --step) {
       const Tensor state = select(inputs.states, 0, step), message = select(inputs.messages, 0, step);
       on_nodes(

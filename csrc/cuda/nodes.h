@@ -66,7 +66,7 @@ void copy_nodes(const SessionTable& table, const Tensor& from, Tensor& to) {
 // rows (slots, columns) of nodes, zeros everywhere else, whatever the input holds there.
 template <class T>
 Tensor node_rows(const SessionTable& table, const Tensor& from) {
-  Tensor rows = torch::stable::new_zeros(from, {from.size(0), from.size(1)});
+  Tensor rows = make_zeros(from, {from.size(0), from.size(1)});
   copy_nodes<T>(table, from, rows);
   return rows;
 }

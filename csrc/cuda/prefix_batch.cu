@@ -70,7 +70,7 @@ struct CudaPrefixBatch : CudaOp {
   static void compute(const PrefixBatchInputs& inputs, PrefixBatchOutputs& outputs) {
     const WholeSessions whole(inputs);
     const int64_t count = inputs.count;
-    Tensor scratch = torch::stable::new_empty(inputs.examples, {2, count});
+    Tensor scratch = make_empty(inputs.examples, {2, count});
     int64_t* bounds = mutable_data<int64_t>(outputs.batch_offsets);
     const Prefixes prefixes{mutable_data<int64_t>(scratch), mutable_data<int64_t>(scratch) + count, count};
     launch(

@@ -97,9 +97,9 @@ template <class T>
 Tensor residual_backward(
     const SessionTable& sessions, const SessionAttentionBackwardInputs& inputs, SessionAttentionGradients& grads) {
   const int64_t slots = inputs.slots, hidden = inputs.hidden;
-  if (!inputs.norm_weight) return torch::stable::new_zeros(inputs.rows, {hidden});
-  Tensor weighted = torch::stable::new_empty(inputs.rows, {slots, hidden});
-  Tensor grad_norm_weights = torch::stable::new_zeros(inputs.rows, {slots, hidden});
+  if (!inputs.norm_weight) return make_zeros(inputs.rows, {hidden});
+  Tensor weighted = make_empty(inputs.rows, {slots, hidden});
+  Tensor grad_norm_weights = make_zeros(inputs.rows, {slots, hidden});
   launch(
       layer_norm_backward<T>, node_grid(sessions), kWarps * kWarpLanes, 0, sessions, hidden, data<T>(grads.rows),
       data<T>(inputs.rows), data<T>(*inputs.norm_weight), mutable_data<T>(weighted), mutable_data<T>(grad_norm_weights),
@@ -133,8 +133,8 @@ struct CudaSessionAttention : CudaOp {
     const int64_t slots = inputs.slots, hidden = inputs.hidden;
     const DeviceSessionAttentionBatch<T> batch = batch_of<T>(inputs.graph, hidden, inputs.options);
     const dim3 grid = node_grid(batch.sessions);
-    grads.qkv = torch::stable::new_zeros(inputs.grad, {slots, 3 * hidden});
-    Tensor statistics = torch::stable::new_empty(inputs.grad, {slots, inputs.options.heads, 3});
+    grads.qkv = make_zeros(inputs.grad, {slots, 3 * hidden});
+    Tensor statistics = make_empty(inputs.grad, {slots, inputs.options.heads, 3});
     auto* of_queries = static_cast<QueryStatistics<T>*>(statistics.mutable_data_ptr());
     grads.rows = node_rows<T>(batch.sessions, inputs.grad);
     const Tensor grad_attended = product(grads.rows, inputs.out_weight);  // (slots, hidden)

@@ -143,7 +143,7 @@ __global__ void clamp_offset(const int64_t* offsets, int64_t clicks, int64_t* sl
 
 struct CudaSessionGraph : CudaOp {
   static void compute(const SessionGraphInputs& inputs, const SessionGraphArrays& arrays) {
-    Tensor scratch = torch::stable::new_empty(inputs.items, {2, inputs.clicks});
+    Tensor scratch = make_empty(inputs.items, {2, inputs.clicks});
     int64_t* spare = mutable_data<int64_t>(scratch);
     const DeviceGraphArrays out{arrays, spare, spare + inputs.clicks};
     const int64_t *items = data<int64_t>(inputs.items), *offsets = data<int64_t>(inputs.offsets);

@@ -206,7 +206,7 @@ struct CudaSessionReadout : CudaOp {
     constexpr int kThreads = kWarps * kWarpLanes;
     const int64_t hidden = inputs.hidden;
     const DeviceReadoutBatch batch = batch_of(inputs.graph, hidden, inputs.normalize);
-    Tensor logits = torch::stable::new_empty(inputs.nodes, {inputs.slots});
+    Tensor logits = make_empty(inputs.nodes, {inputs.slots});
     launch(
         copy_last_click<T>, inputs.sessions, threads_for(hidden), 0, batch, data<T>(inputs.nodes),
         mutable_data<T>(outputs.last_click));
@@ -226,8 +226,8 @@ struct CudaSessionReadout : CudaOp {
     constexpr int kThreads = kWarps * kWarpLanes;
     const int64_t hidden = inputs.hidden;
     const DeviceReadoutBatch batch = batch_of(inputs.graph, hidden, inputs.normalize);
-    grads.logit_weights = torch::stable::new_empty(inputs.nodes, {inputs.sessions, hidden});
-    Tensor grad_coefficients = torch::stable::new_empty(inputs.nodes, {inputs.slots});
+    grads.logit_weights = make_empty(inputs.nodes, {inputs.sessions, hidden});
+    Tensor grad_coefficients = make_empty(inputs.nodes, {inputs.slots});
     launch(
         coefficients_backward<T>, node_grid(batch.sessions), kThreads, 0, batch, data<T>(inputs.grad_pooled),
         data<T>(inputs.nodes), mutable_data<T>(grad_coefficients));

@@ -183,7 +183,7 @@ void backward(
     const DeviceTargetItems<T, Mode> items(inputs, rows.width());
     constexpr int64_t kMostParts = 8;  // of memory for the gradients of all rows
     const ItemParts parts(inputs.items, rows.most_chunks(), kMostParts);
-    Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * rows.size()});
+    Tensor partial = make_empty(inputs.session, {parts.parts * rows.size()});
     with_width<Mode>(rows.width(), [&](auto constant) {
       constexpr int kWidth = decltype(constant)::value;
       const unsigned columns = blocks_for(rows.width(), kWidth);
@@ -222,14 +222,14 @@ struct CudaTargetAttention : CudaOp {
 
   template <class T>
   static void cross_entropy(const TargetAttentionInputs& inputs, const Tensor& targets, CrossEntropyOutputs& outputs) {
-    Tensor target_scores = torch::stable::fill_(
-        torch::stable::new_empty(inputs.session, {inputs.sessions}), std::numeric_limits<double>::quiet_NaN());
+    Tensor target_scores =
+        torch::stable::fill_(make_empty(inputs.session, {inputs.sessions}), std::numeric_limits<double>::quiet_NaN());
     with_mode<T>(inputs.precision, [&](auto mode) {
       using Mode = decltype(mode);
       DeviceTargetRows<T, Mode> rows(inputs);
       const DeviceTargetItems<T, Mode> items(inputs, rows.width());
       const ItemParts parts(inputs.items, rows.most_chunks(), 256);
-      Tensor partial = torch::stable::new_empty(inputs.session, {parts.parts * inputs.sessions * 2});
+      Tensor partial = make_empty(inputs.session, {parts.parts * inputs.sessions * 2});
       launch_on_tiles<Mode>(
           sum_exponentials<Mode>, chunk_grid(rows.most_chunks(), parts), rows, items.items(), parts.size,
           inputs.sessions, data<int64_t>(targets), mutable_data<T>(target_scores), mutable_data<T>(partial));

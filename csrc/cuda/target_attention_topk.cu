@@ -180,9 +180,9 @@ struct CudaTargetAttentionTopk : CudaOp {
       DeviceTargetRows<T, Mode> rows(inputs);
       const DeviceTargetItems<T, Mode> items(inputs, rows.width(), candidates);
       const ItemParts parts(items.items().count, rows.most_chunks(), kMostParts);
-      Tensor scores = torch::stable::new_empty(inputs.session, {parts.parts * sessions * k});
-      Tensor list_rows = torch::stable::new_empty(inputs.slot_offsets, {parts.parts * sessions * k});
-      Tensor lengths = torch::stable::new_zeros(inputs.session, {parts.parts * sessions}, ScalarType::Int);
+      Tensor scores = make_empty(inputs.session, {parts.parts * sessions * k});
+      Tensor list_rows = make_empty(inputs.slot_offsets, {parts.parts * sessions * k});
+      Tensor lengths = make_zeros(inputs.session, {parts.parts * sessions}, ScalarType::Int);
       const BestLists<T> lists{
           mutable_data<T>(scores), mutable_data<int64_t>(list_rows), mutable_data<int32_t>(lengths), sessions, k};
       if (k == 0) return;

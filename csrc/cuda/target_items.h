@@ -66,7 +66,7 @@ class DeviceTargetItems {
         return;
       }
     }
-    packed_ = torch::stable::new_empty(inputs.session, {items_.count * width}, stored_type(sizeof(Stored)));
+    packed_ = make_empty(inputs.session, {items_.count * width}, stored_type(sizeof(Stored)));
     auto* packed = static_cast<Stored*>(packed_->mutable_data_ptr());
     items_.vectors = packed;
     const auto pack = [&](auto item) {

@@ -213,12 +213,11 @@ class DeviceTargetRows {
     check_value(chunks_ * kTileRows < int64_t{1} << 31, "keys", "fewer than 2^29 slots", inputs.slots);
     width_ = (inputs.hidden + 15) / 16 * 16;
     // Zeros, since products run over the rows of a chunk that no session has, too.
-    rows_ = torch::stable::new_zeros(
-        inputs.session, {chunks_ * kTileRows * width_}, stored_type(sizeof(typename Mode::Stored)));
-    multiplicities_ = torch::stable::new_empty(inputs.session, {chunks_ * kTileRows});
+    rows_ = make_zeros(inputs.session, {chunks_ * kTileRows * width_}, stored_type(sizeof(typename Mode::Stored)));
+    multiplicities_ = make_empty(inputs.session, {chunks_ * kTileRows});
     constexpr int64_t kSegmentInts = sizeof(Segment) / sizeof(int32_t);
     const int64_t integers = 1 + 3 * chunks_ + kSegmentInts * chunks_ * kTileRows + 4 * inputs.sessions;
-    integers_ = torch::stable::new_empty(inputs.session, {integers}, ScalarType::Int);
+    integers_ = make_empty(inputs.session, {integers}, ScalarType::Int);
     int32_t* next = mutable_data<int32_t>(integers_);
     const auto take = [&](int64_t count) {
       next += count;

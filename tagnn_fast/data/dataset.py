@@ -93,6 +93,12 @@ class Dataset:
             if low < lowest or high > len(self.vocabulary):
                 found = low if low < lowest else high
                 raise ValueError(f"{split}: expected item indices in {lowest}..{len(self.vocabulary)}, got {found}")
+        if self.train.times is not None and bool((falls := self.train.times.diff() < 0).any()):
+            # The last ones are held out, and would be the first.
+            raise ValueError(
+                f"train: expected sessions in the order of their times, got session {int(falls.int().argmax()) + 1} "
+                "with an earlier one than that before it"
+            )
 
     def with_titles(self, titles: Mapping[str, str]) -> Dataset:
         """The same with these titles by raw id as text, and for other ids those that it has.

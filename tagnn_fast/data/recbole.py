@@ -39,8 +39,8 @@ def read_examples(path: Path) -> Examples:
     also number the rows. Rows of a session follow each other, from the longest prefix to the shortest or the other way.
 
     Raises:
-        ValueError: naming the line, on text that is not UTF-8, another number of columns than the header has, or an
-            empty prefix or target; without these columns, or without a row.
+        ValueError: naming the line, on text that is not UTF-8, another number of columns than the header has, an empty
+            prefix or target, or a session whose rows stand apart; without these columns, or without a row.
     """
     rows = list(_rows(path))
     if not rows:
@@ -58,6 +58,7 @@ def read_examples(path: Path) -> Examples:
 def _rows(path: Path) -> Iterator[tuple[str, list[str], str]]:
     """Of each row whose it is, its prefix and its target."""
     columns: list[str] = []
+    before: dict[str, None] = {}  # sessions so far, the one of the last row at the end
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             cells = line.decode("utf-8-sig" if number == 1 else "utf-8").split("\t")
@@ -82,6 +83,13 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str], str]]:
         if not prefix or not target.strip():
             missing = _TARGET if prefix else _PREFIX
             raise ValueError(f"{path}: expected an id or more in {missing!r}, got none in line {number}")
-        yield cells[owner] if owner is not None else str(number), prefix, target
+        name = cells[owner] if owner is not None else str(number)
+        if owner is not None and columns[owner] == _OWNERS[0]:
+            if name in before and name != next(reversed(before)):  # each part would be taken for a session
+                raise ValueError(
+                    f"{path}: expected the rows of a session next to each other, got more of {name!r} in line {number}"
+                )
+            before[name] = None
+        yield name, prefix, target
     if not columns:
         raise ValueError(f"{path}: expected examples, got an empty file")

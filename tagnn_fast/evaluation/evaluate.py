@@ -110,10 +110,15 @@ def evaluate(
 
 
 def _caution(run: Run, dataset: Dataset) -> str:
-    """Whether the run's weights may have been trained on the test sessions."""
+    """Whether the run's weights may have been trained on the test sessions, or on less than the baselines were."""
     own = dataset.fingerprint() == run.dataset["fingerprint"]
     seen = run.began_with if own else run.trained_until
-    return "" if seen is None else seen_in_test(dataset, seen)
+    found = [] if seen is None else [seen_in_test(dataset, seen)]
+    if run.training.protocol == "held-out":
+        found.append(
+            "The baselines beside it know the last tenth of the training sessions, too, which it was not trained on."
+        )
+    return " ".join(filter(None, found))
 
 
 def _figures(run: Run, dataset: Dataset, examples: PrefixExamples, observer: Observer) -> dict[str, dict[str, float]]:

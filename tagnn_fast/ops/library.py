@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,21 +79,25 @@ def precision(device: str) -> int:
     """What kernels may round float32 operands of their products to.
 
     0, nothing; 1, tf32 on a GPU and the sum of two bfloat16 numbers on a CPU; 2, bfloat16. It is what
-    ``torch.set_float32_matmul_precision`` says, "highest", "high" or "medium"; autocast to bfloat16 allows 2. Where the
+    ``torch.set_float32_matmul_precision`` says, "highest", "high" or "medium", or ``fp32_precision`` of the products of
+    ``torch.backends.mkldnn`` and ``torch.backends.cuda``; autocast to bfloat16 allows 2. Where the
     CPU has no instructions that make a precision faster, it is 0, as in PyTorch, and a warning says so once.
     """
-    if device != "cpu":
-        return 2 if torch.is_autocast_enabled("cuda") else _chosen_precision()
-    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    wanted = 2 if autocast else _chosen_precision()
-    if wanted > 0 and (capability := _cpu_capability().decode()) not in _CAPABILITIES[wanted]:
+    kind = "cpu" if device == "cpu" else "cuda"
+    autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    wanted = 2 if autocast else _chosen_precision(kind)
+    if kind == "cpu" and wanted > 0 and (capability := _cpu_capability().decode()) not in _CAPABILITIES[wanted]:
         _warn_of_float32(wanted, capability)
         return 0
     return wanted
 
 
-def _chosen_precision() -> int:
-    return ("highest", "high", "medium").index(torch.get_float32_matmul_precision())
+def _chosen_precision(device: str) -> int:
+    try:
+        return ("highest", "high", "medium").index(torch.get_float32_matmul_precision())
+    except RuntimeError:  # chosen by backend, in PyTorch's newer way, beside which the older one is not to be asked
+        backend: Any = torch.backends.mkldnn if device == "cpu" else torch.backends.cuda
+        return {"tf32": 1, "bf16": 2}.get(backend.matmul.fp32_precision, 0)
 
 
 @cache

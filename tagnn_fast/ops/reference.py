@@ -323,12 +323,12 @@ def _scores(encoded: EncodedSessions, table: Tensor, own_item: bool) -> Tensor:
     click_counts, padding = click_counts.unsqueeze(1), padding.unsqueeze(1)
     # Under autocast products, and session vectors made by one, are bfloat16; what follows is not.
     direct, logits, values = direct.to(table.dtype), logits.to(table.dtype), values.to(table.dtype)
-    logits = logits + torch.where(click_counts == 0, -torch.inf, 0.0).to(logits.dtype)  # faster than masked_fill
+    logits = logits + torch.where(click_counts <= 0, -torch.inf, 0.0).to(logits.dtype)  # faster than masked_fill
     # Padded positions have logit 0 and value 0.
     floor = torch.where(padding > 0, 0.0, -torch.inf).to(logits.dtype)
     largest = session_maxima(logits, slot_offsets, floor)  # (sessions + 1, items)
     # Terms beside a largest one of 1: below e^-60 they change nothing, and exp is 25 times slower where it underflows.
-    terms = click_counts * (logits - largest.index_select(0, owner)).clamp(min=-60).exp()
+    terms = click_counts.clamp(min=0) * (logits - largest.index_select(0, owner)).clamp(min=-60).exp()
     # The clamp changes nothing where there is padding: the largest is at least the padding's 0.
     total = session_sums(terms, owner, sessions) + padding * (-largest[:sessions].clamp(min=0)).exp()
     attended = session_sums(terms * values, owner, sessions)
@@ -342,10 +342,7 @@ def _chunk_items(slots: int, items: int) -> int:
     return max(1, (1 << 19) // max(1, slots))
 
 
-def target_attention_scores(
-    encoded: EncodedSessions,
-    table: Tensor,
-) -> Tensor:
+def target_attention_scores(encoded: EncodedSessions, table: Tensor) -> Tensor:
     """See :func:`tagnn_fast.ops.target_attention_scores`; in chunks of items."""
     chunk = _chunk_items(encoded.keys.shape[0], table.shape[0])
     return torch.cat([_scores(encoded, part, False) for part in table.split(chunk)], 1)
@@ -396,5 +393,7 @@ def target_attention_cross_entropy(encoded: EncodedSessions, table: Tensor, targ
         checkpoint(chunk_log_sum_exp, part, use_reentrant=False, preserve_rng_state=False)
         for part in table.split(chunk)  # one gradient for all parts; a slice's would be as large as the table
     ]
-    target = _scores(encoded, table.index_select(0, targets), True).squeeze(1)
-    return torch.stack(parts).logsumexp(0) - target
+    inside = (targets >= 0) & (targets < table.shape[0])
+    rows = torch.cat([table, table.new_zeros((1, table.shape[1]))])[torch.where(inside, targets, -1)]
+    target = _scores(encoded, rows, True).squeeze(1)
+    return torch.where(inside, torch.stack(parts).logsumexp(0) - target, torch.nan)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tagnn_fast.ops import library
+from tagnn_fast.ops import library, reference
 
 
 def session_repeats(items: Tensor, offsets: Tensor, places: int, counts: int) -> tuple[Tensor, Tensor]:
@@ -34,6 +34,9 @@ def session_repeats(items: Tensor, offsets: Tensor, places: int, counts: int) ->
 
 def plain_session_repeats(items: Tensor, offsets: Tensor, places: int, counts: int) -> tuple[Tensor, Tensor]:
     """The definition: no size depends on values, so that it can be traced and recorded."""
+    for name, value in (("places", places), ("counts", counts)):
+        if not 1 <= value <= 64:
+            raise RuntimeError(f"{name}: expected 1 to 64, got {value}")
     recent = _last_clicks(items, offsets, places)
     same = recent.unsqueeze(2) == recent.unsqueeze(1)  # (sessions, places, places)
     clicked_later = same.tril(-1).any(2)
@@ -46,11 +49,15 @@ def plain_session_repeats(items: Tensor, offsets: Tensor, places: int, counts: i
 def _last_clicks(items: Tensor, offsets: Tensor, places: int) -> Tensor:
     """Items of each session's last known clicks, the last one first, int64 (sessions, places); 0 for none."""
     sessions, known = offsets.shape[0] - 1, items > 0
+    if torch.jit.is_scripting():
+        offsets = offsets.clamp(0, items.shape[0]).cummax(0).values
+    else:
+        offsets = reference.rising_offsets(offsets, items.shape[0])
     count = torch.cat([offsets.new_zeros(1), known.long().cumsum(0)])  # before each click, and at the end
     numbers = torch.arange(items.shape[0], device=items.device)
     session = torch.searchsorted(offsets, numbers, right=True)  # from 1; clicks behind the last have one more
     place = count[offsets[session.clamp(max=sessions)]] - count[1:]
-    kept = known & (session <= sessions) & (place < places)
+    kept = known & (session >= 1) & (session <= sessions) & (place < places)
     spare = sessions * places  # where all others go
     cells = torch.where(kept, (session - 1) * places + place, spare)
     recent = torch.zeros(spare + 1, dtype=torch.int64, device=items.device).scatter(0, cells, items)

@@ -141,7 +141,7 @@ def _(session: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 @torch.library.register_fake("tagnn_fast::target_attention_scores_backward")
 @torch.library.register_fake("tagnn_fast::target_attention_cross_entropy_backward")
 def _(grad: Tensor, session: Tensor, keys: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(value) for value in (session, keys, values, rest[3]))
+    return tuple(value.new_empty(value.shape) for value in (session, keys, values, rest[3]))  # contiguous
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

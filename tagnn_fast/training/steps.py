@@ -339,12 +339,23 @@ def matrix_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Float32 products as `precision` names them, "high" or "medium"; put back afterwards.
 
     With "bf16-mixed" on a GPU, the kernels' own products take bfloat16, too; on the CPU, autocast says so.
+
+    Raises:
+        ValueError: where PyTorch's ``fp32_precision`` of a backend is set, beside which this is not to be.
     """
-    before = torch.get_float32_matmul_precision()
-    if precision in ("high", "medium"):
-        torch.set_float32_matmul_precision(precision)
-    elif precision == "bf16-mixed" and device.type == "cuda":
-        torch.set_float32_matmul_precision("medium")
+    if precision == "bf16-mixed" and device.type == "cuda":
+        precision = "medium"
+    if precision not in ("high", "medium"):
+        yield
+        return
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        raise ValueError(
+            f"precision: expected {precision} to be all that is said of float32 products, got an fp32_precision of "
+            "torch.backends, too"
+        ) from None
+    torch.set_float32_matmul_precision(precision)
     try:
         yield
     finally:

@@ -111,6 +111,11 @@ def test_validation(tmp_path: Path) -> None:
         (["1\t2 3\t4", "", "2\t\t4"], HEADER, "expected an id or more in 'item_id_list:token_seq', got none in line 4"),
         (["1\t2 3\t"], HEADER, "expected an id or more in 'item_id:token', got none in line 2"),
         ([], HEADER, "expected examples, got none"),
+        (
+            ["7\t1 2\t3", "8\t1\t2", "8\t1 2\t4", "7\t1\t2"],
+            HEADER,
+            "expected the rows of a session next to each other, got more of '7' in line 5",
+        ),
         (["1\t\udcff\t4"], HEADER, "expected text in UTF-8, got something else in line 2"),
         (
             ["1\t2 3\t4"],

@@ -89,6 +89,15 @@ def test_sessions_that_were_trained_on(dataset: Dataset, tmp_path: Path) -> None
     assert f"Beware: {evaluation.caution}" in " ".join(str(evaluation).split())
 
 
+def test_baselines_that_know_more(dataset: Dataset, tmp_path: Path) -> None:
+    model = tagnn_fast.ModelConfig(len(dataset.vocabulary), hidden_size=8)
+    for protocol, known in (("held-out", True), ("held-out-refit", False)):
+        training = TrainingConfig(protocol=protocol)
+        run = create_run(tmp_path / protocol, model, training, dataset, None)
+        run.keep_model(make_model(model, training).state_dict(), 1)
+        assert ("baselines beside it know the last tenth" in evaluate(run, observer=QUIET).caution) == known
+
+
 def test_what_is_refused(run: Run, tmp_path: Path) -> None:
     """Without a look."""
     with pytest.raises(ValueError, match="dataset: expected the items of the run"):

@@ -256,6 +256,19 @@ def test_any_values(data: st.DataObject) -> None:
         assert_definition(items, offsets, padded_length, parameters)
 
 
+def test_items_without_a_row_on_several_threads() -> None:
+    """What a thread finds is said as it is."""
+    items, offsets = batch(random_sessions((4_000, 4_000), items=ITEMS - 1))
+    items[7_000] = ITEMS
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match=r"^items: expected rows of item_vectors, 0\.\.599, got 600"):
+            encode_sessions(items, offsets, None, *sample_parameters(32))
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [

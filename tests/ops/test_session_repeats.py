@@ -53,6 +53,7 @@ def test_any_values(data: st.DataObject) -> None:
     clicks, sessions = data.draw(st.integers(0, 12)), data.draw(st.integers(0, 4))
     items, offsets = any_tensor(data, "cpu", clicks), any_tensor(data, "cpu", sessions + 1)
     rows, cells = session_repeats(items, offsets, 5, 3)
+    checks.assert_equal_outputs(plain_session_repeats(items, offsets, 5, 3), (rows, cells))
     assert rows.shape == cells.shape == (sessions, 5)
     assert bool(((cells >= -1) & (cells < 15)).all())
     assert torch.equal(cells < 0, rows < 0)
@@ -77,6 +78,9 @@ def test_opcheck_and_script() -> None:
 def test_errors(position: int, value: object, message: str) -> None:
     arguments: list[object] = [*batch(SESSIONS["ragged"]), 10, 4]
     arguments[position] = value
+    if position > 1:
+        with pytest.raises(RuntimeError, match=f"^{re.escape(message)}"):
+            plain_session_repeats(*arguments)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match=f"^{re.escape(message)}"):
         OP(*arguments)
 

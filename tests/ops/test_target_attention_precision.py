@@ -216,6 +216,45 @@ def test_autocast_is_medium(chosen: str) -> None:
     assert torch.equal(autocast[0], plain) == (chosen not in ROUNDING["medium"])
 
 
+@pytest.mark.parametrize(
+    ("backend", "chosen_by", "expected"), [("mkldnn", "bf16", "medium"), ("cuda", "tf32", "highest")]
+)
+def test_precision_of_a_backend(chosen: str, backend: str, chosen_by: str, expected: str) -> None:
+    """PyTorch's newer way to choose, beside which it refuses to be asked in the older one."""
+    graph = sample_graph("ragged")
+    inputs = sample_inputs(graph, 20, 90, torch.float32)
+    with matmul_precision(expected):
+        wanted = scores_of(graph)(*inputs)
+    products = getattr(torch.backends, backend).matmul
+    before, products.fp32_precision = products.fp32_precision, chosen_by
+    try:
+        assert torch.equal(scores_of(graph)(*inputs), wanted)
+        assert library.precision("cuda") == (backend == "cuda")
+    finally:
+        products.fp32_precision = before
+
+
+def test_autocast_of_a_gpu() -> None:
+    """To bfloat16 alone: float16 has more digits."""
+    before = torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        for dtype, expected in ((torch.float16, 0), (torch.bfloat16, 2)):
+            torch.set_autocast_dtype("cuda", dtype)
+            assert library.precision("cuda") == expected
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        torch.set_autocast_dtype("cuda", before)
+
+
+@pytest.mark.parametrize("precision", [-1, 3])
+def test_no_precision(precision: int) -> None:
+    graph = sample_graph("ragged")
+    session, keys, values, table = sample_inputs(graph, 20, 90, torch.float32)
+    with pytest.raises(RuntimeError, match=f"^precision: expected 0, 1 or 2, got {precision}"):
+        OPS.target_attention_scores(*encoded_sessions(session, keys, values, graph), table, precision)
+
+
 def test_tensors_without_values() -> None:
     graph = sample_graph("ragged")
     session, keys, values, table = (value.to("meta") for value in sample_inputs(graph, 20, 90, torch.float32))

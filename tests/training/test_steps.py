@@ -199,6 +199,18 @@ def test_matrix_precision() -> None:
         with matrix_precision(precision, torch.device(device)):
             assert torch.get_float32_matmul_precision() == expected
         assert torch.get_float32_matmul_precision() == before
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with matrix_precision("32-true", torch.device("cpu")):
+            pass
+        with (
+            pytest.raises(ValueError, match="expected high to be all .*, got an fp32_precision of torch.backends, too"),
+            matrix_precision("high", torch.device("cpu")),
+        ):
+            pass
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_stays_on_the_host_by_default() -> None:
