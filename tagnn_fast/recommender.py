@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from tagnn_fast.baselines.baseline import Baseline
-from tagnn_fast.checks import check_count, check_flag, check_integer_vector, check_offsets_leniently, is_table
+from tagnn_fast.checks import (
+    check_count,
+    check_flag,
+    check_integer_vector,
+    check_offsets_leniently,
+    check_padded_length,
+    is_table,
+)
 from tagnn_fast.data.arrow import is_list, one_chunk
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.blend import BlendRanker
@@ -72,6 +79,7 @@ class Recommender:
         bfloat16_table: bool = False,
         screen: bool = False,
     ) -> None:
+        bfloat16_table, screen = check_flag(bfloat16_table, "bfloat16_table"), check_flag(screen, "screen")
         if model.config.num_items != len(vocabulary):
             raise ValueError(f"vocabulary: expected {model.config.num_items} items, got {len(vocabulary)}")
         self.model = model
@@ -113,7 +121,10 @@ class Recommender:
             FloatingPointError: where a score is NaN, or one of the best k infinite.
         """
         k = min(check_count(k, "k"), len(self.vocabulary))
-        exclude_clicked = check_flag(exclude_clicked, "exclude_clicked")
+        exclude_clicked, padded_length = (
+            check_flag(exclude_clicked, "exclude_clicked"),
+            check_padded_length(padded_length),
+        )
         for value, name in ((items, "items"), (candidates, "candidates"), (exclude, "exclude")):
             if value is not None:
                 self._check_indices(value, name)
@@ -128,7 +139,7 @@ class Recommender:
             k,
             candidates.to(device) - 1 if candidates is not None else None,
             items - 1 if exclude_clicked else None,
-            exclude.to(device) - 1 if exclude is not None else None,
+            exclude[exclude > 0].unique().to(device) - 1 if exclude is not None else None,
         )
         if not bool(best.finite):
             raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -39,6 +41,28 @@ def test_padded_length() -> None:
     inputs = batch(SESSIONS)
     assert torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.model.topk(*inputs, 5, 40)[0])
     assert not torch.equal(recommender.topk(*inputs, 5, 40).scores, recommender.topk(*inputs, 5).scores)
+    for semantics in ("clean", "published"):
+        with pytest.raises(ValueError, match="padded_length: expected 0 or more, got -5"):
+            make(semantics=semantics).topk(*inputs, 5, -5)
+        with pytest.raises(TypeError, match="padded_length: expected an int or None, got 'x'"):
+            make(semantics=semantics).topk(*inputs, 5, "x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="screen: expected True or False, got 'yes'"):
+        Recommender(recommender.model, recommender.vocabulary, screen="yes")  # type: ignore[arg-type]
+
+
+def test_many_unknown_items_are_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those alone that there are, each once: each session gets a copy."""
+    recommender, seen = make(), []
+    best_rows = recommender.ranker.best_rows
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(arguments[-1].tolist())
+        return best_rows(*arguments)
+
+    monkeypatch.setattr(recommender.ranker, "best_rows", watched)
+    answer = recommender.recommend([[103], [104]], 3, exclude=[105, 7, 105, *range(10_000, 60_000)])
+    assert seen == [(recommender.vocabulary.encode([105]) - 1).tolist()]
+    assert answer == recommender.recommend([[103], [104]], 3, exclude=[105])
 
 
 def test_bfloat16_table() -> None:

@@ -24,7 +24,8 @@ class ModelConfig:
         hidden_size: width of item embeddings and node states.
         rounds: rounds of gated propagation over the session graph (1 in the paper). Files and options of earlier
             versions call them `steps`, which is still read.
-        heads: attention heads of the Transformer block (TAGNN-PP only, where it must divide hidden_size).
+        heads: attention heads of the Transformer block, or of the self-attention over the clicks (TAGNN-PP and the
+            attention-enhanced GNN, where it must divide hidden_size).
         attention_dropout: rate on the Transformer block's attention weights in training.
         hybrid: project [readout ; last click] to the session vector, instead of the readout alone.
         readout_softmax: softmax of the readout's attention (TAGNN, equation 9), or its plain values (SR-GNN, equation
@@ -56,7 +57,7 @@ class ModelConfig:
         padded_length: clicks that sessions are padded to in "published" semantics (the longest prefix of the data split
             in the published code); unused in "clean". Models also take it per call.
         options: what the constructor of an architecture of one's own takes beside this configuration, by name: numbers,
-            strings, truth values or None. The package's own architectures take none.
+            strings, truth values or None. Of the package's own, the attention-enhanced GNN takes `layers`.
     """
 
     num_items: int
@@ -130,6 +131,8 @@ class ModelConfig:
         if not 0 <= self.session_share <= 1 or (self.learned_share and self.session_share in (0, 1)):
             bounds = "between 0 and 1" if self.learned_share else "from 0 to 1"
             raise ValueError(f"session_share: expected a number {bounds}, got {self.session_share}")
+        if self.cosine_scale is None and self.session_share != ModelConfig.session_share:
+            raise ValueError(f"session_share: expected none without a cosine_scale, got {self.session_share}")
         if not 0 <= self.neighbour_weight < math.inf:
             raise ValueError(f"neighbour_weight: expected a finite number of 0 and more, got {self.neighbour_weight}")
         if self.recency not in (places := get_args(RecencyPlace)):

@@ -141,6 +141,11 @@ def known_clicks(items: Tensor, offsets: Tensor) -> Tensor:
     return torch.cat([offsets[:1], (items != 0).cumsum(0)])[offsets].diff()  # offsets[0] is 0
 
 
+def zero_where_unknown(scores: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
+    """Scores, float (sessions, any), but 0 for a session without a known click, of which a bias alone would speak."""
+    return torch.where((known_clicks(items, offsets) > 0).unsqueeze(1), scores, 0.0)
+
+
 def most_popular(
     counts: Tensor, popular: Tensor, k: int, candidates: Optional[Tensor], excluded: Optional[Tensor]
 ) -> tuple[Tensor, Tensor]:

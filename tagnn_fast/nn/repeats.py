@@ -91,9 +91,10 @@ def losses_with_repeats(
 ) -> Tensor:
     """Cross-entropy with these logits, float (sessions,), from the cross-entropy without.
 
-    With L = log Σ_j exp(s_j), p_u = exp(s_u - L) and logits r_u, log Σ_j exp(s_j + r_j) is L + log(1 + Σ_u p_u
-    (exp(r_u) - 1)), whose sum has the session's own items alone. Scores here are not rounded as those of the kernels,
-    which may take bfloat16 products: p are shares of 1 nevertheless, so that the logarithm is of a number above 0.
+    With L = log Σ_j exp(s_j), p_u = exp(s_u - L) and logits r_u, log Σ_j exp(s_j + r_j) is L + log(1 - Σ_u p_u +
+    Σ_u p_u exp(r_u)), whose sums have the session's own items alone. Scores here are not rounded as those of the
+    kernels, which may take bfloat16 products: p are shares of 1 nevertheless, of which a rounding error at least is
+    left to all other items, so that the logarithm is finite however low the logits.
 
     Args:
         losses: L - s_target, float (sessions,).
@@ -104,10 +105,12 @@ def losses_with_repeats(
     """
     scores = scores_of_rows(encoded, table, torch.cat([repeats.rows, targets.unsqueeze(1)], 1))
     known = repeats.rows >= 0
-    shares = (scores[:, :-1] - scores[:, -1:] - losses.unsqueeze(1)).exp()
-    shares = torch.where(known, shares, 0.0)
-    shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
-    change = (shares * repeats.logits.expm1()).sum(1).log1p()
+    shares = scores[:, :-1] - scores[:, -1:] - losses.unsqueeze(1)
+    shares = torch.where(known, shares, -torch.inf)  # their logarithms
+    together = shares.exp().sum(1, keepdim=True)
+    shares = shares - together.clamp(min=1).log()
+    others = (1 - together).clamp(min=torch.finfo(together.dtype).eps).log()
+    change = torch.cat([others, shares + repeats.logits], 1).logsumexp(1)
     of_target = torch.where(known & (repeats.rows == targets.unsqueeze(1)), repeats.logits, 0.0).sum(1)
     return losses + change - of_target
 

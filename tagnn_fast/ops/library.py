@@ -81,8 +81,11 @@ def precision(device: str) -> int:
     0, nothing; 1, tf32 on a GPU and the sum of two bfloat16 numbers on a CPU; 2, bfloat16. It is what
     ``torch.set_float32_matmul_precision`` says, "highest", "high" or "medium", or ``fp32_precision`` of the products of
     ``torch.backends.mkldnn`` and ``torch.backends.cuda``; autocast to bfloat16 allows 2. Where the
-    CPU has no instructions that make a precision faster, it is 0, as in PyTorch, and a warning says so once.
+    CPU has no instructions that make a precision faster, it is 0, as in PyTorch, and a warning says so once. Programs
+    that are exported take 0, whatever is chosen while they are made.
     """
+    if torch.compiler.is_exporting():
+        return 0
     kind = "cpu" if device == "cpu" else "cuda"
     autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     wanted = 2 if autocast else _chosen_precision(kind)

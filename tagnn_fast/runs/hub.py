@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from tagnn_fast.data.dataset import read_digests
 from tagnn_fast.extras import needed_by
-from tagnn_fast.files import load_json
+from tagnn_fast.files import describe_file, load_json
 from tagnn_fast.runs.card import model_card
 from tagnn_fast.version import __version__
 
@@ -22,6 +23,7 @@ _RECOMMENDS = (
     "weights.json",
 )  # of a run, and of a blend's members
 _TELLS = ("history.json", "result.json", "test_reads.jsonl")
+_SEALED = ("model.safetensors", "weights.json", "history.json", "result.json")  # what config.json there has a digest of
 # All of a run that is there; whatever else a repository holds is not looked at.
 PATTERNS = [*_RECOMMENDS, *_TELLS, *(f"members/*/{name}" for name in _RECOMMENDS)]
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -65,6 +67,12 @@ def fetch(name: str, revision: str | None, token: str | None) -> Path:
     folder = Path(cached)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{name}: expected a run in that repository, got none: it has no config.json")
+    for config in folder.glob("**/config.json"):
+        digests = read_digests(load_json(config), config.parent)
+        for name in _SEALED:
+            file = config.with_name(name)
+            if name in digests and (not file.exists() or describe_file(file)["sha256"] != digests[name]):
+                raise ValueError(f"{file}: expected the file that was pushed beside config.json, got another or none")
     looks = folder / "test_reads.jsonl"
     if looks.is_symlink():  # an evaluation adds to it: what the cache shares between revisions stays as it is
         content = looks.read_bytes()
@@ -78,7 +86,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_of_a_run(path: str) -> bool:
-    return any(PurePath(path).match(pattern) for pattern in PATTERNS)
+    return any(re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), path) for pattern in PATTERNS)
 
 
 def _content(path: Path) -> Path | bytes:
@@ -86,6 +94,11 @@ def _content(path: Path) -> Path | bytes:
     if path.name != "config.json":
         return path
     content = load_json(path)
+    beside = [path.with_name(name) for name in _SEALED]
+    content["files"] = {
+        **content.get("files", {}),
+        **{one.name: describe_file(one)["sha256"] for one in beside if one.exists()},
+    }
     dataset = content["dataset"]
     dataset["path"] = "data"
     dataset.pop("start_from", None)

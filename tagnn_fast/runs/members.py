@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ def check_members(members: object, path: Path) -> list[Mapping[str, Any]]:
     if not members or not named:
         raise ValueError(f"{path}: expected the members of a blend, got {reprlib.repr(members)}")
     return members  # type: ignore[return-value]
+
+
+def check_weights(members: Sequence[Mapping[str, Any]], found: Mapping[Path, str], folder: Path) -> None:
+    """Raise ValueError unless these digests of files are those that a blend's folder has of its members' weights."""
+    for member, (path, digest) in zip(members, found.items(), strict=True):
+        if digest != member["weights"]:
+            raise ValueError(f"{path}: expected the weights that {folder} was made of, got others")
 
 
 def read_choice(path: Path, members: int) -> dict[str, Any]:

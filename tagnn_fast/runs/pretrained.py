@@ -24,7 +24,8 @@ def from_pretrained(name_or_folder: str | Path, revision: str | None = None, tok
         FileNotFoundError: where the repository has no run.
         ModuleNotFoundError: without the extra ``tagnn_fast[hub]``, which is named.
         OSError: where the hub does not give it.
-        ValueError: where a file is damaged, or was changed.
+        ValueError: where a file is damaged, or was changed since it was pushed; config.json itself vouches for the
+            others, and a revision for it.
     """
     folder = check_path(name_or_folder, "name_or_folder", "a run's folder, or a name on the hub")
     if folder.exists():

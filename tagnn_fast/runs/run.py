@@ -37,7 +37,7 @@ from tagnn_fast.runs.configuration import (
 )
 from tagnn_fast.runs.hub import push
 from tagnn_fast.runs.looks import append_look, read_looks
-from tagnn_fast.runs.members import check_members, read_choice
+from tagnn_fast.runs.members import check_members, check_weights, read_choice
 from tagnn_fast.runs.results import History, Result
 from tagnn_fast.version import __version__
 
@@ -225,8 +225,10 @@ class Run:
         return Recommender(self._model(self.held_out_weights), self.vocabulary)
 
     def open_members(self) -> list[Run]:
-        """The runs of a blend, as it keeps them."""
-        return [open_run(self.folder / _MEMBERS / str(number)) for number in range(len(self.members))]
+        """The runs of a blend, as it keeps them; raises ValueError on weights that are not those it was made of."""
+        runs = [open_run(self.folder / _MEMBERS / str(number)) for number in range(len(self.members))]
+        check_weights(self.members, {run.weights: digest_of(run.weights) for run in runs}, self.folder)
+        return runs
 
     def describe_member(self) -> dict[str, Any]:
         """What a blend of this run says of it."""

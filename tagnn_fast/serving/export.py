@@ -79,7 +79,9 @@ def export(
     recommender = run.recommender(bfloat16_table=bfloat16_table, screen=screen)
     model = ServingModel(recommender.ranker, recommender.vocabulary).eval()
     k_max = min(k_max, len(run.vocabulary))
-    with new_folder(Path(folder)) as temporary, warnings.catch_warnings():
+    # A program that is made where autocast is on would round wherever it runs.
+    exact = torch.autocast("cpu", enabled=False)
+    with exact, new_folder(Path(folder)) as temporary, warnings.catch_warnings():
         # PyTorch's, of its own code.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
         missing = _write_formats(model, formats, k_max, temporary)

@@ -10,6 +10,7 @@ import torch._inductor.exc as inductor_errors
 from torch import Tensor, nn
 from torch.fx.experimental import _config as symbolic_shapes
 
+from tagnn_fast.nn.ranking import zero_where_unknown
 from tagnn_fast.serving.formats import CHOICES
 from tagnn_fast.serving.requests import NO_ITEM
 from tagnn_fast.serving.serving_model import ServingModel
@@ -91,6 +92,7 @@ class LongestLists(nn.Module):
         rows, scores, known = torch.cond(among_candidates, among, anywhere, given)
         columns = model.known(scored)
         wanted = ranker.scores(encoded, indices, offsets, (columns - 1).clamp(min=0))
+        wanted = zero_where_unknown(wanted, indices, offsets)
         answers = (*model.answer(rows, scores, known, offsets), wanted.masked_fill(columns == 0, -torch.inf))
         if not model.can_explain:
             return answers

@@ -76,8 +76,12 @@ def flat_sessions(sessions: Any, item_id: Callable[[Any], Any]) -> tuple[list[An
     Raises:
         TypeError: on a session without an order, a set for one, and see :func:`plain_list` and `item_id`.
     """
-    lists = []
+    lists: list[list[Any]] = []
+    arrow = hasattr(sessions, "to_pylist")  # where null is a session without clicks
     for session in plain_list(sessions, "sessions"):
+        if session is None and arrow:
+            lists.append([])
+            continue
         if isinstance(session, (Set, Mapping)):
             raise TypeError(f"sessions: each session: expected a list, got {session!r}")
         lists.append(plain_list(session, "sessions: each session"))

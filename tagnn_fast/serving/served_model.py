@@ -209,11 +209,14 @@ class ServedModel:
         exclude: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         length = list_length(k, self._items, self._longest)
-        choice = Choice(candidates, check_flag(exclude_clicked, "exclude_clicked"), exclude)
+        exclude_clicked = check_flag(exclude_clicked, "exclude_clicked")
         for value, name in ((items, "items"), (candidates, "candidates"), (exclude, "exclude")):
             if value is not None:
                 check_integer_vector(value, name)
         check_offsets_leniently(offsets, len(items))
+        if exclude is not None:  # programs give each session a copy
+            exclude = exclude[~self._is_unknown(exclude)].unique()
+        choice = Choice(candidates, exclude_clicked, exclude)
         choice.check_version(self._version)
         ids, scores, status = self._model.best(items, offsets, length, choice)
         if not bool((scores.isfinite() | ((scores == -torch.inf) & (ids == NO_ITEM))).all()):
@@ -225,11 +228,14 @@ class ServedModel:
         lengths = offsets.diff()
         if not bool((status == SKIPPED).any()):
             return torch.where(status == POPULAR, lengths, 0).tolist()
-        unknown = items == 0
-        if not self._has_strings:
-            place = torch.searchsorted(self._sorted_ids, items).clamp(max=self._items - 1)
-            unknown = self._sorted_ids[place] != items
+        unknown = self._is_unknown(items)
         return torch.cat([offsets[:1], unknown.cumsum(0)])[offsets].diff().tolist()
+
+    def _is_unknown(self, items: Tensor) -> Tensor:
+        if self._has_strings:
+            return items == 0
+        place = torch.searchsorted(self._sorted_ids, items).clamp(max=self._items - 1)
+        return self._sorted_ids[place] != items
 
     def _id(self, value: Any) -> Any:
         return string_id(value) if self._has_strings else integer_id(value)

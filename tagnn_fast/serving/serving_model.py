@@ -10,6 +10,7 @@ from tagnn_fast.checks import rise_to
 from tagnn_fast.data.vocabulary import Vocabulary
 from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranker import NetworkRanker
+from tagnn_fast.nn.ranking import zero_where_unknown
 from tagnn_fast.serving.finite import NOT_FINITE, check_finite
 from tagnn_fast.serving.requests import NO_ITEM, UNKNOWN_ID
 
@@ -225,6 +226,10 @@ class ServingModel(nn.Module):
             raise ValueError(f"k: expected 1 or more, got {k}")
         indices = self.known(items)
         self._expect_offsets(offsets, indices.shape[0])
+        left_out: Optional[Tensor] = None
+        if exclude is not None:  # each session gets a copy
+            left_out = self.known(exclude)
+            left_out = torch.unique(left_out[left_out > 0]) - 1
         best = self.ranker.best_rows(
             self.ranker.encode(indices, offsets),
             indices,
@@ -232,7 +237,7 @@ class ServingModel(nn.Module):
             min(k, self.num_items),
             self.known(candidates) - 1 if candidates is not None else None,
             indices - 1 if exclude_clicked else None,
-            self.known(exclude) - 1 if exclude is not None else None,
+            left_out,
         )
         self._expect_finite(best.finite)
         return self.answer(best.rows, best.scores, best.known_clicks, offsets)
@@ -281,7 +286,7 @@ class ServingModel(nn.Module):
         self._expect_offsets(offsets, indices.shape[0])
         scores: Tensor = self.ranker.scores(self.ranker.encode(indices, offsets), indices, offsets, None)
         self._expect_finite(scores.isfinite().all())
-        return scores
+        return zero_where_unknown(scores, indices, offsets)
 
     def _explain(self, indices: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
         if not self.can_explain:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -150,3 +150,21 @@ def test_what_is_tried(model_class: type[SessionModel], message: str) -> None:
     with pytest.raises(ValueError, match=f"^model_class: .*{message}"):
         register_architecture("mine", model_class)
     assert "mine" not in ARCHITECTURES
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (TAGNN, {"heads": 3}, "heads: expected none with a network that does not use it, got 3"),
+        (
+            SRGNN,
+            {"cosine_scale": 12.0, "session_share": 0.9},
+            "session_share: expected none with a network .*, got 0.9",
+        ),
+        (AttentionEnhancedGNN, {"hybrid": True}, "hybrid: expected none with a network that does not use it, got True"),
+    ],
+)
+def test_options_that_would_do_nothing(model: type[SessionModel], options: dict[str, Any], message: str) -> None:
+    """Are refused where a network is made by hand, too."""
+    with pytest.raises(ValueError, match=message):
+        model(ModelConfig(5, hidden_size=6, **options))

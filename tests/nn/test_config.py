@@ -41,6 +41,7 @@ def test_earlier_name_of_semantics() -> None:
             ValueError,
             "padded_length: expected the length sessions are padded to in 'published' semantics, got None",
         ),
+        ({"session_share": 0.9}, ValueError, "session_share: expected none without a cosine_scale, got 0.9"),
         ({"padded_length": -1}, ValueError, "padded_length: expected 0 or more, got -1"),
     ],
 )

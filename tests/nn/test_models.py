@@ -42,8 +42,10 @@ CASES = pytest.mark.parametrize(
             for model in PUBLISHED_MODELS
             for name, config in CONFIGS.items()
         ),
-        pytest.param(AttentionEnhancedGNN, CLEAN, id="AttentionEnhancedGNN-clean"),
-        pytest.param(AttentionEnhancedGNN, replace(RECIPE, readout_softmax=None), id="AttentionEnhancedGNN-recipe"),
+        pytest.param(AttentionEnhancedGNN, replace(CLEAN, hybrid=False), id="AttentionEnhancedGNN-clean"),
+        pytest.param(
+            AttentionEnhancedGNN, replace(RECIPE, readout_softmax=None, hybrid=False), id="AttentionEnhancedGNN-recipe"
+        ),
     ],
 )
 SESSIONS = [[3, 9, 3], [5], *random_sessions((7, 1, 12, 2, 30), items=60)]
@@ -146,7 +148,7 @@ def test_initial_parameters() -> None:
 def test_learns(model: type[SessionModel]) -> None:
     """A few steps of Adam drive the loss of a small batch far below chance."""
     torch.manual_seed(0)
-    network, batch = model(CLEAN).train(), SessionBatch.from_lists(SESSIONS)
+    network, batch = model(replace(CLEAN, hybrid=False)).train(), SessionBatch.from_lists(SESSIONS)
     targets = torch.arange(1, len(SESSIONS) + 1)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
     for _ in range(60):
@@ -276,7 +278,7 @@ def test_compile() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_topk_of_candidates_without_clicked_items(model: type[SessionModel]) -> None:
-    network, batch = make(model, CLEAN), SessionBatch.from_lists(SESSIONS)
+    network, batch = make(model, replace(CLEAN, hybrid=False)), SessionBatch.from_lists(SESSIONS)
     scores = network(*batch)
     candidates = torch.tensor([60, 7, 3, 9, 12, 7])
     lists = network.topk(*batch, 5, candidates=candidates, exclude_clicked=True)

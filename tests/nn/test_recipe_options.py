@@ -261,4 +261,4 @@ def test_networks_that_do_not_see_to_them() -> None:
     with pytest.raises(ValueError, match="^cosine_scale: expected none with a network that does not use it, got 9.0$"):
         Own(replace(CONFIG, cosine_scale=9.0))
     with pytest.raises(ValueError, match="^session_share: expected none with a network that does not use it, got 0.4$"):
-        SRGNN(replace(CONFIG, session_share=0.4))
+        SRGNN(replace(CONFIG, cosine_scale=9.0, session_share=0.4))

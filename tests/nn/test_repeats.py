@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from tagnn_fast import SRGNN, TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.nn.ranker import NetworkRanker
-from tagnn_fast.nn.repeats import COUNTS, PLACES, scores_of_rows
+from tagnn_fast.nn.repeats import COUNTS, PLACES, Repeats, losses_with_repeats, scores_of_rows
 from tagnn_fast.nn.session_model import SessionModel
+from tagnn_fast.ops.graph import encoded_without_nodes
 from tagnn_fast.ops.library import plain_definitions
 from tests.support import SESSIONS, assert_near, batch, random_sessions
 
@@ -180,6 +182,27 @@ def test_certain_sessions(precision: str) -> None:
         scores = plain_scores(network.double(), CLICKS)
         expected = torch.nn.functional.cross_entropy(scores, targets - 1, reduction="none")
         assert_near(losses.double().detach(), expected.detach(), 1e-3)
+
+
+@pytest.mark.parametrize("share", [1.0, 1 - 3.6e-6, 0.7])
+def test_low_logits_of_certain_items(share: float) -> None:
+    """In float32, beside the definition in float64: finite, and off by a rounding error of the shares at most."""
+    session = torch.tensor([[1.0, 0.0]])
+    apart = 40.0 if share == 1 else math.log(share / (1 - share))
+    table = torch.tensor([[apart, 0.0], [0.0, 0.0]])
+    encoded = encoded_without_nodes(session)
+    for logit in (-20.0, -18.0, -15.0, -3.0, 4.0):
+        logits = torch.tensor([[logit]], requires_grad=True)
+        repeats = Repeats(torch.tensor([[0]]), logits)
+        targets = torch.tensor([1])
+        losses = torch.tensor([math.log1p(math.exp(-apart)) + apart], dtype=torch.float32)
+        found = losses_with_repeats(losses, encoded, table, targets, repeats).sum()
+        found.backward()
+        exact = math.log(math.exp(apart + logit) + 1)
+        # What a rounding error of a score is of all that is left.
+        assert abs(found.item() - exact) < 2.4e-7 * apart * math.exp(apart - exact) + 1e-4
+        assert logits.grad is not None
+        assert bool(logits.grad.isfinite().all())
 
 
 def test_begins_with_zeros() -> None:

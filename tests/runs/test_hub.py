@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import tagnn_fast
 from tagnn_fast.runs.run import Run
@@ -85,10 +87,13 @@ def test_what_another_run_had_is_removed(hub: Hub, run: Run) -> None:
     """A result of before would be taken for this run's; files that are none of a run's stay."""
     (run.folder / "result.json").write_text(json.dumps({"protocol": "all", "test": {"HR@20": 1.0}}))
     run.push_to_hub(NAME)
-    hub.commit(NAME, [{"key": "file", "value": {"path": "notes.txt", "content": ""}}])
+    others = {"notes.txt", "exported/items.parquet", "onnx/config.json", "members/0/notes.txt"}
+    hub.commit(
+        NAME, [{"key": "file", "value": {"path": path, "content": ""}} for path in (*others, "members/0/config.json")]
+    )
     (run.folder / "result.json").unlink()
     run.push_to_hub(NAME)
-    assert hub.files(NAME).keys() == {"config.json", "items.parquet", "model.safetensors", "README.md", "notes.txt"}
+    assert hub.files(NAME).keys() == {"config.json", "items.parquet", "model.safetensors", "README.md", *others}
 
 
 def test_blend_is_pushed_with_its_members(hub: Hub, tmp_path: Path) -> None:
@@ -112,6 +117,34 @@ def test_changed_file_is_refused_by_name(name: str, hub: Hub, run: Run) -> None:
         tagnn_fast.from_pretrained(NAME).recommender()
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "result.json"])
+def test_another_file_in_its_place(name: str, hub: Hub, run: Run, tmp_path: Path) -> None:
+    """Whole, of its kind and size, and not what was pushed."""
+    (run.folder / "result.json").write_text(json.dumps({"protocol": "all", "test": {"HR@20": 1.0}}))
+    run.push_to_hub(NAME)
+    if name == "result.json":
+        hub.stored["other"] = json.dumps({"protocol": "all", "test": {"HR@20": 9.0}}).encode()
+    else:
+        with safe_open(run.weights, "pt") as file:
+            save_file({key: -file.get_tensor(key) for key in file.keys()}, tmp_path / "other")  # noqa: SIM118
+        hub.stored["other"] = (tmp_path / "other").read_bytes()
+    hub.commit(NAME, [{"key": "lfsFile", "value": {"path": name, "oid": "other"}}])
+    with pytest.raises(ValueError, match=f"{name}: expected the file that was pushed beside config.json, got another"):
+        tagnn_fast.from_pretrained(NAME)
+
+
+def test_another_member_in_its_place(tmp_path: Path) -> None:
+    members = [trained(tmp_path / name, name) for name in ("popularity", "sequential_rules")]
+    blend = tagnn_fast.blend(members, tmp_path / "blend", observer=tagnn_fast.Observer())
+    tagnn_fast.from_pretrained(blend.folder).recommender()
+    (blend.folder / "members/1/config.json").write_bytes((blend.folder / "members/0/config.json").read_bytes())
+    (blend.folder / "members/1/model.safetensors").write_bytes(members[0].weights.read_bytes())
+    with pytest.raises(
+        ValueError, match="members/1/model.safetensors: expected the weights that .* was made of, got others"
+    ):
+        tagnn_fast.from_pretrained(blend.folder).recommender()
+
+
 def test_programs_are_never_fetched(hub: Hub, run: Run, tmp_path: Path) -> None:
     run.push_to_hub(NAME)
     hub.commit(NAME, [{"key": "file", "value": {"path": "model.ts", "content": ""}}])
@@ -126,9 +159,11 @@ def test_evaluation_leaves_the_cache_as_it_is(hub: Hub, run: Run) -> None:
     run.log_test_read("somebody", "small", {"HR@20": 1.0})
     run.push_to_hub(NAME)
     fetched = tagnn_fast.from_pretrained(NAME)
+    (shared,) = (path for path in fetched.folder.parent.parent.glob("blobs/*") if b"somebody" in path.read_bytes())
+    before = shared.read_bytes()
     fetched.log_test_read("me", "small", {"HR@20": 2.0})
     assert [look["reader"] for look in tagnn_fast.from_pretrained(NAME).test_reads()] == ["somebody", "me"]
-    assert hub.files(NAME)["test_reads.jsonl"] not in [b""]
+    assert shared.read_bytes() == before == hub.files(NAME)["test_reads.jsonl"]
     assert not (fetched.folder / "test_reads.jsonl").is_symlink()
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import tagnn_fast
+from tagnn_fast.serving.export import export
 from tagnn_fast.serving.served_model import FORMATS
 from tests.serving.folders import (
     CASES,
+    K_MAX,
     OURS,
     SEMANTICS,
     assert_same_lists,
@@ -67,6 +69,30 @@ def test_scores(architecture: str, semantics: str, format: str) -> None:
     model = make_run(architecture, semantics).recommender().model
     indices, offsets = batch([[(item - 3) // 10 for item in session] for session in sessions])
     assert_near(scores, model(indices, offsets).detach(), 1e-6)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("architecture", ["attention_enhanced", "vs_knn"])
+def test_scores_where_nothing_is_known(architecture: str, format: str) -> None:
+    """Are 0, also of networks whose biases would say something."""
+    served = tagnn_fast.load(make_export(architecture), format)
+    scores = served.scores(*batch([[13], [-5], []]))
+    assert scores.any(1).tolist() == [True, False, False]
+
+
+def test_programs_are_exact_whatever_is_chosen_while_they_are_made(tmp_path: Path) -> None:
+    """Rounded products are for the process that chose them."""
+    run, sessions = make_run(), sample_sessions()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            export(run, tmp_path / "exported", K_MAX, formats=("torchscript", "program"))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for format in ("torchscript", "program"):
+        served = tagnn_fast.load(tmp_path / "exported", format)  # type: ignore[arg-type]
+        assert_same_lists(served.recommend(sessions, 20), eager(run.recommender(), sessions, 20))
 
 
 @pytest.mark.parametrize("format", FORMATS)

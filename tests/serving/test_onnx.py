@@ -46,7 +46,7 @@ def test_same_lists(architecture: str, tmp_path: Path) -> None:
     path = exported(run, tmp_path / "exported")
     recommender = run.recommender()
     sessions = sample_sessions()
-    for part in (sessions, sessions[:1], sessions[3:5], [[-5]]):
+    for part in (sessions, sessions[:1], sessions[3:5], [[-5]], [[]], [[], []]):
         assert_same_lists(answers(path, part), eager(recommender, part, K))
 
 

@@ -142,6 +142,15 @@ def test_unknown_strings(format: str) -> None:
         served.recommend(["item-13"], 5)
 
 
+def test_arrow_lists() -> None:
+    """A null is a session without clicks, as for the run itself; None in a list is none."""
+    served = tagnn_fast.load(make_export())
+    found = served.recommend(pa.array([[13], None, [23]]), 5)
+    assert found == served.recommend([[13], [], [23]], 5)
+    with pytest.raises(TypeError, match="sessions: each session: expected a list, got None"):
+        served.recommend([[13], None], 5)
+
+
 @FORMAT
 def test_k(format: str) -> None:
     served, items = tagnn_fast.load(make_export(), format), len(make_run().vocabulary)
