@@ -74,7 +74,6 @@ _CAPABILITIES = {1: ("amx",), 2: ("avx512_bf16", "amx")}
 
 
 @torch.jit.unused
-@torch.compiler.assume_constant_result
 def precision(device: str) -> int:
     """What kernels may round float32 operands of their products to.
 
@@ -93,6 +92,11 @@ def precision(device: str) -> int:
         _warn_of_float32(wanted, capability)
         return 0
     return wanted
+
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler, which takes as long as
+# PyTorch's own.
+precision._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _chosen_precision(device: str) -> int:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import tagnn_fast
+from tagnn_fast.ops import library
 
 LIBRARY = Path(tagnn_fast.__file__).parent / "libtagnn_fast_ops.so"
 VERSION = str(tagnn_fast.build_information()["ops"])
@@ -55,6 +56,19 @@ def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedP
 
 def test_version_tells_builds_apart() -> None:
     assert re.fullmatch(re.escape(tagnn_fast.__version__) + r"\+[0-9a-f]{12}", VERSION)
+
+
+def test_import_without_the_compiler() -> None:
+    """Which takes longer than all else; what is written by hand for that is what PyTorch writes."""
+    done = run("import sys, tagnn_fast, tagnn_fast.cli\nassert 'torch._dynamo' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+    @torch.compiler.assume_constant_result
+    def marked() -> None:
+        pass
+
+    assert vars(marked).items() <= vars(library.precision).items()
+    assert vars(marked)
 
 
 def test_one_registry_in_a_process() -> None:
