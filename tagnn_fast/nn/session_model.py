@@ -78,7 +78,8 @@ class SessionModel(nn.Module):
         self.config = config
         self.padded_length = config.padded_length if config.semantics == "published" else None
         self.item_embedding = nn.Embedding(config.num_items + 1, config.hidden_size)  # row 0 is the padding item
-        for name in sorted(self.unused):
+        # Those of a Transformer block alone are in configurations that several networks share.
+        for name in sorted(self.unused - {"heads", "attention_dropout"}):
             if (given := getattr(config, name)) != getattr(ModelConfig, name):
                 raise ValueError(f"{name}: expected none with a network that does not use it, got {given!r}")
         hidden = config.hidden_size
