@@ -4,6 +4,7 @@ They read values, so models skip them where there are none to read: in TorchScri
 """
 
 import operator
+import os
 import reprlib
 from collections.abc import Mapping
 from os import PathLike
@@ -153,10 +154,10 @@ def differing(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:
 
 
 def check_path(value: object, name: str, expected: str) -> Path:
-    """A path, or a string that is one; raises TypeError on anything else."""
+    """A path, or a string that is one, with ~ for the home folder; raises TypeError on anything else."""
     if not isinstance(value, (str, PathLike)):
         raise TypeError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
-    return Path(value)
+    return Path(os.path.expanduser(value))
 
 
 def check_flag(value: object, name: str) -> bool:

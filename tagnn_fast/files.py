@@ -6,6 +6,7 @@ locked: the lock is the sign of life, whatever the number of a process that come
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -79,7 +80,12 @@ def new_folder(path: Path, replaces: Collection[str] | None = None) -> Iterator[
         if replaces is not None and path.exists():
             path.rename(before)
             _refuse_others(before, path, replaces)  # nobody can add to it any more
-        new.rename(path)
+        try:
+            new.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise FileExistsError(f"{path}: expected a folder that nobody else makes meanwhile, got one") from None
         flush(path.parent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 
 import pyarrow as pa
@@ -54,17 +55,23 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # ids and paths may have what its encoding has not
+    # No shell puts the home folder behind "--option=".
+    arguments = [re.sub(r"^(--[\w-]+=)(~/.*)", _at_home, argument, flags=re.DOTALL) for argument in sys.argv[1:]]
     if os.environ.get("TAGNN_FAST_TRACEBACK"):
-        app()
+        app(arguments)
         return
     try:
-        app()
+        app(arguments)
     except Exception as error:
         message = _message(error)
         if message is None:
             raise  # a fault of ours
         errors.print(f"error: {' '.join(message.splitlines())}", style="red", soft_wrap=True)
         sys.exit(1)
+
+
+def _at_home(found: re.Match[str]) -> str:
+    return found[1] + os.path.expanduser(found[2])
 
 
 def _message(error: Exception) -> str | None:

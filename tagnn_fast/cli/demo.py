@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tagnn_fast.cli.console import console, say
+from tagnn_fast.cli.console import console, errors, say
 from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.cli.recommend import recommendation_table
-from tagnn_fast.data import Dataset, synthetic_dataset, write_dataset
+from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset, write_dataset
 from tagnn_fast.evaluation.evaluate import evaluate
+from tagnn_fast.files import clear_up
 from tagnn_fast.runs.run import Run
 from tagnn_fast.tables import show
 from tagnn_fast.training.fit import fit, plan
+from tagnn_fast.training.stopping import Interrupted
 
 
 def demo(
@@ -26,13 +29,15 @@ def demo(
     """Make synthetic clicks, train about a minute, compare with baselines, recommend for three sessions, export."""
     from tagnn_fast.serving.export import export
 
-    if folder.exists():
-        raise FileExistsError(f"{folder}: expected a folder that does not exist yet")
     dataset = synthetic_dataset(clicks)
     plan(dataset, {"epochs": epochs})  # refuses what cannot be trained on before there is a folder
-    dataset = write_dataset(dataset, folder / "data")
+    dataset = _written(dataset, folder)
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    run = fit(dataset, folder / "run", hidden_size=64, epochs=epochs)
+    try:
+        run = fit(dataset, folder / "run", hidden_size=64, epochs=epochs)
+    except Interrupted as interrupted:
+        errors.print(f"{interrupted}\ngo on with the same command", soft_wrap=True)
+        raise typer.Exit(130) from None
     if run.result is not None:
         show(run.result, console)
     say(f"wrote {folder / 'run'}")
@@ -42,6 +47,19 @@ def demo(
     say(f"wrote {folder / 'exported'}")
     say(f"\nsee it at http://127.0.0.1:8080: tagnn-fast serve {folder / 'exported'}")
     say(f"try: tagnn-fast recommend {folder / 'run'} {' '.join(map(str, items))}")
+
+
+def _written(dataset: Dataset, folder: Path) -> Dataset:
+    """The data set in its folder, where an earlier call may have stopped in the training."""
+    clear_up(folder / "data")
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return write_dataset(dataset, folder / "data")
+    if any(entry.name not in ("data", "run") for entry in folder.iterdir()) or not (folder / "data").is_dir():
+        raise FileExistsError(f"{folder}: expected a folder that does not exist yet, or where a demo was stopped")
+    found = read_dataset(folder / "data")
+    if found.fingerprint() != dataset.fingerprint():
+        raise FileExistsError(f"{folder}: expected a demo of the same clicks to go on with, got another data set in it")
+    return found
 
 
 def _recommend(run: Run, dataset: Dataset) -> list[object]:

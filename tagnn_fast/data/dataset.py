@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.data.sessions import Sessions
 from tagnn_fast.data.stored_clicks import StoredClicks
@@ -192,7 +193,8 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
         FileExistsError: see :func:`check_dataset_folder`.
         OSError: where it cannot be written.
     """
-    with new_folder(Path(folder), FILES if replace else None) as temporary:
+    folder = check_path(folder, "folder", "a folder to make")
+    with new_folder(folder, FILES if replace else None) as temporary:
         for split in ("train", "test"):
             write_sessions(getattr(dataset, split), temporary / f"{split}.parquet")
         write_items(dataset.vocabulary, temporary / "items.parquet")
@@ -212,7 +214,7 @@ def write_dataset(dataset: Dataset, folder: str | Path, replace: bool = False) -
             dataset.clicks.write(temporary / CLICKS)
             content["clicks"] = {"sha256": dataset.clicks.sha256}
         write_json(temporary / "dataset.json", content)
-    return _in_folder(dataclasses.replace(dataset), Path(folder))
+    return _in_folder(dataclasses.replace(dataset), folder)
 
 
 def _in_folder(dataset: Dataset, folder: Path) -> Dataset:
@@ -232,7 +234,7 @@ def read_dataset(folder: str | Path, test: bool = True) -> Dataset:
         ValueError: on a damaged file, values that do not fit together, or a newer version.
         BlockingIOError: where it is replaced again and again.
     """
-    folder = Path(folder)
+    folder = check_path(folder, "folder", "a data set's folder")
     for _ in range(_ATTEMPTS):
         before = _identity(folder)
         if before is None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.dataset import Dataset
 from tagnn_fast.data.recbole import Examples, find_benchmark, read_examples
 from tagnn_fast.data.sessions import Sessions
@@ -55,7 +56,7 @@ def read_exchange(folder: str | Path, name: str | None = None, with_validation: 
             more ids than bytes (which refer to each other: a few bytes may name millions), an empty session, or ids
             below 1; on validation files that are not there.
     """
-    folder = Path(folder)
+    folder = check_path(folder, "folder", "a folder of benchmark files")
     source: dict[str, Any] = {"kind": "exchange"}
     if benchmark := find_benchmark(folder):
         if "valid" in benchmark:

@@ -51,18 +51,25 @@ def log_format(given: dict[str, Any]) -> LogFormat:
         if missing:
             raise ValueError(f"expected --format, or the columns: {', '.join(missing)} not given")
         form = LogFormat("generic", **changes)
+    _refuse_one_for_two(form)
     if (form.event is None) != (not form.events):
         raise ValueError("expected --event-column and --events together")
     return form
 
 
+def _refuse_one_for_two(form: LogFormat) -> None:
+    owners = {"user": form.owner} if form.owner_is_user else {"session": form.owner, "user": form.user}
+    seen = dict[str, str]()
+    for name, column in {**owners, "item": form.item, "time": form.time, "event": form.event}.items():
+        if column is not None and (first := seen.setdefault(column, name)) != name:
+            raise ValueError(
+                f"expected different columns for --{first}-column and --{name}-column, got {column!r} for both"
+            )
+
+
 def _owner(given: dict[str, Any]) -> dict[str, Any]:
     session, user = (given[name].strip() if name in given else None for name in ("session", "user"))
     if session is not None:
-        if session == user:
-            raise ValueError(
-                f"expected different columns for --session-column and --user-column, got {user!r} for both"
-            )
         return {"owner": session, "user": user, "owner_is_user": False}
     if user is not None:
         # Where a click is in a session that the log has says nothing about those that are yet to be made.

@@ -32,10 +32,12 @@ class Record:
     Attributes:
         described: its name, size and SHA-256.
         state: what changes where it is written to or replaced.
+        content: SHA-256 of what it holds, decompressed.
     """
 
     described: dict[str, Any]
     state: tuple[int, ...]
+    content: str
 
     def check(self, path: str) -> None:
         """Refuse a file that was written to since.
@@ -100,8 +102,11 @@ def blocks(path: str, records: dict[str, Record]) -> Iterator[bytes]:
     with open(path, "rb") as file:
         raw, state = _Hashing(file), _state(os.fstat(file.fileno()))
         source: Any = pa.CompressedInputStream(pa.PythonFile(raw, "r"), compression) if compression else raw
+        content = hashlib.sha256() if compression else raw.digest
         try:
             while block := source.read(_BLOCK):
+                if compression:
+                    content.update(block)
                 yield block
         except (pa.ArrowException, OSError) as error:
             if compression is None:
@@ -109,9 +114,9 @@ def blocks(path: str, records: dict[str, Record]) -> Iterator[bytes]:
             raise ValueError(f"{path}: expected a whole {compression} file, got a damaged one: {error}") from None
         described = {"name": Path(path).name, "bytes": file.tell(), "sha256": raw.digest.hexdigest()}
     if path in records and records[path].described != described:
-        records[path] = Record(described, ())  # a state that no file has
+        records[path] = Record(described, (), "")  # a state that no file has
         records[path].check(path)
-    records[path] = Record(described, state)
+    records[path] = Record(described, state, content.hexdigest())
 
 
 def record(path: str, records: dict[str, Record]) -> None:
@@ -120,7 +125,7 @@ def record(path: str, records: dict[str, Record]) -> None:
         state = _state(os.fstat(file.fileno()))
         digest = hashlib.file_digest(file, "sha256")
         described = {"name": Path(path).name, "bytes": file.tell(), "sha256": digest.hexdigest()}
-    records[path] = Record(described, state)
+    records[path] = Record(described, state, digest.hexdigest())
 
 
 def is_plain(path: str, encoding: str, records: dict[str, Record]) -> bool:

@@ -135,7 +135,7 @@ class DuckDB(Engine):
         """See the base class."""
         fields = _fields(columns)
         table = self._read_text(files, columns) if files.kind == "text" else self._read_rows(files, columns)
-        files.check_unchanged()
+        files.check_read()
         return table.select(*fields, "fault", "line", "row")
 
     def _read_rows(self, files: LogFiles, columns: Sequence[str]) -> Table:
@@ -263,7 +263,7 @@ class Spark(Engine):
         """See the base class."""
         fields = _fields(columns)
         table = self._read_text(files, columns) if files.kind == "text" else self._read_rows(files, columns)
-        files.check_unchanged()
+        files.check_read()
         return table.select(*fields, "fault", "line", "row")
 
     def _read_rows(self, files: LogFiles, columns: Sequence[str]) -> Table:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,23 @@ class LogFiles:
                 content.record(path, self.records)
         return [self.records[path].described for path in self.paths]
 
-    def check_unchanged(self) -> None:
-        """Refuse files that were written to while they were read.
+    def check_read(self) -> None:
+        """Refuse, once they are read, files that were written to meanwhile, and two with the same clicks.
 
         Raises:
-            ValueError: where one was.
+            ValueError: where it is so.
         """
         for path in self.paths:
             self.records[path].check(path)
+        check_each_once(self)
+
+    def has_clicks(self, path: str) -> bool:
+        """Whether a file has anything but the names of its columns."""
+        if self.kind == "parquet":
+            return bool(pq.read_metadata(path).num_rows)
+        texts = content.lines(path, self.form.encoding, {})
+        lines = (line for whole, _ in texts for line in whole.splitlines() if line.strip())
+        return next(islice(lines, int(self.kind == "text" and self.header), None), None) is not None
 
     def plain_texts(self, folder: Path) -> tuple[list[str], str | None]:
         """Text files that all engines read alike: the log's own, or in `folder` what they hold.
@@ -96,6 +106,20 @@ class LogFiles:
         if writer is not None:
             writer.close()
         return texts, str(rejected) if writer is not None else None
+
+
+def check_each_once(*logs: LogFiles) -> None:
+    """Refuse two files, compressed or not, whose content is the same: each of its clicks would count twice.
+
+    Raises:
+        ValueError: naming both.
+    """
+    seen = dict[str, str]()
+    for files in logs:
+        for path in files.paths:
+            first = seen.setdefault(files.records[path].content, path)
+            if first != path and files.records[path].described["bytes"] and files.has_clicks(path):
+                raise ValueError(f"{path}: expected other clicks than in {first}, got the same: each would count twice")
 
 
 def _write_refused(refused: list[tuple[str, str]], path: Path, writer: pq.ParquetWriter | None) -> pq.ParquetWriter:
@@ -242,7 +266,7 @@ def parquet_columns(path: str, form: LogFormat) -> tuple[str, ...]:
         names = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: expected a Parquet file, got {error}") from None
-    return tuple(form.aliases.get(name, name) for name in names)
+    return form.meant(names)
 
 
 def _text_columns(path: str, form: LogFormat) -> tuple[str, ...]:
@@ -254,7 +278,6 @@ def _text_columns(path: str, form: LogFormat) -> tuple[str, ...]:
     quotes: dict[str, Any] = {"quotechar": form.quote} if form.quote else {"quoting": csv.QUOTE_NONE}
     reader = csv.reader(io.StringIO(first), delimiter=separator, **quotes)
     try:
-        names = [name.strip() for name in next(reader)]
+        return form.meant(next(reader))
     except csv.Error as error:
         raise ValueError(f"{path}: expected the names of the columns in the first line, got {error}") from None
-    return tuple(form.aliases.get(name, name) for name in names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -106,6 +106,10 @@ class LogFormat:
         """Names of the columns that are read, each once."""
         named = (self.owner, self.user, self.item, self.time, self.since_start, self.event)
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def meant(self, names: Iterable[str]) -> tuple[str, ...]:
+        """What columns of these names are known by here; blanks around a name are ignored."""
+        return tuple(self.aliases.get(name, name) for name in map(str.strip, names))
 
 
 _SESSION_ITEM_TIME: dict[str, Any] = {"owner": "SessionId", "item": "ItemId", "time": "Time", "separator": "\t"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -26,6 +27,14 @@ class ArrowStream(Protocol):
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """A PyCapsule with the stream."""
+
+
+@runtime_checkable
+class SupportsColumns(Protocol):
+    """A data frame that gives some of its columns by their names."""
+
+    def __getitem__(self, names: list[str], /) -> ArrowStream:
+        """Those columns."""
 
 
 Logs = ArrowStream | str | Path | Sequence[str | Path]
@@ -63,20 +72,20 @@ def _patterns(logs: object, argument: str) -> list[str]:
         )
     if not patterns:
         raise ValueError(f"{argument}: expected one path or more, got none")
-    return [str(pattern) for pattern in patterns]
+    return [os.path.expanduser(pattern) for pattern in patterns]
 
 
 def _write(frame: ArrowStream, path: Path, form: LogFormat, called: str) -> None:
     """The columns that the format names."""
     try:
-        stream = pa.RecordBatchReader.from_stream(frame)
+        stream = _stream(frame, form)
     except (pa.ArrowException, TypeError) as error:
         found = " ".join(map(str, error.args))
         raise TypeError(f"{called}: expected columns of one type each, got others: {found}") from None
     except ValueError as error:  # pandas, of columns with the same name
         raise ValueError(f"{called}: expected columns of different names, got others: {error}") from None
     names = stream.schema.names
-    known = [form.aliases.get(name, name) for name in names]
+    known = form.meant(names)
     check_columns(called, known, form)
     used = [name for name, meant in zip(names, known, strict=True) if meant in form.used_columns()]
     try:
@@ -87,6 +96,18 @@ def _write(frame: ArrowStream, path: Path, form: LogFormat, called: str) -> None
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
         raise TypeError(f"{called}: expected columns of types that Parquet has, got others: {error}") from None
+
+
+def _stream(frame: ArrowStream, form: LogFormat) -> pa.RecordBatchReader:
+    """The rows; of a data frame that Arrow refuses, those columns that the format names."""
+    try:
+        return pa.RecordBatchReader.from_stream(frame)
+    except (pa.ArrowException, TypeError):
+        names = [name for name in getattr(frame, "columns", ()) if isinstance(name, str)]
+        used = [name for name in names if form.meant([name])[0] in form.used_columns()]
+        if len(used) == len(names) or not isinstance(frame, SupportsColumns):
+            raise
+        return pa.RecordBatchReader.from_stream(frame[used])
 
 
 def _plain(values: pa.Array) -> pa.Array:

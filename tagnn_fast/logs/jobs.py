@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, nullcontext
-from os import PathLike
 from pathlib import Path
 
-from tagnn_fast.checks import as_integer, check_flag
+from tagnn_fast.checks import as_integer, check_flag, check_path
 from tagnn_fast.data.dataset import Dataset, check_dataset_folder, read_dataset, write_dataset
 from tagnn_fast.data.titles import FileTitles, read_titles
 from tagnn_fast.extras import needed_by
@@ -143,9 +142,7 @@ def prepare(
     force = check_flag(force, "force")
     if not isinstance(name, (str, type(None))):
         raise TypeError(f"name: expected a string, got {name!r}")
-    if not isinstance(output, (str, PathLike, type(None))):
-        raise TypeError(f"output: expected a folder to make, got {output!r}")
-    place = Path(output) if output is not None else None
+    place = None if output is None else check_path(output, "output", "a folder to make")
     with engine_errors(), exclusive(place) if place is not None else nullcontext():
         form = log_format(given)
         options = prepare_options(form, preset, given)
@@ -204,14 +201,15 @@ def update(
     """
     from tagnn_fast.logs.update import recorded, update_dataset
 
-    place = Path(output if output is not None else dataset)
+    folder = check_path(dataset, "dataset", "a data set's folder")
+    place = folder if output is None else check_path(output, "output", "a folder to make")
     with engine_errors(), exclusive(place):
-        before = read_dataset(dataset)
+        before = read_dataset(folder)
         form, options = recorded(before)
         check_dataset_folder(place, output is None)
-        with working_folder(place) as folder, found_logs(logs, form, folder) as files, shown(observer) as told:
+        with working_folder(place) as work, found_logs(logs, form, work) as files, shown(observer) as told:
             named = _titles(titles)
-            with start_engine(engine, folder, options.time_zone, spark_master, memory) as running:
+            with start_engine(engine, work, options.time_zone, spark_master, memory) as running:
                 after = update_dataset(running, files, before, max_bad_rows, told.stage)
         after = after.with_titles(named) if named is not None else after
         if after is not before or output is not None:
@@ -221,7 +219,7 @@ def update(
 
 def _titles(titles: Titles | None) -> Mapping[str, str] | None:
     if titles is None or isinstance(titles, (str, Path)):
-        return None if titles is None else read_titles(Path(titles))
+        return None if titles is None else read_titles(check_path(titles, "titles", "a file"))
     if isinstance(titles, FileTitles):
         return titles
     if not isinstance(titles, Mapping):

@@ -29,7 +29,7 @@ from tagnn_fast.logs.checks import (
 )
 from tagnn_fast.logs.clicks import store_clicks
 from tagnn_fast.logs.engines import Engine
-from tagnn_fast.logs.files import LogFiles
+from tagnn_fast.logs.files import LogFiles, check_each_once
 from tagnn_fast.logs.formats import LogFormat
 from tagnn_fast.logs.options import PrepareOptions, duration
 from tagnn_fast.logs.pipeline import Report
@@ -103,6 +103,7 @@ def prepare_logs(
     warn_of_blanks(splits.raw_ids, report)
     source = describe(engine, files, form, options, prepared)
     if test_files is not None:
+        check_each_once(files, test_files)
         source["test_files"] = test_files.described
     source["item_ids"] = "integer" if integers else "string"
     if options.item_ids == "auto" and not integers:

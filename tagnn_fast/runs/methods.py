@@ -26,7 +26,9 @@ def method_names() -> list[str]:
 
 def check_options(method: type[SessionModel] | type[Baseline], name: str, options: Mapping[str, Any]) -> None:
     """Raise ValueError on options that the method of that name does not take."""
+    signature = inspect.signature(method)
     try:
-        inspect.signature(method).bind(None, **options)
+        signature.bind(None, **options)
     except TypeError as error:
-        raise ValueError(f"options: expected what {name} takes, {error}") from None
+        takes = ", ".join(list(signature.parameters)[1:]) or "none"
+        raise ValueError(f"options: expected what {name} takes ({takes}), {error}") from None

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.data.session_files import PART, SessionPart, read_sessions
 from tagnn_fast.data.table_files import TableWriter
 from tagnn_fast.recommend_files import Asked, FileAnswer, Model, write_answers
@@ -66,7 +67,8 @@ def open_model(folder: Path) -> Model:
     Raises:
         FileNotFoundError, ValueError: where it is neither, or damaged.
     """
-    return load(folder) if (folder / "manifest.json").is_file() else open_run(folder).recommender()
+    folder = check_path(folder, "run", "a run's folder or an exported one")
+    return load(folder, None) if (folder / "manifest.json").is_file() else open_run(folder).recommender()
 
 
 @lru_cache(maxsize=1)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
-from tagnn_fast.checks import check_count, check_flag
+from tagnn_fast.checks import check_count, check_flag, check_path
 from tagnn_fast.data.stored_tables import write_items
 from tagnn_fast.files import load_json, new_folder, write_json
 from tagnn_fast.ops import library
@@ -71,6 +72,7 @@ def export(
             not finite; for ONNX, on a baseline, a blend and "published" semantics.
     """
     formats = _check_formats(formats)
+    folder = check_path(folder, "folder", "a folder to make")
     if k_max is not None and check_count(k_max, "k_max") and formats == ["torchscript"]:
         raise ValueError(f"k_max: expected none for TorchScript, which gives lists of any length, got {k_max}")
     k_max = k_max if k_max is not None else 100
@@ -81,7 +83,7 @@ def export(
     k_max = min(k_max, len(run.vocabulary))
     # A program that is made where autocast is on would round wherever it runs.
     exact = torch.autocast("cpu", enabled=False)
-    with exact, new_folder(Path(folder)) as temporary, warnings.catch_warnings():
+    with exact, new_folder(folder) as temporary, warnings.catch_warnings():
         # PyTorch's, of its own code.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
         missing = _write_formats(model, formats, k_max, temporary)
@@ -110,18 +112,26 @@ def _write_formats(model: ServingModel, formats: Sequence[ExportFormat], k_max: 
     if "onnx" in formats:  # first, since it refuses some models
         export_onnx(model, k_max, folder / PORTABLE)
     if "torchscript" in formats:
-        torch.jit.save(torch.jit.script(model), folder / TORCHSCRIPT)
+        scripted = torch.jit.script(model)
+        _write(folder / TORCHSCRIPT, lambda file: torch.jit.save(scripted, file))
     if "program" not in formats and "compiled" not in formats:
         return {}
     program = export_program(model, k_max)
     if "program" in formats:
-        torch.export.save(program, folder / PROGRAM)
+        _write(folder / PROGRAM, lambda file: torch.export.save(program, file))
     try:
         if "compiled" in formats:
-            compile_program(program, folder / COMPILED)
+            _write(folder / COMPILED, lambda file: compile_program(program, file))
     except NoCompilerError as error:
         return {COMPILED: str(error)}
     return {}
+
+
+def _write(path: Path, save: Callable[[BytesIO], None]) -> None:
+    """By way of memory: PyTorch's writer of files ends the process where the disk is full."""
+    content = BytesIO()
+    save(content)
+    path.write_bytes(content.getbuffer())
 
 
 def _manifest(run: Run, folder: Path) -> dict[str, Any]:

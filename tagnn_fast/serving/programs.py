@@ -2,7 +2,7 @@
 
 import subprocess
 from contextlib import AbstractContextManager
-from pathlib import Path
+from io import BytesIO
 from typing import Any, Optional
 
 import torch
@@ -139,7 +139,7 @@ def export_program(model: ServingModel, k_max: int) -> torch.export.ExportedProg
         return torch.export.export(LongestIndexLists(model, k_max), (), by_name, dynamic_shapes=sizes_by_name)
 
 
-def compile_program(program: torch.export.ExportedProgram, path: Path) -> None:
+def compile_program(program: torch.export.ExportedProgram, file: BytesIO) -> None:
     """Compile a program with AOTInductor into a package that C++ and Python load.
 
     Raises:
@@ -148,7 +148,7 @@ def compile_program(program: torch.export.ExportedProgram, path: Path) -> None:
     """
     try:
         with _sizes_are_not_constants():
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+            torch._inductor.aoti_compile_and_package(program, package_path=file)
     except (inductor_errors.InductorError, OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "inner_exception", error)
         if isinstance(reason, OSError) and not isinstance(reason, _NO_PROGRAM):

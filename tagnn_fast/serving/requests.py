@@ -82,7 +82,7 @@ def flat_sessions(sessions: Any, item_id: Callable[[Any], Any]) -> tuple[list[An
         if session is None and arrow:
             lists.append([])
             continue
-        if isinstance(session, (Set, Mapping)):
+        if isinstance(session, (Set, Mapping)) or not hasattr(session, "__len__"):
             raise TypeError(f"sessions: each session: expected a list, got {session!r}")
         lists.append(plain_list(session, "sessions: each session"))
     ends = torch.tensor([0, *map(len, lists)]).cumsum(0)

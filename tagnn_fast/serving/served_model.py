@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tagnn_fast.checks import check_flag, check_integer_vector, check_offsets_leniently
+from tagnn_fast.checks import check_flag, check_integer_vector, check_offsets_leniently, check_path
 from tagnn_fast.files import read_json
 from tagnn_fast.recommendations import POPULAR, SKIPPED, Recommendations
 from tagnn_fast.serving.finite import NOT_FINITE
@@ -29,7 +29,7 @@ from tagnn_fast.serving.requests import NO_ITEM, flat_sessions, integer_id, list
 
 FormatName = Literal["torchscript", "program", "compiled"]
 
-FORMATS: dict[str, str] = {"torchscript": TORCHSCRIPT, "program": PROGRAM, "compiled": COMPILED}
+FORMATS: dict[FormatName, str] = {"torchscript": TORCHSCRIPT, "program": PROGRAM, "compiled": COMPILED}
 
 
 class ServedModel:
@@ -44,7 +44,7 @@ class ServedModel:
         vocabulary: raw id, clicks in training and maybe title of each item.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], format: str) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], format: FormatName) -> None:
         from tagnn_fast.data.stored_tables import read_items  # not before it is needed: it imports pyarrow
 
         self.manifest, self.format = manifest, format
@@ -264,31 +264,36 @@ class ServedModel:
         return self._tensor([string_id(value) for value in plain_list(ids, name)])
 
 
-def load(folder: str | Path, format: FormatName = "torchscript") -> ServedModel:
+def load(folder: str | Path, format: FormatName | None = None) -> ServedModel:
     """Load an exported folder. It is a program: load one only from where you would run a program from.
 
     Warns where another version of the package or of PyTorch wrote it.
 
     Args:
         folder: what `tagnn-fast export` wrote.
-        format: "torchscript", "program" (torch.export) or "compiled" (AOTInductor).
+        format: "torchscript", "program" (torch.export) or "compiled" (AOTInductor); the first of these that was
+            exported if not given.
 
     Raises:
         FileNotFoundError: where there is none.
         ValueError: on an unknown format, or one that was not exported; on a damaged file or manifest, weights that are
             not finite, a folder that a newer tagnn_fast wrote, or a program compiled with another PyTorch.
     """
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
-    folder = Path(folder)
+    folder = check_path(folder, "folder", "an exported folder")
+    if not (folder / "manifest.json").exists():
+        run = ", got a run, which `export` makes one of" if (folder / "config.json").exists() else ""
+        raise FileNotFoundError(f"{folder}: expected an exported folder with a manifest.json in it{run}")
     manifest = read_json(folder / "manifest.json", FORMAT, VERSION)
     check_manifest(folder / "manifest.json", manifest)
+    there = [name for name, file in FORMATS.items() if file in manifest["files"]]
+    format = format or (there[0] if there else "torchscript")
     missing = manifest.get("missing", {}).get(FORMATS[format])
     if missing is not None:
         raise ValueError(f"format: expected one that was exported, got {format!r}: {missing}")
-    if FORMATS[format] not in manifest["files"] and any(file in manifest["files"] for file in FORMATS.values()):
-        there = ", ".join(name for name, file in FORMATS.items() if file in manifest["files"])
-        raise ValueError(f"format: expected one that was exported ({there}), got {format!r}")
+    if there and format not in there:
+        raise ValueError(f"format: expected one that was exported ({', '.join(there)}), got {format!r}")
     check_versions(folder, manifest, FORMATS[format])
     check_files(folder, manifest, (FORMATS[format], ITEMS))
     return ServedModel(folder, manifest, format)

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.runs.configuration import TrainingConfig
@@ -40,7 +41,7 @@ def _read(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config, Mapping):
         where, content = "config", config
     elif isinstance(config, (str, Path)):
-        where, content = str(config), _load(Path(config))
+        where, content = str(config), _load(check_path(config, "config", "a file"))
     else:
         raise TypeError(f"config: expected a file or a mapping of options, got {reprlib.repr(config)}")
     if not isinstance(content, Mapping):

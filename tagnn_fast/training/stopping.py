@@ -19,6 +19,9 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Whether the first Ctrl-C or SIGTERM has come; the second Ctrl-C breaks off at once.
 
     Signals come to a process's main thread alone: in another thread, nothing is asked for.
+
+    Raises:
+        Interrupted: where one has come and the block did not stop: whoever is next would not know of it.
     """
     asked = False
 
@@ -40,3 +43,5 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
         for number, handler in before.items():
             # None where it is not Python's: there is no way back to it, and the default comes nearest.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if asked:
+        raise Interrupted("stopped at its end; the same call gives what there is")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from tagnn_fast.checks import check_path
 from tagnn_fast.memory import release_freed_memory
 from tagnn_fast.serving.http.observer import Observer
 from tagnn_fast.serving.manifest import ITEMS
@@ -182,7 +183,7 @@ def folders_by_name(folders: Iterable[str | Path]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for given in folders:
         name, sign, rest = str(given).partition("=")
-        folder = Path(rest) if sign and "/" not in name else Path(given)
+        folder = check_path(rest if sign and "/" not in name else given, "folders", "exported folders")
         name = name if sign and "/" not in name else folder.absolute().name
         if not name or name in named:
             raise ValueError(f"{given}: expected a name that no other has, as in NAME=FOLDER, got {name!r}")

@@ -90,7 +90,10 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         OSError: where it cannot, with the address.
+        ValueError: on a number that is no port.
     """
+    if not 0 <= port <= 65535:  # the system would take what is left of it by 65536
+        raise ValueError(f"port: expected 0..65535, got {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
