@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_folder_that_appears_meanwhile(tmp_path: Path) -> None:
     """What somebody else wrote there in the meantime is not replaced."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "theirs").write_text("1")
-    with pytest.raises(OSError), new_folder(tmp_path / "data"):
+    message = f"{tmp_path / 'data'}: expected a folder that nobody else makes meanwhile, got one"
+    with pytest.raises(FileExistsError, match=re.escape(message)), new_folder(tmp_path / "data"):
         (tmp_path / "other").rename(tmp_path / "data")
     assert names_in(tmp_path) == ["data", "data/theirs"]
 

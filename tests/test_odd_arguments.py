@@ -12,10 +12,13 @@ import pyarrow as pa
 import pytest
 
 import tagnn_fast
+from tagnn_fast.data import synthetic_dataset
 from tagnn_fast.logs import PrepareOptions
 from tagnn_fast.logs.jobs import update
+from tagnn_fast.observer import Observer
 from tagnn_fast.recommend_files import recommend_file
 from tagnn_fast.runs.run import open_run
+from tests.cli.commands import succeed
 from tests.runs.small_runs import write_run
 
 ROWS = {"session": [1, 1, 2, 2, 3, 3], "item": [5, 6, 5, 6, 5, 6], "time": [0, 60, 120, 180, 90_000, 90_060]}
@@ -161,3 +164,16 @@ def test_another_data_set_that_was_updated(tmp_path: Path) -> None:
     update(tmp_path / "data", log(4, 1), observer=tagnn_fast.Observer())
     with pytest.raises(ValueError, match="dataset: expected the sessions and items of the run's"):
         tagnn_fast.evaluate(run, observer=tagnn_fast.Observer())
+
+
+def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the shell would name it; no folder is ever called "~"."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    data = tagnn_fast.write_dataset(synthetic_dataset(clicks=500, items=40), "~/data")
+    run = tagnn_fast.fit("~/data", "~/run", config={"architecture": "popularity"}, observer=Observer())
+    tagnn_fast.export(tagnn_fast.open_run("~/run"), Path("~/exported"), formats=["torchscript"])
+    assert tagnn_fast.load("~/exported").recommend([[]], k=3).items == run.recommender().recommend([[]], k=3).items
+    succeed("train", data.folder, "--run=~/other", "--architecture", "popularity")
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["data", "exported", "other", "run"]
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

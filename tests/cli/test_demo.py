@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -67,9 +69,30 @@ def test_what_it_made_can_be_used(demo: Outcome, folder: Path) -> None:
     assert "looks at a test set so far: 3" in succeed("evaluate", made / "run")
 
 
-def test_folder_that_exists(tmp_path: Path) -> None:
-    assert refused("demo", tmp_path) == f"{tmp_path}: expected a folder that does not exist yet"
-    assert list(tmp_path.iterdir()) == []
+def test_folder_that_exists(demo: Outcome, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    small = ("--clicks", 3000, "--epochs", 1)
+    for path in (tmp_path, folder / "demo"):
+        message = f"{path}: expected a folder that does not exist yet, or where a demo was stopped"
+        assert refused("demo", path, *small) == message
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_stopped(tmp_path: Path) -> None:
+    """The same command goes on, and no other."""
+    small = (tmp_path, "--clicks", 3000, "--epochs", 2)
+    process = start("demo", *small)
+    while not (tmp_path / "run" / "history.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stopped = finish(process)
+    assert stopped.returncode == 130
+    assert stopped.stderr.endswith("go on with the same command\n")
+    assert "another data set in it" in refused("demo", tmp_path, "--clicks", 2000)
+    assert "epochs 2 instead of 1" in refused("demo", tmp_path, "--clicks", 3000, "--epochs", 1)
+    succeed("demo", *small)
+    assert load(tmp_path / "exported").vocabulary.titles is not None
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,14 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (*SESSIONS, "--user-column", " session"),
             "expected different columns for --session-column and --user-column, got 'session' for both",
         ),
+        (
+            (*SESSIONS, "--item-column", "session"),
+            "expected different columns for --session-column and --item-column, got 'session' for both",
+        ),
+        (
+            (*EVENTS, "--event-column", "time"),
+            "expected different columns for --time-column and --event-column, got 'time' for both",
+        ),
         ((*SESSIONS, "--time-unit", "iso", "--time-format", "%Y"), "expected --time-unit or --time-format, got both"),
         ((*SESSIONS, "--event-column", "event"), "expected --event-column and --events together"),
         ((*SESSIONS, "--events", "view"), "expected --event-column and --events together"),

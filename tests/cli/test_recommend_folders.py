@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagnn_fast.runs.run import open_run
+from tagnn_fast.serving.served_model import load
 from tests.cli.commands import contents, read, refused, succeed, words
 from tests.cli.session_tables import COLUMNS, recommended, write_sessions
 from tests.runs.small_runs import write_run
@@ -60,6 +61,13 @@ def test_rows_that_cannot_be_used(trained: Path, known: list[int], tmp_path: Pat
     )
     assert pq.read_table(tmp_path / "out")["error"].to_pylist() == [None] * 20 + [error]
     assert read(tmp_path / "out/_summary.json")["first_error"] == error
+
+
+def test_export_without_torchscript(trained: Path, known: list[int], tmp_path: Path) -> None:
+    succeed("export", trained, tmp_path / "exported", "--formats", "program")
+    lists = [succeed("recommend", model, known[0], known[1]) for model in (tmp_path / "exported", trained)]
+    assert lists[0] == lists[1]
+    assert load(tmp_path / "exported").format == "program"
 
 
 def test_exported_model(trained: Path, known: list[int], tmp_path: Path) -> None:

@@ -127,6 +127,19 @@ def test_only_what_is_named(tmp_path: Path) -> None:
     assert [row[0] for row in rows_of(frame, FORM, tmp_path)] == ["a", "b"]
     odd = pa.table({**columns(), "odd": ODD})
     assert len(rows_of(odd, FORM, tmp_path)) == 2
+    mixed = pandas.DataFrame(columns(odd=["x", 7], **{" item": ["x", 7]})).drop(columns="item")
+    with pytest.raises(TypeError, match="expected columns of one type each"):
+        rows_of(mixed, FORM, tmp_path)
+    mixed[" item"] = ["x", "y"]
+    assert [row[1] for row in rows_of(mixed, FORM, tmp_path)] == ["x", "y"]
+
+
+@pytest.mark.parametrize("library", [in_pandas, in_polars, in_arrow])
+def test_names_with_blanks(library: Callable[[dict[str, Any], Path], Any], tmp_path: Path) -> None:
+    """As in text files: the command line could not name them."""
+    logs = library({f" {name} ": values for name, values in columns().items()}, tmp_path / "log.parquet")
+    expected = rows_of(pa.table(columns()), FORM, tmp_path)
+    assert rows_of(logs, FORM, tmp_path) == rows_of(str(tmp_path / "log.parquet"), FORM, tmp_path) == expected
 
 
 class OldFrame:

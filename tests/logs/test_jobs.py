@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 import pytest
 
 from tagnn_fast import prepare
@@ -42,6 +47,38 @@ def log(first_day: int = 0, days: int = 4) -> pa.Table:
         for click in range(3)
     ]
     return pa.table(dict(zip(("session", "item", "time", "kind"), zip(*rows, strict=True), strict=True)))
+
+
+def in_parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path.with_suffix(".parquet"))
+
+
+def in_text(table: pa.Table, path: Path) -> None:
+    pc.write_csv(table, path.with_suffix(".csv"))
+
+
+def in_lines(table: pa.Table, path: Path) -> None:
+    path.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+@pytest.mark.parametrize("write", [in_parquet, in_text, in_lines])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_one_content_twice(write: Callable[[pa.Table, Path], None], compressed: bool, tmp_path: Path) -> None:
+    """All its clicks would count twice; parts without a click may be alike."""
+    for number in range(3):
+        write(log(7 * number), tmp_path / f"part-{number}")
+        write(log().slice(0, 0), tmp_path / f"without-{number}")
+    expected = prepare(str(tmp_path), **COLUMNS, observer=Observer())
+    assert expected.statistics()["train"]["clicks"] + expected.statistics()["test"]["clicks"] == 3 * len(log())
+    first = next(tmp_path.glob("part-0*"))
+    other = first.with_name(f"zz-{first.name}")
+    if compressed and first.suffix != ".parquet":
+        with gzip.open(f"{other}.gz", "wb") as file:
+            file.write(first.read_bytes())
+    else:
+        shutil.copy(first, other)
+    with pytest.raises(ValueError, match=rf"zz-part-0.*: expected other clicks than in .*/{first.name}, got the same"):
+        prepare(str(tmp_path), **COLUMNS, observer=Observer())
 
 
 def test_folders(tmp_path: Path) -> None:

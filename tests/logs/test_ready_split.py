@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,7 @@ def test_bad_rows_of_both(tmp_path: Path) -> None:
         ({"test_logs": []}, "test_logs: expected one path or more, got none"),
         ({"test_logs": 7}, "test_logs: expected paths, or a data frame or table"),
         ({"test_logs": "train*"}, "test_logs: expected other files than the logs', got "),
+        ({"test_logs": "copy"}, "copy: expected other clicks than in "),
         ({"test_logs": "nowhere"}, "'nowhere': expected a file, a folder or a pattern that files match, got none"),
         ({"test_logs": "empty"}, "empty: expected clicks, got an empty file"),
         ({"test_logs": "header"}, "header: expected clicks, got none that can be used: no rows"),
@@ -226,6 +228,7 @@ def test_refused(options: dict[str, Any], message: str, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     session_rec(Path("train"), TRAIN)
     session_rec(Path("test"), TEST)
+    shutil.copy("train", "copy")
     Path("empty").touch()
     Path("header").write_text("SessionId\tItemId\tTime\n")
     Path("other").write_text("session\titem\n1\t2\n")

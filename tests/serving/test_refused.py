@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import resource
 import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from tagnn_fast import TAGNN, TAGNNPP, ModelConfig
 from tagnn_fast.data import Vocabulary
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender
+from tagnn_fast.serving.export import ExportFormat
 from tagnn_fast.serving.finite import NOT_FINITE
 from tagnn_fast.serving.manifest import sha256
 from tagnn_fast.serving.programs import compile_program
@@ -186,6 +190,30 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             assert sorted(served.recommend([[11, 12]], k, exclude_clicked=True).items[0]) == sorted({*raw} - {11, 12})
 
 
+@pytest.mark.parametrize("format", ["torchscript", "program"])
+def test_full_disk(format: ExportFormat, tmp_path: Path) -> None:
+    """PyTorch's own writer of files would end the process."""
+    run = small_run()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            tagnn_fast.export(run, tmp_path / "exported", formats=[format])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "exported").exists()
+
+
+def test_what_is_no_export(tmp_path: Path) -> None:
+    run = small_run()
+    expected = f"{run.folder}: expected an exported folder with a manifest.json in it, got a run, which `export` makes"
+    with pytest.raises(FileNotFoundError, match=re.escape(expected)):
+        tagnn_fast.load(run.folder)
+    for call in (lambda: tagnn_fast.load(None), lambda: tagnn_fast.export(run, None)):
+        with pytest.raises(TypeError, match="^folder: expected .*, got None$"):
+            call()
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_full_disk_is_no_missing_compiler(wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -195,7 +223,7 @@ def test_full_disk_is_no_missing_compiler(wrapped: bool, tmp_path: Path, monkeyp
 
     monkeypatch.setattr("torch._inductor.aoti_compile_and_package", compile_and_package)
     with pytest.raises(OSError, match="No space left") as error:
-        compile_program(None, tmp_path / "model.aoti.pt2")
+        compile_program(None, BytesIO())
     assert error.value is full
 
 

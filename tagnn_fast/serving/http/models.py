@@ -194,7 +194,8 @@ def folders_by_name(folders: Iterable[str | Path]) -> dict[str, Path]:
 
 
 def _version(folder: Path) -> str:
-    return hashlib.sha256((folder / _MANIFEST).read_bytes()).hexdigest()[:12]
+    manifest = folder / _MANIFEST  # of one that is not there, `load` says what is wrong
+    return hashlib.sha256(manifest.read_bytes() if manifest.exists() else b"").hexdigest()[:12]
 
 
 def _file_signature(path: Path) -> tuple[int, ...]:

@@ -155,7 +155,7 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         port = taken.getsockname()[1]
         message = f"127.0.0.1:{port}: expected an address to listen at: Address already in use"
         assert refused("serve", folder, "--port", port) == message
-    assert refused("serve", tmp_path / "nothing", "--port", 0).endswith("nothing/manifest.json'")
+    assert refused("serve", tmp_path / "nothing", "--port", 0).endswith("with a manifest.json in it")
     for options, message in (
         (("--split", "a"), "split: expected NAME=PERCENT,... with each name once, got 'a'"),
         (("--split", "a=x"), "split: expected NAME=PERCENT,... with each name once, got 'a=x'"),
@@ -163,6 +163,7 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--split", "a=50,b=50"), "split: expected names of models, tagnn_pp, got 'a'"),
         (("--queue", 10), "queue: expected room for the largest request, 256, got 10"),
         (("--threads", 0), "threads: expected 1 or more, got 0"),
+        (("--port", 99_999), "port: expected 0..65535, got 99999"),
         (("--drain", -1), "drain: expected seconds, 0 or more, got -1.0"),
     ):
         assert refused("serve", folder, "--port", 0, *options) == message
