@@ -107,7 +107,11 @@ def test_protocols(dataset: Dataset, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"options": {"neighbors": 5}}, ValueError, "options: expected what vs_knn takes, got an unexpected keyword"),
+        (
+            {"options": {"neighbors": 5}},
+            ValueError,
+            "options: expected what vs_knn takes .neighbours, sample, .*, got an unexpected keyword",
+        ),
         ({"options": {"neighbours": 0}}, ValueError, "neighbours: expected 1 or more, got 0"),
         ({"options": {"neighbours": "many"}}, TypeError, "neighbours: expected an int, got 'many'"),
         ({"options": {"click_decay": "slow"}}, ValueError, "click_decay: expected one of same, div, "),

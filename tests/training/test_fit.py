@@ -22,7 +22,6 @@ from tagnn_fast.runs.run import Run
 from tagnn_fast.training.fit import fit, resume
 from tagnn_fast.training.options import OPTIONS
 from tagnn_fast.training.recipes import PRESETS, PresetName
-from tagnn_fast.training.stopping import stop_on_signal
 from tests.cli.commands import assert_same_run, contents, looks_at_test_set, succeed
 
 TINY: dict[str, Any] = {"hidden_size": 8, "batch_size": 64, "epochs": 2, "accelerator": "cpu", "protocol": "held-out"}
@@ -194,14 +193,3 @@ def test_without_the_extra(dataset: Dataset, tmp_path: Path, monkeypatch: pytest
         fit(dataset, tmp_path / "run")
     assert str(caught.value) == "fit needs lightning_fabric: pip install 'tagnn_fast[train]'"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_second_ctrl_c() -> None:
-    """It breaks off; afterwards Ctrl-C is what it was."""
-    with stop_on_signal() as stop:
-        assert not stop()
-        signal.raise_signal(signal.SIGINT)
-        assert stop()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -18,11 +18,14 @@ from tests.training.blends import QUIET, trained
 DATASET = synthetic_dataset(clicks=500, items=40)
 
 
-def asked(number: signal.Signals, error: Exception | None = None) -> None:
+def asked(number: signal.Signals, error: Exception | None = None, twice: bool = False) -> None:
     """A block that is asked to stop, and ends, or fails."""
     with stop_on_signal() as stop:
-        os.kill(os.getpid(), number)
+        assert not stop()
+        signal.raise_signal(number)
         assert stop()
+        if twice:
+            signal.raise_signal(number)
         if error is not None:
             raise error
 
@@ -33,6 +36,14 @@ def test_signal_that_nobody_looked_for(number: signal.Signals) -> None:
     with pytest.raises(Interrupted, match="^stopped at its end"):
         asked(number)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_second_ctrl_c() -> None:
+    """It breaks off; afterwards Ctrl-C is what it was."""
+    with pytest.raises(KeyboardInterrupt) as error:
+        asked(signal.SIGINT, twice=True)
+    assert error.type is KeyboardInterrupt
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_error_of_the_block() -> None:
