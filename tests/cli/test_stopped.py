@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from unittest import mock
 
@@ -94,8 +95,8 @@ def test_prepare_update(kind: str, tmp_path: Path) -> None:
 def test_export(copied: Path, tmp_path: Path) -> None:
     """The folder is not there or whole. What takes long in it is done by PyTorch and left out here."""
 
-    def write(program: object, path: Path) -> None:
-        path.write_bytes(b"program")
+    def write(program: object, file: BytesIO) -> None:
+        file.write(b"program")
 
     formats = ("--formats", "torchscript,program,compiled")
     with (

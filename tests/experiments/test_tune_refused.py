@@ -48,7 +48,7 @@ def tuned(dataset: Dataset) -> Tuning:
         (["--fix", "hidden_size"], "--fix: expected NAME=VALUE, got 'hidden_size'"),
         (["--fix", "hidden_size=0"], "hidden_size: expected 1 or more, got 0"),
         (["--fix", "heads=1"], "heads: expected none with sr_gnn, which does not use it, got 1"),
-        (["--fix", "hiden_size=8"], "options: expected what sr_gnn takes, "),
+        (["--fix", "hiden_size=8"], "options: expected what sr_gnn takes (none), "),
         (["--fix", "protocol=all"], "fix: expected options of sr_gnn and of its training, got 'protocol'"),
         (["--fix", "preset=clean"], "fix: expected options of sr_gnn and of its training, got 'preset'"),
         (["--fix", "architecture=tagnn"], "fix: expected options of sr_gnn and of its training, got 'architecture'"),

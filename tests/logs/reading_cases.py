@@ -49,21 +49,21 @@ SKIPPABLE = b"\x52\x2a\x4d\x18\x05\x00\x00\x00hello"  # a zstd frame that holds 
 
 def members(folder: Path) -> Case:
     """Gzip members and zstd frames one after the other, empty and skippable ones among them; names that lie."""
-    half = len(text()) // 2
-    begin, end = text().encode()[:half], text().encode()[half:]
-    compressed = [gzip.compress(part) for part in (b"", begin, b"", end, b"")]
-    frames = [zstd(begin), SKIPPABLE, zstd(b""), zstd(end), SKIPPABLE]
+    rows = [ROWS[number:] + ROWS[:number] for number in range(6)]  # no two files hold the same
+    texts = [text(part).encode() for part in rows]
+    half = len(texts[0]) // 2
+    halves = [(part[:half], part[half:]) for part in texts]
     contents = {
-        "1.csv.gz": b"".join(compressed),
-        "2.csv.zst": b"".join(frames),
-        "3.csv.gz": text().encode(),
-        "4.csv": gzip.compress(text().encode()),
-        "5.csv": SKIPPABLE + zstd(text().encode()),
-        "6.gz": zstd(text().encode()),
+        "1.csv.gz": b"".join(gzip.compress(part) for part in (b"", halves[0][0], b"", halves[0][1], b"")),
+        "2.csv.zst": b"".join([zstd(halves[1][0]), SKIPPABLE, zstd(b""), zstd(halves[1][1]), SKIPPABLE]),
+        "3.csv.gz": texts[2],
+        "4.csv": gzip.compress(texts[3]),
+        "5.csv": SKIPPABLE + zstd(texts[4]),
+        "6.gz": zstd(texts[5]),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return Case([str(folder / "*")], FORM, ROWS * len(contents))
+    return Case([str(folder / "*")], FORM, [row for part in rows for row in part])
 
 
 def line_ends(folder: Path) -> Case:
@@ -99,10 +99,10 @@ def not_utf_8(folder: Path) -> Case:
 def encodings(name: str, item: str, mark: bytes = b"") -> Callable[[Path], Case]:
     def write(folder: Path) -> Case:
         rows = [(owner, item + number, time) for owner, number, time in ROWS]
-        for ending, packed in ((".csv", bytes), (".csv.gz", gzip.compress)):
-            (folder / f"log{ending}").write_bytes(packed(mark + text(rows, end="\r\n").encode(name)))
+        for ending, packed, some in ((".csv", bytes, rows[:20]), (".csv.gz", gzip.compress, rows[20:])):
+            (folder / f"log{ending}").write_bytes(packed(mark + text(some, end="\r\n").encode(name)))
         form = LogFormat("log", owner="session", item="item", time="time", encoding=name)
-        return Case([str(folder / "*")], form, rows * 2)
+        return Case([str(folder / "*")], form, rows)
 
     return write
 

@@ -61,7 +61,7 @@ def test_cut_log_is_no_data_set(tmp_path: Path) -> None:
 
 
 def test_hashes_are_of_what_was_read(tmp_path: Path) -> None:
-    contents = {"a.csv": text(), "b.csv": text(end="\r\n"), "c.csv.gz": gzip.compress(text().encode())}
+    contents = {"a.csv": text(), "b.csv": text(end="\r\n"), "c.csv.gz": gzip.compress(text(ROWS[1:]).encode())}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     files = prepared(str(tmp_path / "*"), FORM, PrepareOptions(minimum_support=1)).source["files"]

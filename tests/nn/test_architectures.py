@@ -56,9 +56,9 @@ def test_options() -> None:
     model = make_model(config, training)
     assert isinstance(model, LastClick)
     assert model.scale == 3.0
-    with pytest.raises(ValueError, match="options: expected what mine takes, got .*'scales'"):
+    with pytest.raises(ValueError, match="options: expected what mine takes .scale., got .*'scales'"):
         make_model(ModelConfig(9, 8, options={"scales": 3.0}), training)
-    with pytest.raises(ValueError, match="options: expected what sr_gnn takes, got .*'scale'"):
+    with pytest.raises(ValueError, match="options: expected what sr_gnn takes .none., got .*'scale'"):
         make_model(config, TrainingConfig("sr_gnn"))
 
 

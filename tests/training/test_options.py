@@ -65,7 +65,7 @@ def test_options_of_an_architecture(dataset: Dataset, tmp_path: Path) -> None:
     succeed("train", dataset.folder, "--run", tmp_path / "run", "--config", config, *given)
     assert open_run(tmp_path / "run").model.options == {"scale": 0.5, "kind": "odd"}
     message = refused("train", dataset.folder, "--run", tmp_path / "other", "--config", config, "--option", "shift=1")
-    assert message == "options: expected what scaled takes, got an unexpected keyword argument 'shift'"
+    assert message == "options: expected what scaled takes (scale, kind), got an unexpected keyword argument 'shift'"
 
 
 def test_values() -> None:

@@ -78,5 +78,5 @@ def test_names() -> None:
         with pytest.raises(ValueError) as refused:
             app(given)
         assert str(refused.value) == message
-    with pytest.raises(FileNotFoundError, match="nowhere/manifest.json"):
+    with pytest.raises(FileNotFoundError, match="nowhere: expected an exported folder with a manifest.json in it"):
         app("nowhere")
