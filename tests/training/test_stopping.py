@@ -11,7 +11,6 @@ import pytest
 from tagnn_fast import blend, fit
 from tagnn_fast.data import synthetic_dataset
 from tagnn_fast.observer import Observer
-from tagnn_fast.training import loop
 from tagnn_fast.training.stopping import Interrupted, stop_on_signal
 from tests.training.blends import QUIET, trained
 
@@ -54,7 +53,7 @@ def test_error_of_the_block() -> None:
 
 def test_while_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller does not go on to its next training; the same call has the result."""
-    monkeypatch.setattr(loop, "plot_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("tagnn_fast.training.loop.plot_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     options = {"config": {"hidden_size": 8, "epochs": 1, "preset": "clean"}, "observer": Observer()}
     with pytest.raises(Interrupted):
         fit(DATASET, tmp_path / "run", **options)
