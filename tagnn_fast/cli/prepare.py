@@ -42,6 +42,11 @@ def exchange(
     _write(dataset, output)
     if "validation" in dataset.source:
         say(f"validation examples of RecBole: {dataset.source['validation']}")
+    if "cut_prefixes" in dataset.source:
+        say(
+            f"{dataset.source['cut_prefixes']:,} prefixes seem to be the last clicks of longer ones: popularity, rules "
+            "and neighbours count theirs more than once"
+        )
 
 
 @app.command()

@@ -28,6 +28,10 @@ _WHOLE = "all_train_seq.txt"
 _HASHING = ("DICT", "EMPTY_DICT", "EMPTY_SET", "FROZENSET")
 
 
+# Raw ids, lengths and numbers of examples of all sessions.
+_Raw = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 class _ListUnpickler(pickle.Unpickler):
     """Builds lists, tuples and numbers. Everything that could run code needs a class or a function, and gets none."""
 
@@ -41,6 +45,9 @@ def read_exchange(folder: str | Path, name: str | None = None, with_validation: 
     ``all_train_seq.txt`` holds whole sessions, the others ``(prefixes, targets)``; prefixes that shrink click by click
     are put together to the session they were cut from. Items are numbered in the order of their ids; those that never
     occur in training get no row.
+
+    Where prefixes were cut to their last clicks, each of these is a session, whose clicks count again; `source` then
+    says how many there seem to be, ``cut_prefixes``.
 
     RecBole's are ``NAME.train.inter`` and ``NAME.test.inter``, see :func:`tagnn_fast.data.recbole.read_examples`.
 
@@ -75,6 +82,8 @@ def read_exchange(folder: str | Path, name: str | None = None, with_validation: 
         test = _example_sessions(paths[1])
     if len(train[0]) == 0:
         raise ValueError(f"{paths[0]}: expected at least one training session, got none")
+    if cut := _cut_prefixes(train) + _cut_prefixes(test):
+        source["cut_prefixes"] = cut
     ids, counts = np.unique(train[0], return_counts=True)
     vocabulary = Vocabulary(pa.array(ids), counts)
     return Dataset(
@@ -84,6 +93,25 @@ def read_exchange(folder: str | Path, name: str | None = None, with_validation: 
         vocabulary=vocabulary,
         source={**source, "files": [describe_file(path) for path in paths]},
     )
+
+
+def _cut_prefixes(sessions: _Raw) -> int:
+    """How many prefixes seem to be the last clicks of longer ones: each became a session of its own.
+
+    They are as long as the longest, and have all but a click in common with the one before or behind.
+    """
+    ids, lengths, examples = sessions
+    longest = int(lengths.max(initial=0))
+    starts = np.concatenate([[0], lengths.cumsum()])[:-1]
+    full = lengths == longest
+    lone = full & (examples == 1)
+    pairs = np.flatnonzero(full[:-1] & full[1:] & (lone[:-1] | lone[1:])) if longest > 2 else np.zeros(0, np.int64)
+
+    def goes_on(first: int, then: int) -> bool:
+        return bool((ids[first + 1 : first + longest] == ids[then : then + longest - 1]).all())
+
+    found = [goes_on(starts[pair], starts[pair + 1]) or goes_on(starts[pair + 1], starts[pair]) for pair in pairs]
+    return sum(found)
 
 
 def _pickles(folder: Path) -> list[Path]:
@@ -100,10 +128,6 @@ def _pickles(folder: Path) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"{path}: expected {_WHOLE} or train.txt, and test.txt, in this folder")
     return [train_path, test_path]
-
-
-# Raw ids, lengths and numbers of examples of all sessions.
-_Raw = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _benchmark(paths: Sequence[Path]) -> tuple[_Raw, _Raw]:

@@ -23,8 +23,10 @@ def by_rows_of(vocabulary: Vocabulary, dataset: Dataset) -> Dataset:
         ValueError: where the data set lacks one of the items.
     """
     own = dataset.vocabulary
-    if own.equals(vocabulary):
-        return dataset
+    if own.equals(vocabulary):  # but items that the sessions now trained on lack may have kept their rows
+        test = _test_by_rows(vocabulary, dataset, np.arange(len(own) + 1))
+        same = torch.equal(test.clicks, dataset.test.clicks)
+        return dataset if same else dataclasses.replace(dataset, test=test)
     if own.integers != vocabulary.integers:
         kinds = [("integers" if ids.integers else "strings") for ids in (vocabulary, own)]
         raise ValueError(f"dataset: expected the items of the run ({len(vocabulary)}), {kinds[0]}, got {kinds[1]}")
@@ -38,13 +40,7 @@ def by_rows_of(vocabulary: Vocabulary, dataset: Dataset) -> Dataset:
     rows = np.zeros(len(own) + 1, np.int32)
     rows[place] = np.arange(1, len(vocabulary) + 1)
 
-    clicks = rows[dataset.test.clicks.numpy()]
-    if dataset.raw_test is not None and len(dataset.raw_test.flatten()) == len(clicks):
-        # Items that were never trained on there: as many clicks, so that none of them was taken away.
-        known = pc.fill_null(pc.index_in(dataset.raw_test.flatten(), value_set=vocabulary.raw_ids), -1)
-        clicks = np.where(clicks == 0, known.to_numpy(zero_copy_only=False) + 1, clicks).astype(np.int32)
-    test = Sessions(torch.from_numpy(clicks), dataset.test.offsets, dataset.test.examples, dataset.test.times)
-
+    test = _test_by_rows(vocabulary, dataset, rows)
     clicks = rows[dataset.train.clicks.numpy()]
     session = np.arange(len(dataset.train)).repeat(dataset.train.offsets.diff().numpy())[clicks > 0]
     kept, lengths = np.unique(session, return_counts=True)
@@ -53,3 +49,14 @@ def by_rows_of(vocabulary: Vocabulary, dataset: Dataset) -> Dataset:
     train = Sessions.whole(torch.from_numpy(clicks[clicks > 0]), torch.from_numpy(offsets), times)
     items = Vocabulary(vocabulary.raw_ids, own.counts[place - 1], vocabulary.titles)
     return dataclasses.replace(dataset, train=train, test=test, vocabulary=items)
+
+
+def _test_by_rows(vocabulary: Vocabulary, dataset: Dataset, rows: np.ndarray) -> Sessions:
+    """The test sessions, where each row of the data set becomes another; items that it was never trained on, too."""
+    clicks = rows[dataset.test.clicks.numpy()]
+    if dataset.raw_test is not None and len(dataset.raw_test.flatten()) == len(clicks):
+        # As many clicks, so that none of them was taken away.
+        known = pc.fill_null(pc.index_in(dataset.raw_test.flatten(), value_set=vocabulary.raw_ids), -1)
+        clicks = np.where(clicks == 0, known.to_numpy(zero_copy_only=False) + 1, clicks)
+    clicks = torch.from_numpy(clicks.astype(np.int32))
+    return Sessions(clicks, dataset.test.offsets, dataset.test.examples, dataset.test.times)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 from tagnn_fast.data.whole_sessions import put_together
 
 _PREFIX, _TARGET = "item_id_list:token_seq", "item_id:token"
-_OWNERS = ("session_id:token", "user_id:token")
+_SESSION, _USER = "session_id:token", "user_id:token"
 Examples = tuple[list[list[str]], list[int]]  # sessions, and how many of the last clicks are targets of each
 
 
@@ -35,17 +34,17 @@ def read_examples(path: Path) -> Examples:
     """The sessions that a file's examples were cut out of.
 
     A row is an example: ``item_id_list:token_seq``, ids with blanks between, and ``item_id:token``, the click behind
-    them; other columns are not looked at but for whose it is (``session_id:token`` or ``user_id:token``), which may
-    also number the rows. Rows of a session follow each other, from the longest prefix to the shortest or the other way.
+    them; other columns are not looked at but for whose it is: ``session_id:token``, which may also number the rows, or
+    ``user_id:token``. Rows of a session follow each other, from the longest prefix to the shortest or the other way.
 
     Raises:
         ValueError: naming the line, on text that is not UTF-8, another number of columns than the header has, an empty
             prefix or target, or a session whose rows stand apart; without these columns, or without a row.
     """
-    rows = list(_rows(path))
+    owner, rows = _rows(path)
     if not rows:
         raise ValueError(f"{path}: expected examples, got none")
-    if len({owner for owner, _, _ in rows}) == len(rows):
+    if owner != _USER and len({owner for owner, _, _ in rows}) == len(rows):
         rows = [("", prefix, target) for _, prefix, target in rows]  # numbers of rows say nothing
     grows = sum(after == [*prefix, target] for (_, prefix, target), (_, after, _) in pairwise(rows))
     shrinks = sum([*after, last] == prefix for (_, prefix, _), (_, after, last) in pairwise(rows))
@@ -55,9 +54,10 @@ def read_examples(path: Path) -> Examples:
     return sessions[::-1], examples[::-1]
 
 
-def _rows(path: Path) -> Iterator[tuple[str, list[str], str]]:
-    """Of each row whose it is, its prefix and its target."""
+def _rows(path: Path) -> tuple[str | None, list[tuple[str, list[str], str]]]:
+    """The column that says whose a row is, if any; and of each row whose it is, its prefix and its target."""
     columns: list[str] = []
+    rows: list[tuple[str, list[str], str]] = []
     before: dict[str, None] = {}  # sessions so far, the one of the last row at the end
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
@@ -72,7 +72,7 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str], str]]:
                         f"{path}: expected one column {name!r}, got {', '.join(columns)}; clicks with their times are "
                         "read by prepare logs --format recbole"
                     )
-            owner = next((columns.index(name) for name in _OWNERS if name in columns), None)
+            owner = next((columns.index(name) for name in (_SESSION, _USER) if name in columns), None)
             places = columns.index(_PREFIX), columns.index(_TARGET)
             continue
         if not line.strip():
@@ -84,12 +84,13 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str], str]]:
             missing = _TARGET if prefix else _PREFIX
             raise ValueError(f"{path}: expected an id or more in {missing!r}, got none in line {number}")
         name = cells[owner] if owner is not None else str(number)
-        if owner is not None and columns[owner] == _OWNERS[0]:
+        if owner is not None and columns[owner] == _SESSION:
             if name in before and name != next(reversed(before)):  # each part would be taken for a session
                 raise ValueError(
                     f"{path}: expected the rows of a session next to each other, got more of {name!r} in line {number}"
                 )
             before[name] = None
-        yield name, prefix, target
+        rows.append((name, prefix, target))
     if not columns:
         raise ValueError(f"{path}: expected examples, got an empty file")
+    return columns[owner] if owner is not None else None, rows

@@ -92,7 +92,8 @@ def evaluate(
         run.check_dataset(dataset, updated=True)
     else:
         dataset = data if isinstance(data, Dataset) else read_dataset(data)
-    seen = by_rows_of(run.vocabulary, dataset)
+    own = dataset.fingerprint() == run.dataset["fingerprint"]
+    seen = dataset if own else by_rows_of(run.vocabulary, dataset)
     examples = PrefixExamples(seen.test)
     if len(examples) == 0:
         raise ValueError(f"{dataset.name}: expected test sessions of two clicks or more, got none")
@@ -105,13 +106,12 @@ def evaluate(
         int(seen.statistics()["test"]["targets_without_a_row"]),
         len(dataset.vocabulary) - len(seen.vocabulary),
         len(run.test_reads()),
-        _caution(run, dataset),
+        _caution(run, dataset, own),
     )
 
 
-def _caution(run: Run, dataset: Dataset) -> str:
+def _caution(run: Run, dataset: Dataset, own: bool) -> str:
     """Whether the run's weights may have been trained on the test sessions, or on less than the baselines were."""
-    own = dataset.fingerprint() == run.dataset["fingerprint"]
     seen = run.began_with if own else run.trained_until
     found = [] if seen is None else [seen_in_test(dataset, seen)]
     if run.training.protocol == "held-out":

@@ -130,7 +130,9 @@ class Comparison(Shown):
             sentences.append(f"By {metric}, {best.name} is best: {best.figures[metric].mean:.2f}%.")
             if tests:
                 sentences.append(self._beside_the_next(metric, best))
-        few = [method.name for method in self.methods if is_random(method.name) and len(method.seeds) < _SEEDS]
+        # A blend is of all seeds already.
+        trained = [method for method in self.methods if is_random(method.name) and not method.weights]
+        few = [method.name for method in trained if len(method.seeds) < _SEEDS]
         if few and any(self.tests.values()):
             sentences.append(
                 f"Chance is which sessions were the test set. How far trainings differ is not part of it, and takes "

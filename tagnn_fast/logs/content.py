@@ -22,7 +22,8 @@ _COMPRESSIONS = ((rb"\x1f\x8b", "gzip"), (rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4
 _COMPRESSED_NAMES = {".gz", ".zst", ".zstd", ".bz2", ".deflate", ".lz4", ".snappy", ".xz"}
 _OTHERS = ((rb"PK\x03\x04", "zip"), (rb"BZh[1-9]1AY&SY", "bzip2"), (rb"\xfd7zXZ\x00", "xz"), (rb"\x04\x22M\x18", "lz4"))
 
-codecs.register_error("tagnn_fast.undecoded", lambda error: (_UNDECODED, error.end))  # type: ignore[attr-defined]
+ERRORS = "tagnn_fast.undecoded"  # how decoders treat bytes that are no text
+codecs.register_error(ERRORS, lambda error: (_UNDECODED, error.end))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -211,12 +212,17 @@ def lines(
 
 def _texts(path: str, encoding: str, records: dict[str, Record]) -> Iterator[tuple[str, bool]]:
     r"""Decoded blocks with \n at the ends of lines, and whether it is the last; no mark or blank lines before all."""
-    decoder = codecs.getincrementaldecoder(encoding)("tagnn_fast.undecoded")
+    decoder = codecs.getincrementaldecoder(encoding)(ERRORS)
     newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
     marked, beginning = True, True
     held = ""
     for block in chain(blocks(path, records), [b""]):
-        held += newlines.decode(block, final=not block)
+        try:
+            held += newlines.decode(block, final=not block)
+        except UnicodeError as error:  # without a byte order mark, say
+            raise ValueError(
+                f"{path}: expected text in {encoding.upper()} (see --encoding), got other: {error}"
+            ) from None
         if marked and held:
             held, marked = held.removeprefix("\ufeff"), False
         if beginning:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from tagnn_fast.logs.content import ERRORS
 from tagnn_fast.logs.time_formats import TimeFormat
 
 TimeUnit = Literal["iso", "seconds", "milliseconds", "microseconds", "nanoseconds"]
@@ -97,7 +98,7 @@ class LogFormat:
         try:
             found = codecs.lookup(self.encoding)
             "".encode(self.encoding)
-            codecs.getincrementaldecoder(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)(ERRORS).decode(b"a", final=True)
         except (LookupError, ValueError):
             raise ValueError(f"encoding: expected a name like utf-8 or latin-1, got {self.encoding!r}") from None
         object.__setattr__(self, "encoding", found.name)

@@ -96,9 +96,10 @@ def _sessions(batches: Iterable[pa.RecordBatch], with_user: bool) -> Iterator[pa
 
 
 def _shown(owners: pa.ChunkedArray) -> pa.Array:
-    """Owners that are a user and a session, which :func:`pipeline.parse` puts together as 3:abc17."""
+    """Owners that are a user and a session, which :func:`pipeline.parse` puts together as 3:abc17; no two alike."""
     names = []
     for owner in owners.to_pylist():
         length, _, both = owner.partition(":")
-        names.append(f"{both[: int(length)]}/{both[int(length) :]}")
+        user = both[: int(length)].replace("%", "%25").replace("/", "%2F")
+        names.append(f"{user}/{both[int(length) :]}")
     return pa.array(names, pa.string())

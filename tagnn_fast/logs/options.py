@@ -20,6 +20,7 @@ ColdItems = Literal["drop", "keep"]
 Catalogue = Literal["kept", "all"]
 When = str | date  # ISO, or a datetime
 IdType = Literal["auto", "integer", "string"]
+_MOST = 2**62  # that engines can count to
 _CHOICES = {
     "sessions": SessionsBy,
     "order": Order,
@@ -139,7 +140,7 @@ class PrepareOptions:
         for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, check_count(value, name, least))
+                object.__setattr__(self, name, check_count(value, name, least, _MOST))
         for name in ("maximum_length", "max_session_clicks"):
             value = getattr(self, name)
             if value is not None and value < self.minimum_length:

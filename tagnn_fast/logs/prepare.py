@@ -91,7 +91,9 @@ def prepare_logs(
     splits = shortened(prepared, options, name)
     if integers is None:
         all_are = bool(pc.all(are_integers(prepared.raw_ids), min_count=0).as_py())
-        integers = splits.is_of_integers() if first_test is None else all_are
+        # Where clicks on new items stay, those whose ids are of the other kind must.
+        drops = first_test is None and options.cold_items == "drop"
+        integers = splits.is_of_integers() if drops else all_are
         if integers and not all_are:
             report = Report()
             fitting = engine.keep(pipeline.refuse_other_ids(parsed[0], form))

@@ -23,8 +23,17 @@ def last_time(dataset: Dataset, others: Iterable[float]) -> float | None:
     times = dataset.train.times
     if times is None or not times.numel():
         return None
-    last = max([float(times.max()), *others])
-    return None if math.isinf(last) else last
+    return _written(max([float(times.max()), *others]))
+
+
+def beginning(times: Iterable[float | None]) -> dict[str, float | None]:
+    """What is written down of the weights that a run begins with, trained until these times: nothing of new ones."""
+    seen = [time for time in times if time is not None]
+    return {"began_with": _written(max(seen))} if seen else {}
+
+
+def _written(time: float) -> float | None:
+    return None if math.isinf(time) else time
 
 
 def seen_in_test(dataset: Dataset, trained_until: float) -> str:

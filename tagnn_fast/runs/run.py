@@ -26,7 +26,7 @@ from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommender import Recommender, popularity
-from tagnn_fast.runs.beginning import check_items, grown_weights, known_until, last_time
+from tagnn_fast.runs.beginning import beginning, check_items, grown_weights, known_until, last_time
 from tagnn_fast.runs.checkpoints import digest_of, load_learnt, load_parameters, save_tensors
 from tagnn_fast.runs.configuration import (
     TrainingConfig,
@@ -333,10 +333,10 @@ def create_run(
         "times": dataset.train.times is not None,
         "times_fingerprint": dataset.times_fingerprint(),
         "trained_until": last_time(dataset, [one.trained_until for one in (*members, start_from) if one is not None]),
+        **beginning([*(one.began_with for one in members), start_from.trained_until if start_from else None]),
     }
     if start_from is not None:
-        began_with = start_from.dataset.get("trained_until")
-        described |= {"start_from": str(start_from.folder.resolve()), "began_with": began_with}
+        described["start_from"] = str(start_from.folder.resolve())
     environment = {
         "tagnn_fast": __version__,
         "torch": torch.__version__,

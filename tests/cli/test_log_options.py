@@ -97,6 +97,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (*SESSIONS, "--until", "2024-05-04", "--test-from", "2024-05-05"),
             "test_from: expected between from_time and until_time, got '2024-05-05'",
         ),
+        (
+            (*SESSIONS, "--minimum-support", 10**20),
+            f"minimum_support: expected at most {2**62}, got {10**20}",
+        ),
         ((*SESSIONS, "--from", "May"), "from_time: expected an ISO date or time, got 'May'"),
     ],
 )

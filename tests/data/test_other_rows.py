@@ -46,6 +46,14 @@ def test_items_that_only_the_model_was_trained_on() -> None:
     assert raw(seen.test, seen) == [["b", "x", "a"], ["", "c"], ["y", "y"]]
 
 
+def test_items_that_kept_their_rows() -> None:
+    """An update keeps the rows of items that its training sessions lack; a model from before was trained on them."""
+    data = dataclasses.replace(GROWN, test=Sessions.from_lists([[2, 0, 1], [0, 3], [5, 5]]))
+    seen = by_rows_of(GROWN.vocabulary, data)
+    assert raw(seen.test, seen) == [["b", "x", "a"], ["", "c"], ["y", "y"]]
+    assert seen.train is data.train
+
+
 def test_ids_of_another_type() -> None:
     with pytest.raises(ValueError, match=r"dataset: expected the items of the run \(1\), integers, got strings"):
         by_rows_of(Vocabulary(pa.array([1]), np.array([1])), GROWN)

@@ -81,7 +81,23 @@ def test_leave_one_out(tmp_path: Path) -> None:
     assert raw(data.train, data) == [["a", "b", "c"], ["a", "b"], ["a", "b", "c", "d"], ["ä", "b", "c"]]
     assert data.train.examples.tolist() == [1, 1, 1, 2]
     assert examples_of(data.test, data) == examples_in(lines)
+    assert len(data.test) == 4
     assert not data.vocabulary.integers
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_prefixes_that_were_cut(growing: bool, tmp_path: Path) -> None:
+    """The examples are those of the file, and what they count for is said."""
+    session = ["1", "2", "3", "4", "5", "6", "7", "8"]
+    lines = [f"1\t{' '.join(session[max(0, end - 4) : end])}\t{session[end]}" for end in range(7, 0, -1)]
+    lines = lines[::-1] if growing else lines
+    folder = benchmark(tmp_path / "shop", lines, rows(TEST, "session", growing))
+    data = read_exchange(folder)
+    assert data.source["cut_prefixes"] == 3
+    assert examples_of(data.train, data) == examples_in(lines)
+    assert "3 prefixes seem to be the last clicks of longer ones" in succeed(
+        "prepare", "exchange", folder, tmp_path / "x"
+    )
 
 
 def test_validation(tmp_path: Path) -> None:

@@ -48,6 +48,20 @@ def test_what_is_an_integer(text: str, tmp_path: Path) -> None:
     assert dataset.source["item_ids"] == ("integer" if TEXTS[text] else "string")
 
 
+def test_new_items_that_are_to_stay(tmp_path: Path) -> None:
+    """Test clicks on them stay as misses, whatever their ids are."""
+    figures = []
+    for new in ("9000", "new-9000"):
+        log = write_log(tmp_path / "log.csv", [])
+        log.write_text(log.read_text().replace(',"11",2024-05-10', f',"{new}",2024-05-10'))
+        kept = prepared(str(log), FORM, PrepareOptions(cold_items="keep"))
+        figures.append(kept.statistics())
+        assert kept.source["item_ids"] == ("integer" if new == "9000" else "string")
+        assert kept.source["bad_rows"] == {}
+    assert figures[0] == figures[1]
+    assert figures[0]["test"]["clicks_without_a_row"] > 0
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"item_ids": "integer"}, {"item_ids": "string"}, {"minimum_support": 1}, {"maximum_length": 2}]
 )

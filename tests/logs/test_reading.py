@@ -164,7 +164,14 @@ def test_what_is_no_log(tmp_path: Path) -> None:
         find_files([str(tmp_path / "empty")], form)
 
 
-@pytest.mark.parametrize("encoding", ["", "latin-0", "base64", "rot13", "hex"])
+def test_utf_16_without_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes("session,item,time\n".encode("utf-16-le"))
+    form = LogFormat("log", owner="session", item="item", time="time", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"log.csv: expected text in UTF-16 \(see --encoding\), got other: "):
+        find_files([str(tmp_path / "log.csv")], form)
+
+
+@pytest.mark.parametrize("encoding", ["", "latin-0", "base64", "rot13", "hex", "idna", "punycode"])
 def test_encoding_that_is_none(encoding: str) -> None:
     with pytest.raises(ValueError, match="encoding: expected a name like utf-8 or latin-1, got"):
         LogFormat("log", owner="session", item="item", time="time", encoding=encoding)

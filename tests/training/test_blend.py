@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tagnn_fast
-from tagnn_fast.data import PrefixExamples, synthetic_dataset
+from tagnn_fast.data import PrefixExamples, Sessions, synthetic_dataset
+from tagnn_fast.evaluation.evaluate import evaluate
 from tagnn_fast.evaluation.ranks import rank_model, read_ranks
 from tagnn_fast.evaluation.scoring import score_model
 from tagnn_fast.nn.blend import BlendRanker
@@ -138,6 +140,22 @@ def test_seeds_and_another_method(networks: list[Run], neighbours: Run, folder: 
     assert sum(weights) == pytest.approx(1)
     assert [one["architecture"] for one in run.members] == ["tagnn_pp", "tagnn_pp", "vs_knn"]
     assert run.training.architecture == "hybrid"
+
+
+def test_members_that_have_seen_test_sessions(tmp_path: Path) -> None:
+    """Said of the blend wherever its figures are."""
+    train = DATA.train
+    timed = Sessions(train.clicks, train.offsets, train.examples, torch.arange(len(train)))
+    cut = len(train) - 50
+    later = dataclasses.replace(DATA, train=timed)
+    data = dataclasses.replace(DATA, train=timed.slice(0, cut), test=timed.slice(cut, len(train)))
+    first = trained(tmp_path / "first", "sr_gnn", data=later, protocol="all")
+    options = {"epochs": 1, "protocol": "all", "start_from": first, "observer": QUIET}
+    members = [tagnn_fast.fit(data, tmp_path / f"{seed}", seed=seed, **options) for seed in (1, 2)]
+    run = blend(members, tmp_path / "blend", observer=QUIET)
+    assert run.result is not None
+    for found in (run.result["caution"], evaluate(run, observer=QUIET).caution):
+        assert found.startswith("Of 50 test sessions 50 are not known to be later than those")
 
 
 def test_a_method_that_weighs_nothing(networks: list[Run], neighbours: Run, folder: Path, monkeypatch: Any) -> None:
