@@ -121,7 +121,8 @@ def prepare(
         item_ids: what ids are.
         titles: by raw item id, or a file that :func:`tagnn_fast.data.read_titles` reads.
         name: of the data set; that of the folder if not given.
-        max_bad_rows: rows that cannot be used are dropped and reported; not more than these, of the log and of the test log each.
+        max_bad_rows: rows that cannot be used are dropped and reported; not more than these, of the log and of the test
+            log each.
         force: replace a data set that is at `output`.
         engine: "duckdb", on this machine; or "spark".
         spark_master: such as ``local[*]`` or ``spark://host:7077``.
