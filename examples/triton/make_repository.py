@@ -82,6 +82,8 @@ def main(
 ) -> None:
     """Write REPOSITORY/tagnn_fast with its configuration and the first version of the model."""
     manifest = tagnn_fast.load(exported).manifest  # checks the files, too
+    if manifest["version"] < 3:  # others give scores before items
+        raise typer.BadParameter(f"expected a folder of version 3, got {manifest['version']}: export it again")
     has_strings = manifest["item_ids"] == "strings"
     k = min(k, manifest["items"])
     version = repository / NAME / "1"

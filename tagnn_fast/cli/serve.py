@@ -79,7 +79,7 @@ def serve(
     from tagnn_fast.serving.http.server import Server, listen
     from tagnn_fast.serving.http.service import Limits
 
-    if drain < 0:
+    if not 0 <= drain < float("inf"):
         raise ValueError(f"drain: expected seconds, 0 or more, got {drain}")
     _set_up_logs(json_logs)
     listener = listen(host, port)

@@ -11,6 +11,7 @@ import torch
 
 import tagnn_fast
 from tests.serving.folders import make_export, sample_sessions
+from tests.serving.test_written_by_earlier import unpacked
 from tests.support import ROOT, batch
 
 EXAMPLE = ROOT / "examples" / "triton" / "make_repository.py"
@@ -35,6 +36,16 @@ def test_model_takes_what_the_configuration_says(tmp_path: Path) -> None:
     names = [line.split('"')[1] for line in configuration.split("output [")[1].splitlines() if "name:" in line]
     assert names[:3] == ["ITEM_IDS__0", "SCORES__1", "STATUS__2"]
     assert 'name: "ITEMS__0"' in configuration
+
+
+def test_old_exports(tmp_path: Path) -> None:
+    """Their answers are in another order."""
+    exported = unpacked("version-2-strings", tmp_path) / "exported"
+    command = [sys.executable, "-W", "ignore", EXAMPLE, exported, tmp_path / "triton"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "expected a folder of version 3, got 2" in " ".join(result.stderr.split())
+    assert not (tmp_path / "triton").exists()
 
 
 @pytest.mark.parametrize("asked", [7, 5000])

@@ -141,7 +141,9 @@ async def _refuse(_: Request, error: Any) -> Response:
 async def _refuse_by_router(request: Request, error: Any) -> Response:
     allowed = (error.headers or {}).get("Allow")
     reason = f"expected {allowed}, got {request.method}" if allowed else "no such path"
-    return error_response(RequestError(error.status_code, None, f"{request.url.path}: {reason}", error.headers))
+    path = request.url.path
+    refusal = RequestError(error.status_code, None, f"{path}: {reason}", error.headers)
+    return inference_protocol.own_error(refusal) if path.startswith("/v2/") else error_response(refusal)
 
 
 async def _nobody(_: Request, error: Any) -> Response:

@@ -16,14 +16,14 @@ import httptools
 from starlette.applications import Starlette
 from starlette.routing import Route
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from tagnn_fast.serving.http.messages import error_response
 from tagnn_fast.serving.http.service import Service, too_many
 
 _HEADER_BYTES = 1 << 16
-_REQUEST_SECONDS = 20.0  # for a request to arrive, and for the first one of a connection to begin
+_REQUEST_SECONDS = 20.0  # for a request to arrive, for the first of a connection to begin, for answers to be taken
 _SPARE_DESCRIPTORS = 64  # for files, and for connections to others
 
 
@@ -35,7 +35,7 @@ class State(ServerState):
 
     Attributes:
         service: the application's.
-        unanswered: requests that are here to the last byte and not answered.
+        unanswered: connections with a request that is here to the last byte and not answered; those behind it wait.
     """
 
     def __init__(self, application: Starlette) -> None:
@@ -80,7 +80,7 @@ class _Parser:
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose requests must arrive soon, with short headers; one of a bounded number.
+    """A connection of a bounded number, whose client sends requests soon, with short headers, and reads the answers.
 
     Args:
         config: of the server.
@@ -94,6 +94,8 @@ class Connection(HttpToolsProtocol):
         self._state, self._unanswered = server_state, 0
         self._waiting_since: float | None = time.monotonic()
         self._in_headers, self._header_bytes = False, 0
+        self._full_since: float | None = None  # of answers that the client does not read
+        self._running: RequestResponseCycle | None = None  # uvicorn's own is that of the latest request
         self._refuses, self._keeps = False, True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -104,13 +106,28 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
-        self._state.unanswered -= self._unanswered
+        self._state.unanswered -= int(self._unanswered > 0)
         self._unanswered = 0
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._full_since = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._full_since = None
+        super().resume_writing()
+
     def abort_if_slow(self) -> None:
-        """End the connection where a request of it takes too long to arrive."""
-        if self._waiting_since is not None and time.monotonic() > self._waiting_since + _REQUEST_SECONDS:
+        """End the connection where a request of it takes too long to arrive, or nobody takes its answers."""
+        longest_ago = time.monotonic() - _REQUEST_SECONDS
+        if any(since is not None and since < longest_ago for since in (self._waiting_since, self._full_since)):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -136,10 +153,15 @@ class Connection(HttpToolsProtocol):
         service = self._state.service
         crowded = self._state.unanswered >= service.limits.queue and not service.draining
         self._refuses = crowded and answered and self.parser.get_method() == b"POST"
-        if self._refuses:
-            self._keeps = self.parser.should_keep_alive()
-        else:
+        if not self._refuses:
             super().on_headers_complete()
+            if answered:
+                self._running = self.cycle
+        elif self.expect_100_continue:  # its body would come only when asked for
+            self._keeps = False
+            self._refuse()
+        else:
+            self._keeps = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """A part of its body is."""
@@ -153,17 +175,19 @@ class Connection(HttpToolsProtocol):
         self._waiting_since = None
         if self._refuses:
             self._refuse()
+            self._refuses = False
             return
         if not self.cycle.response_complete:
+            self._state.unanswered += int(self._unanswered == 0)
             self._unanswered += 1
-            self._state.unanswered += 1
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """It is answered."""
         if self._unanswered:
             self._unanswered -= 1
-            self._state.unanswered -= 1
+            self._state.unanswered -= int(self._unanswered == 0)
+        self._running = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
 
     @property
@@ -184,7 +208,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         """What the application would say of a full queue; its metrics count it, its log has no line of it."""
-        self._refuses = False
+        if self.transport.is_closing():
+            return  # it was said already
         self.transport.write(_REFUSAL)
         path = self.url.partition(b"?")[0].decode("latin-1")
         self._state.service.observer.requested(self._state.route(path), 503, 0.0)

@@ -71,4 +71,4 @@ class Gate:
         if path in _OPEN or path.startswith("/page/"):
             return True
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("latin-1"), self._token or b"")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.encode("latin-1").strip(), self._token or b"")

@@ -147,9 +147,14 @@ def _own_errors(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except RequestError as error:
-            return respond(InferenceError(error.message), 400 if error.status == 422 else error.status, error.headers)
+            return own_error(error)
 
     return handle
+
+
+def own_error(error: RequestError) -> Response:
+    """What the protocol answers in its place."""
+    return respond(InferenceError(error.message), 400 if error.status == 422 else error.status, error.headers)
 
 
 async def server_metadata(request: Request) -> Response:

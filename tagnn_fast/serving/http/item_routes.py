@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import reprlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,21 +26,30 @@ class Searches:
     """Asks for items on a thread of its own, where a model's search is also made, when it is first asked for."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tagnn_fast items")
         self._made: WeakKeyDictionary[LoadedModel, ItemSearch] = WeakKeyDictionary()
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # which has no such thread
+
+    def _begin(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tagnn_fast items")
         self._waiting = 0
 
-    async def ask(self, model: LoadedModel, question: Callable[[ItemSearch], list[int]]) -> list[ItemDescription]:
+    async def ask(
+        self, model: LoadedModel, question: Callable[[ItemSearch], list[int]], timeout: float
+    ) -> list[ItemDescription]:
         """Descriptions of the items, by index, that a model's search answers with.
 
         Raises:
-            RequestError: 503 where as many requests wait as may.
+            RequestError: 503 where as many requests wait as may, 504 after so many seconds.
         """
         if self._waiting >= _WAITING:
             raise RequestError(503, None, "as many searches wait as may: try again", {"Retry-After": "1"})
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, model, question)
+            async with asyncio.timeout(timeout):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, model, question)
+        except TimeoutError:
+            raise RequestError(504, None, f"no answer within {1000 * timeout:g} ms") from None
         finally:
             self._waiting -= 1
 
@@ -65,6 +75,8 @@ async def find_items(request: Request) -> Response:
     for name in asked:
         if name not in ("q", "id", "limit", "model"):
             raise RequestError(422, name, f"{name}: expected no such field")
+        if name != "id" and len(asked.getlist(name)) > 1:
+            raise RequestError(422, name, f"{name}: expected once, got it twice")
     ids, text = asked.getlist("id"), asked.get("q", "")
     if ids and ("q" in asked or "limit" in asked):
         raise RequestError(422, "id", "id: expected neither q nor limit beside it, got one")
@@ -73,11 +85,12 @@ async def find_items(request: Request) -> Response:
     if len(text) > LONGEST:
         raise RequestError(422, "q", f"q: expected at most {LONGEST} characters, got {len(text)}")
     limit = _limit(asked.get("limit"))
-    model = service_of(request).model(asked.get("model"), None, [])
+    service = service_of(request)
+    model, timeout = service.model(asked.get("model"), None, []), service.timeout(request)
     if ids:
-        found = await _SEARCHES.ask(model, lambda search: [item for item in map(search.item, ids) if item])
+        found = await _SEARCHES.ask(model, lambda search: [item for item in map(search.item, ids) if item], timeout)
     else:
-        found = await _SEARCHES.ask(model, lambda search: search.find(text, limit))
+        found = await _SEARCHES.ask(model, lambda search: search.find(text, limit), timeout)
     return respond(ItemList(found))
 
 

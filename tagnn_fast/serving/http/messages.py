@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -216,7 +217,8 @@ def _wrong_field(text: str) -> RequestError:
     for pattern, expected in ((_UNKNOWN, "no such field"), (_MISSING, "this field, got none")):
         found = pattern.match(text)
         if found:
-            return RequestError(422, found[1], f"{found[1]}: expected {expected}")
+            name = reprlib.repr(found[1])[1:-1]  # of a client's, of any length and with any line breaks
+            return RequestError(422, name, f"{name}: expected {expected}")
     place = _PLACE.search(text)
     field, rest = (place[1], place[2]) if place else ("", "")
     reason = _PLACE.sub("", text).replace("`", "")

@@ -213,7 +213,7 @@ def _warm_up(served: ServedModel) -> None:
     popular = served.recommend([[]], k).items[0]
     for sessions in ([popular[:1]], [popular[:3]], [popular[:3] * 2] * 8):
         for _ in range(2):  # TorchScript looks at the first call and compiles in the second
-            for exclude_clicked in (False, True):
+            for exclude_clicked in (False, True) if served.manifest["version"] > 1 else (False,):
                 served.recommend(sessions, k, exclude_clicked=exclude_clicked)
             if served.manifest["version"] > 2:
                 served.recommend(sessions, k, candidates=popular, exclude=popular[:1])

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tagnn_fast.checks import check_count
 from tagnn_fast.recommendations import Recommendations
+from tagnn_fast.serving.formats import old_export
 from tagnn_fast.serving.http.messages import Choices, ItemId, RequestError
 from tagnn_fast.serving.http.models import LoadedModel, Models
 from tagnn_fast.serving.http.observer import Observer
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT_HEADER = "X-Timeout-Ms"
 _CALL_SESSIONS = 128  # scored in one call: larger ones gain little, and all of it waits for them
 _CALL_CLICKS = 1 << 16  # the same, and of one request: each takes some kilobytes while it is scored
+_SINCE = {"exclude_clicked": 2, "candidates": 3, "exclude": 3}  # versions of exports that can
 _EXCLUDED = 1 << 20  # of a request, counted for each of its sessions: each takes some ten bytes
 
 
@@ -52,7 +54,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("body", "sessions", "clicks", "k", "queue"):
             check_count(getattr(self, name), name)
-        if not self.timeout > 0:
+        if not 0 < self.timeout < float("inf"):
             raise ValueError(f"timeout: expected seconds above 0, got {self.timeout}")
         if self.queue < max(self.sessions, self.k):
             raise ValueError(
@@ -135,6 +137,9 @@ class Service:
             expected = f"at most {_EXCLUDED // len(sessions)} for {len(sessions)} sessions"
             raise _wrong("exclude", expected, len(choices.exclude))
         check_ids(model, choices.exclude, "exclude")
+        for name, since in _SINCE.items():
+            if getattr(choices, name) and model.served.manifest["version"] < since:
+                raise RequestError(422, name, str(old_export(name)))
 
     def longest(self, model: LoadedModel) -> int:
         """The highest k that this model may be asked for; it has fewer items, perhaps, and answers with all of them."""
@@ -230,9 +235,10 @@ class Service:
         given = request.headers.get(TIMEOUT_HEADER)
         if given is None:
             return self.limits.timeout
-        if not (given.isascii() and given.isdigit() and int(given[:9])):
+        digits = given.lstrip("0")[:9]  # enough for any limit
+        if not (given.isascii() and given.isdigit() and digits):
             raise _wrong(TIMEOUT_HEADER, "milliseconds, 1 or more", given)
-        return min(int(given[:9]) / 1000, self.limits.timeout)
+        return min(int(digits) / 1000, self.limits.timeout)
 
 
 def too_many() -> RequestError:

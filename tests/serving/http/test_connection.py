@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -61,6 +62,32 @@ def test_clients_that_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             assert kept.getresponse().read() == b'{"live":true}'
             time.sleep(0.4)
         assert all(closed(client) for client in slow)
+
+
+def test_clients_that_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for themselves alone, and are cut."""
+    monkeypatch.setattr(connection, "_REQUEST_SECONDS", 1.0)
+    with listening(Limits(sessions=4, k=4, queue=4)) as (running, port):
+        deaf = connect(port)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n" * 3000)
+        until(lambda: running.server_state.unanswered == 1)
+        assert ask(port, "/v1/recommend", {"session": [13], "k": 4})[0] == 200
+        until(lambda: running.server_state.unanswered == 0)
+        deaf.close()
+
+
+def test_clients_that_are_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """With requests one behind the other: nobody is told of it."""
+    with listening() as (running, port):
+        for _ in range(20):
+            client = connect(port)
+            client.sendall(request(b'{"session": [13], "k": 4}') * 20)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()  # by a reset
+        assert ask(port, "/live")[0] == 200
+        until(lambda: running.server_state.unanswered == 0)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_long_headers() -> None:
@@ -124,9 +151,14 @@ def test_too_many_requests() -> None:
             refused.sendall(request(b"{}", "/nothing", "Connection: close"))
             assert answer_of(refused)[0] == 503
             assert closed(refused)
+        with connect(port) as asks_first:  # whose body would come when asked for
+            head = request(b"", "/v1/recommend", "Expect: 100-continue").replace(b"Length: 0", b"Length: 25")
+            asks_first.sendall(head)
+            assert answer_of(asks_first)[0] == 503
+            assert closed(asks_first)
         assert ask(port, "/live")[0] == 200
         counted = [line for line in running._service.observer.text(0, []).decode().splitlines() if "503" in line]
-        assert 'tagnn_fast_requests_total{route="/v1/recommend",status="503"} 3.0' in counted
+        assert 'tagnn_fast_requests_total{route="/v1/recommend",status="503"} 4.0' in counted
         assert 'tagnn_fast_requests_total{route="other",status="503"} 1.0' in counted
         assert running.server_state.route("/v1/sessions/a/clicks") == "/v1/sessions/{id}/clicks"
         text = running._service.observer.text(0, []).decode()

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.serving.http.services import exported
 
 PRELOAD = """
@@ -19,7 +21,11 @@ async def answer():
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         response = await client.post("/v1/recommend", json={"session": [13, 23]})
         assert response.status_code == 200, response.text
+        found = await client.get("/v1/items", params={"q": "1"})
+        assert found.status_code == 200, found.text
         return response.json()["items"]
+if sys.argv[2] == "tried":
+    asyncio.run(answer())
 workers = []
 for _ in range(2):
     workers.append(os.fork())
@@ -30,7 +36,8 @@ assert [os.waitpid(worker, 0)[1] for worker in workers] == [0, 0]
 """
 
 
-def test_workers_answer() -> None:
-    command = [sys.executable, "-W", "ignore", "-c", PRELOAD, str(exported())]
+@pytest.mark.parametrize("before", ["made", "tried"])
+def test_workers_answer(before: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", PRELOAD, str(exported()), before]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -64,6 +65,7 @@ def test_by_id(client: TestClient) -> None:
         ({"id": "1", "q": "a"}, "id", "id: expected neither q nor limit beside it, got one"),
         ({"model": "other"}, "model", "model: expected one of numbers, texts, got 'other'"),
         ({"query": "a"}, "query", "query: expected no such field"),
+        ({"q": ["a", "b"]}, "q", "q: expected once, got it twice"),
     ],
 )
 def test_refused(client: TestClient, asked: dict[str, Any], field: str, message: str) -> None:
@@ -75,6 +77,12 @@ def test_no_more_wait_than_may(client: TestClient, monkeypatch: pytest.MonkeyPat
     answer = client.get("/v1/items")
     assert refusal(answer, 503) == (None, "as many searches wait as may: try again")
     assert answer.headers["retry-after"] == "1"
+
+
+def test_no_longer_than_a_request_may_take(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_routes._SEARCHES, "_answer", lambda *_: time.sleep(0.3))
+    answer = client.get("/v1/items", headers={"X-Timeout-Ms": "50"})
+    assert refusal(answer, 504) == (None, "no answer within 50 ms")
 
 
 def test_a_model_that_is_gone_leaves_nothing() -> None:

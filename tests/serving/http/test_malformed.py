@@ -65,6 +65,16 @@ def test_wrong_fields() -> None:
             answer = client.post("/v1/recommend", json={"session": [13]}, headers={"X-Timeout-Ms": header.encode()})
             assert refusal(answer, 422)[0] == "X-Timeout-Ms"
         assert client.post("/v1/recommend", json={"session": [13], "k": 50}).status_code == 200
+        late = {"X-Timeout-Ms": "000000000000" + "10000"}
+        assert client.post("/v1/recommend", json={"session": [13]}, headers=late).status_code == 200
+        field, message = refusal(client.post("/v1/recommend", json={"session": [13], "a\nb" + "c" * 999: 1}), 422)
+        assert message.startswith("a\\nbccc")
+        assert message.endswith(": expected no such field")
+        assert len(message) < 100
+        for method, path, status in (("GET", "/v2/nothing", 404), ("GET", "/v2/models/tagnn_pp/infer", 405)):
+            answer = client.request(method, path)
+            assert (answer.status_code, list(answer.json())) == (status, ["error"])
+            assert isinstance(answer.json()["error"], str)
 
 
 def test_ids_of_another_type() -> None:

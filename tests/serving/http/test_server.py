@@ -163,6 +163,8 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--split", "a=50,b=50"), "split: expected names of models, tagnn_pp, got 'a'"),
         (("--queue", 10), "queue: expected room for the largest request, 256, got 10"),
         (("--threads", 0), "threads: expected 1 or more, got 0"),
+        (("--timeout", "inf"), "timeout: expected seconds above 0, got inf"),
+        (("--drain", "nan"), "drain: expected seconds, 0 or more, got nan"),
         (("--port", 99_999), "port: expected 0..65535, got 99999"),
         (("--drain", -1), "drain: expected seconds, 0 or more, got -1.0"),
     ):

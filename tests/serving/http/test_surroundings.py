@@ -89,6 +89,9 @@ def test_token() -> None:
             assert answer.status_code == 200
         for path in ("/live", "/ready"):
             assert client.get(path).status_code == 200
+    with serving(exported(), token="voilà") as client:  # whose last byte is a space in another encoding
+        answer = client.get("/v1/models", headers={"Authorization": "Bearer voilà ".encode()})
+        assert answer.status_code == 200
     for empty in ("", " \n"):
         with pytest.raises(ValueError, match="^token: expected some characters, got none$"):
             app(exported(), token=empty)

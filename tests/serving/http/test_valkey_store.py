@@ -41,6 +41,24 @@ async def refusal(store: ValkeyStore) -> float:
     return time.perf_counter() - start
 
 
+def test_process_that_stood_still(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """As while it loads a model: the server is not to blame, and no click is lost."""
+    caplog.set_level(logging.WARNING)
+
+    async def run() -> None:
+        store = ValkeyStore(server.url, 5)
+        await store.append("a", 1)
+        asks = [asyncio.create_task(store.append("a", item)) for item in (2, 3)]
+        await asyncio.sleep(0)
+        time.sleep(2 * TIMEOUT)
+        await asyncio.gather(*asks)
+        assert await store.clicks("a") == [1, 2, 3]
+        await store.close()
+
+    asyncio.run(run())
+    assert caplog.records == []
+
+
 def test_killed_and_restarted(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
 
