@@ -17,9 +17,11 @@ from tagnn_fast.serving.http.item_search import ItemSearch
 from tagnn_fast.serving.http.messages import ItemDescription, ItemList, RequestError, respond
 from tagnn_fast.serving.http.models import LoadedModel
 from tagnn_fast.serving.http.routes import service_of
+from tagnn_fast.serving.http.service import TIMEOUT_HEADER
 
 LIMIT, MOST, LONGEST = 20, 100, 200  # items by default and at most; characters of what is looked for
 _WAITING = 32  # requests that may wait
+_SECONDS = 30.0  # that one may take: the first makes a model's search, which takes some for millions of items
 
 
 class Searches:
@@ -86,7 +88,8 @@ async def find_items(request: Request) -> Response:
         raise RequestError(422, "q", f"q: expected at most {LONGEST} characters, got {len(text)}")
     limit = _limit(asked.get("limit"))
     service = service_of(request)
-    model, timeout = service.model(asked.get("model"), None, []), service.timeout(request)
+    timeout = service.timeout(request) if TIMEOUT_HEADER in request.headers else _SECONDS
+    model = service.model(asked.get("model"), None, [])
     if ids:
         found = await _SEARCHES.ask(model, lambda search: [item for item in map(search.item, ids) if item], timeout)
     else:
