@@ -17,7 +17,7 @@ from tagnn_fast.serving.http.item_search import ItemSearch
 from tagnn_fast.serving.http.messages import ItemDescription, ItemList, RequestError, respond
 from tagnn_fast.serving.http.models import LoadedModel
 from tagnn_fast.serving.http.routes import service_of
-from tagnn_fast.serving.http.service import TIMEOUT_HEADER
+from tagnn_fast.serving.http.service import TIMEOUT_HEADER, too_late
 
 LIMIT, MOST, LONGEST = 20, 100, 200  # items by default and at most; characters of what is looked for
 _WAITING = 32  # requests that may wait
@@ -51,7 +51,7 @@ class Searches:
             async with asyncio.timeout(timeout):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, model, question)
         except TimeoutError:
-            raise RequestError(504, None, f"no answer within {1000 * timeout:g} ms") from None
+            raise too_late(timeout) from None
         finally:
             self._waiting -= 1
 

@@ -214,7 +214,7 @@ class Service:
         except QueueFull:
             raise too_many() from None
         except DeadlinePassed:
-            raise RequestError(504, None, f"no answer within {1000 * timeout:g} ms") from None
+            raise too_late(timeout) from None
         except (ClientGone, ClientDisconnect):
             raise
         except NotImplementedError as error:  # what an old export cannot do
@@ -244,6 +244,11 @@ class Service:
 def too_many() -> RequestError:
     """What is said to those for whom there is no place."""
     return RequestError(503, None, "as many wait as may: try again", {"Retry-After": "1"})
+
+
+def too_late(seconds: float) -> RequestError:
+    """What is said to those who waited as long as they may."""
+    return RequestError(504, None, f"no answer within {1000 * seconds:g} ms")
 
 
 def check_ids(model: LoadedModel, ids: Sequence[ItemId], field: str) -> None:
