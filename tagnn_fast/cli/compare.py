@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional, cast
 
 import typer
 
-from tagnn_fast.cli.console import console, errors, say
+from tagnn_fast.cli.console import console, resumable, say
 from tagnn_fast.experiments.compare import METHODS, ComparedProtocol
 from tagnn_fast.experiments.compare import compare as compare_methods
 from tagnn_fast.tables import show
@@ -46,13 +46,10 @@ def compare(
     names = [name.strip() for name in models.split(",")]
     given: dict[str, Any] = {"seeds": seeds, "budget": budget, "configs": _configs(config or [])}
     given["blends"] = blend or []
-    try:
+    with resumable():
         comparison = compare_methods(
             dataset, folder, names, protocol=cast(Optional[ComparedProtocol], protocol), **given
         )
-    except KeyboardInterrupt as stopped:
-        errors.print(f"{stopped or 'stopped'}\ngo on with the same command", soft_wrap=True)
-        raise typer.Exit(130) from None
     show(comparison, console)
     say(f"wrote {folder / 'report.html'}")
 

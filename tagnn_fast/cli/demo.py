@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tagnn_fast.cli.console import console, errors, say
+from tagnn_fast.cli.console import console, resumable, say
 from tagnn_fast.cli.info import dataset_table
 from tagnn_fast.cli.recommend import recommendation_table
 from tagnn_fast.data import Dataset, read_dataset, synthetic_dataset, write_dataset
@@ -18,7 +18,6 @@ from tagnn_fast.files import clear_up
 from tagnn_fast.runs.run import Run
 from tagnn_fast.tables import show
 from tagnn_fast.training.fit import fit, plan
-from tagnn_fast.training.stopping import Interrupted
 
 
 def demo(
@@ -33,11 +32,8 @@ def demo(
     plan(dataset, {"epochs": epochs})  # refuses what cannot be trained on before there is a folder
     dataset = _written(dataset, folder)
     console.print(dataset_table(dataset.name, dataset.statistics()))
-    try:
+    with resumable():
         run = fit(dataset, folder / "run", hidden_size=64, epochs=epochs)
-    except Interrupted as interrupted:
-        errors.print(f"{interrupted}\ngo on with the same command", soft_wrap=True)
-        raise typer.Exit(130) from None
     if run.result is not None:
         show(run.result, console)
     say(f"wrote {folder / 'run'}")

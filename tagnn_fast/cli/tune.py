@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from tagnn_fast.cli.console import console, errors, say
+from tagnn_fast.cli.console import console, resumable, say
 from tagnn_fast.experiments.tune import tune as search
 from tagnn_fast.tables import show
 from tagnn_fast.training.options import parse_options
@@ -41,11 +41,8 @@ def tune(
     takes. Test sessions are never read. The same command goes on after a stop, in the midst of a trial too.
     """
     given: dict[str, Any] = {"trials": trials, "budget": budget, "metric": metric, "seed": seed}
-    try:
+    with resumable():
         tuning = search(dataset, folder, model, **given, fix=parse_options(fix or [], "--fix"), start=start or [])
-    except KeyboardInterrupt as stopped:
-        errors.print(f"{str(stopped) or 'stopped'}\ngo on with the same command", soft_wrap=True)
-        raise typer.Exit(130) from None
     show(tuning, console)
     if tuning.best is not None:
         say(f"wrote {tuning.config}: tagnn-fast train {dataset} --run RUN --config {tuning.config}")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tagnn_fast.data.arrow import batches_of_groups
+from tagnn_fast.data.arrow import batches_of_groups, is_list, is_text
 from tagnn_fast.logs.files import LogFiles, parquet_columns
 from tagnn_fast.logs.formats import LogFormat
 
@@ -75,14 +75,14 @@ def _leaves(kind: pa.DataType) -> int:
 
 def _in_utc(kind: pa.DataType) -> pa.DataType:
     """The type of the same times, or lists of them, as instants."""
-    return pa.list_(_in_utc(kind.value_type)) if _is_list(kind) else pa.timestamp("us", "UTC")
+    return pa.list_(_in_utc(kind.value_type)) if is_list(kind) else pa.timestamp("us", "UTC")
 
 
 def _check(path: str, form: LogFormat, name: str, kind: pa.DataType) -> None:
     """Refuse a type that does not say what the column should."""
     single = _plain(kind)
-    if _is_list(single):
-        if name in (form.owner, form.user) or not _is_list(_plain(_type_of_item(path, form))):
+    if is_list(single):
+        if name in (form.owner, form.user) or not is_list(_plain(_type_of_item(path, form))):
             raise ValueError(f"{path}: expected a value in a row of {name!r}, got {kind}: only items may be lists")
         single = _plain(single.value_type)
     if name == form.time:
@@ -102,7 +102,7 @@ def _check(path: str, form: LogFormat, name: str, kind: pa.DataType) -> None:
         whole = pa.types.is_decimal(single) and single.scale == 0
         good = pa.types.is_integer(single) or whole or single == pa.uuid()
         expected = "integers or strings"
-    if not (good or _is_text(single) or pa.types.is_null(single)):
+    if not (good or is_text(single) or pa.types.is_null(single)):
         raise ValueError(f"{path}: expected {expected} in {name!r}, got {kind}")
 
 
@@ -114,31 +114,23 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
 def _clicks(values: list[pa.Array], form: LogFormat, names: Sequence[str]) -> tuple[list[pa.Array], pa.Array]:
     values = [value.dictionary_decode() if pa.types.is_dictionary(value.type) else value for value in values]
     item = values[names.index(form.item)]
     count = len(item)
-    if not _is_list(item.type):
+    if not is_list(item.type):
         return [_text(value) for value in values], pa.nulls(count, pa.string())
     lengths = _lengths(item)
     unequal = np.zeros(count, bool)
     for value in values:
-        if _is_list(value.type):
+        if is_list(value.type):
             unequal |= _lengths(value) != lengths
     # A row without a click in it stands for itself, with nothing in its lists.
     rows = np.repeat(np.arange(count), np.where(unequal, 1, np.maximum(lengths, 1)))
     none = unequal | (lengths == 0)
     spread = []
     for value in values:
-        if not _is_list(value.type):
+        if not is_list(value.type):
             spread.append(_text(value).take(pa.array(rows)))
             continue
         begins = np.concatenate([[0], _lengths(value).cumsum()])

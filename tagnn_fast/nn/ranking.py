@@ -82,10 +82,7 @@ def topk(
     """
     if repeats is None:
         return ops.target_attention_topk(encoded, table, k, candidates, left_out, ends, screen)
-    native = table.is_cpu
-    if not torch.jit.is_scripting():
-        native = native and library.has_kernel(table)
-    if native:
+    if library.native_on_cpu(table):
         return ops.target_attention_topk(
             encoded, table, k, candidates, left_out, ends, screen, repeats.rows, repeats.logits
         )

@@ -69,6 +69,13 @@ def has_kernel(tensor: Tensor) -> bool:
     return tensor.device.type in ("cpu", "meta") or (_HAS_CUDA and tensor.device.type == "cuda")
 
 
+def native_on_cpu(tensor: Tensor) -> bool:
+    """Whether ops with native kernels for the CPU alone have one where `tensor` is."""
+    if torch.jit.is_scripting():
+        return tensor.is_cpu
+    return tensor.is_cpu and has_kernel(tensor)
+
+
 # By the instruction sets that have them: products of float32 as the sum of two bfloat16 numbers, and as one.
 _CAPABILITIES = {1: ("amx",), 2: ("avx512_bf16", "amx")}
 

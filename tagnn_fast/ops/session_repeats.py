@@ -23,10 +23,7 @@ def session_repeats(items: Tensor, offsets: Tensor, places: int, counts: int) ->
     Raises:
         RuntimeError: on a wrong shape or dtype, places or counts.
     """
-    native = items.is_cpu
-    if not torch.jit.is_scripting():
-        native = native and library.has_kernel(items)
-    if native:
+    if library.native_on_cpu(items):
         rows, cells = torch.ops.tagnn_fast.session_repeats(items, offsets, places, counts)
         return rows, cells
     return plain_session_repeats(items, offsets, places, counts)

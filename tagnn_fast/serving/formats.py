@@ -23,6 +23,9 @@ Parts = Callable[[int, int, bool], Run]
 # What a program takes after the clicks and their offsets.
 CHOICES = "candidates", "among_candidates", "exclude_clicked", "exclude", "scored", "targets"
 
+# The versions of exports since which each format can do what a call asks for.
+_SINCE = {"exclude_clicked": 2, "candidates": 3, "exclude": 3, "explain": 3, "scores": 3}
+
 _SCRIPTED_INPUTS = {1: 3, 2: 4, 3: 6}  # of the method that recommends, by version
 _PROGRAM_INPUTS = {1: 2, 2: 3, 3: 8}
 
@@ -36,10 +39,10 @@ class Choice(NamedTuple):
 
     def check_version(self, version: int) -> None:
         """Refuse what an old export cannot do."""
-        asked = {"exclude_clicked": self.exclude_clicked and version < 2}
-        asked |= {name: getattr(self, name) is not None and version < 3 for name in ("candidates", "exclude")}
-        for name, too_new in asked.items():
-            if too_new:
+        asked = {"exclude_clicked": self.exclude_clicked}
+        asked |= {name: getattr(self, name) is not None for name in ("candidates", "exclude")}
+        for name, wanted in asked.items():
+            if wanted and not can(version, name):
                 raise old_export(name)
 
 
@@ -60,6 +63,11 @@ class Format(Protocol):
 
     def explain(self, items: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
         """See :meth:`ServingModel.explain`."""
+
+
+def can(version: int, name: str) -> bool:
+    """Whether exports of this version can do what a call asks for by this name, in each format."""
+    return version >= _SINCE[name]
 
 
 def old_export(name: str) -> NotImplementedError:
@@ -152,7 +160,7 @@ class Program:
         method: str = "",
     ) -> tuple[Tensor, ...]:
         """Some of the outputs of :meth:`LongestLists.forward`."""
-        if self._version < 3:
+        if method and not can(self._version, method):
             raise old_export(method)
         among = choice.candidates is not None
         return self._parts(first, end, among)(

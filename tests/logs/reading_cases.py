@@ -184,11 +184,14 @@ def baskets(folder: Path) -> Case:
     table["time"] = pa.array([["a", "b"], ["c"], None, ["d"], ["e", "f"], ["g"]])
     table["item"] = table["item"].cast(pa.large_list(pa.int64()))
     pq.write_table(pa.table(table), folder / "2.parquet")
+    views = {"session": ["v", "w"], "item": pa.array([[3, None], []], pa.list_view(pa.int64())), "time": ["x", "y"]}
+    pq.write_table(pa.table(views), folder / "3.parquet")
     rows: list[tuple[str | None, ...]] = [
         *(("1", "7", "2024-05-01"), ("1", "8", "2024-05-01"), ("2", None, "2024-05-02"), ("3", None, "2024-05-03")),
         *(("4", "9", "2024-05-04"), ("5", "1", "2024-05-05"), ("5", None, "2024-05-05")),
         *(("6", "5", "2024-05-06"), ("6", "6", "2024-05-06")),
         *(("1", "7", "a"), ("1", "8", "b"), ("3", None, None), ("4", "9", "d"), ("5", "1", "e"), ("5", None, "f")),
+        *(("v", "3", "x"), ("v", None, "x"), ("w", None, "y")),
     ]
     return Case([str(folder)], FORM, rows, {"lists of different lengths": 2})
 

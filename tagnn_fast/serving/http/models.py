@@ -14,6 +14,7 @@ import torch
 
 from tagnn_fast.checks import check_path
 from tagnn_fast.memory import release_freed_memory
+from tagnn_fast.serving.formats import can
 from tagnn_fast.serving.http.observer import Observer
 from tagnn_fast.serving.manifest import ITEMS
 from tagnn_fast.serving.served_model import FORMATS, FormatName, ServedModel, load
@@ -208,16 +209,16 @@ def _file_signature(path: Path) -> tuple[int, ...]:
 
 def _warm_up(served: ServedModel) -> None:
     """Ask of every kind what the first requests would wait for otherwise."""
-    strings = served.manifest["item_ids"] == "strings"
+    strings, version = served.manifest["item_ids"] == "strings", served.manifest["version"]
     k = min(20, served.manifest["k_max"])
     popular = served.recommend([[]], k).items[0]
     for sessions in ([popular[:1]], [popular[:3]], [popular[:3] * 2] * 8):
         for _ in range(2):  # TorchScript looks at the first call and compiles in the second
-            for exclude_clicked in (False, True) if served.manifest["version"] > 1 else (False,):
+            for exclude_clicked in (False, True) if can(version, "exclude_clicked") else (False,):
                 served.recommend(sessions, k, exclude_clicked=exclude_clicked)
-            if served.manifest["version"] > 2:
+            if can(version, "candidates"):
                 served.recommend(sessions, k, candidates=popular, exclude=popular[:1])
-    if served.can_explain and served.manifest["version"] > 2:
+    if served.can_explain and can(version, "explain"):
         clicks = popular[:3] if strings else torch.tensor(popular[:3])
         served.explain(clicks, torch.tensor([0, len(clicks)]), clicks[:1])
 

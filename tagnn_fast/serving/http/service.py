@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tagnn_fast.checks import check_count
 from tagnn_fast.recommendations import Recommendations
-from tagnn_fast.serving.formats import old_export
+from tagnn_fast.serving.formats import can, old_export
 from tagnn_fast.serving.http.messages import Choices, ItemId, RequestError
 from tagnn_fast.serving.http.models import LoadedModel, Models
 from tagnn_fast.serving.http.observer import Observer
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 TIMEOUT_HEADER = "X-Timeout-Ms"
 _CALL_SESSIONS = 128  # scored in one call: larger ones gain little, and all of it waits for them
 _CALL_CLICKS = 1 << 16  # the same, and of one request: each takes some kilobytes while it is scored
-_SINCE = {"exclude_clicked": 2, "candidates": 3, "exclude": 3}  # versions of exports that can
 _EXCLUDED = 1 << 20  # of a request, counted for each of its sessions: each takes some ten bytes
 
 
@@ -137,8 +136,8 @@ class Service:
             expected = f"at most {_EXCLUDED // len(sessions)} for {len(sessions)} sessions"
             raise _wrong("exclude", expected, len(choices.exclude))
         check_ids(model, choices.exclude, "exclude")
-        for name, since in _SINCE.items():
-            if getattr(choices, name) and model.served.manifest["version"] < since:
+        for name in ("exclude_clicked", "candidates", "exclude"):
+            if getattr(choices, name) and not can(model.served.manifest["version"], name):
                 raise RequestError(422, name, str(old_export(name)))
 
     def longest(self, model: LoadedModel) -> int:
