@@ -77,12 +77,20 @@ def test_every_block_says_what_it_is(path: Path) -> None:
     assert sum(language not in SHOWN for language in languages) == len(list(document_of(path).examples()))
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "docs/site/index.md"], ids=lambda path: path.name
+)
 def test_links(path: Path) -> None:
     """Files that documents name are there."""
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_no_marks_of_docstrings(path: Path) -> None:
+    """A role of reStructuredText is shown as it stands in Markdown."""
+    assert not re.findall(r":\w+:`", path.read_text(encoding="utf-8"))
 
 
 def test_every_public_name() -> None:
