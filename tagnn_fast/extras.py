@@ -19,32 +19,46 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnx_ir"),
     "hub": ("huggingface_hub",),
     "mlflow": ("mlflow", "pytorch_lightning"),
-    "wandb": ("wandb",),
+    "wandb": ("wandb", "pytorch_lightning"),
     "tracing": ("opentelemetry",),
 }
 
 
-def how_to_install(error: ModuleNotFoundError, who: str) -> str | None:
-    """What `who` needs and how to install it; None where the missing package is of no extra."""
+class MissingPackageError(ModuleNotFoundError):
+    """A package is missing that an extra has.
+
+    Attributes:
+        extra: its name; of several that have the package, the one that is wanted.
+    """
+
+    def __init__(self, message: str, name: str | None, extra: str | None) -> None:
+        super().__init__(message, name=name)
+        self.extra = extra
+
+
+def how_to_install(error: ModuleNotFoundError, who: str, extra: str | None = None) -> str | None:
+    """What `who` needs and how to install it, by this extra if it has that; None where none has."""
     module = (error.name or "").split(".")[0]
-    extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+    extra = error.extra if isinstance(error, MissingPackageError) else extra
+    extras = [name for name, modules in EXTRAS.items() if module in modules]
+    extra = extra if extra in extras else next(iter(extras), None)
     return f"{who} needs {module}: pip install 'tagnn_fast[{extra}]'" if extra is not None else None
 
 
 @contextmanager
-def needed_by(who: str) -> Iterator[None]:
-    """Let the error of a package that is missing say which extra has it.
+def needed_by(who: str, extra: str | None = None) -> Iterator[None]:
+    """Let the error of a package that is missing say which extra has it: this one, where several have.
 
     Raises:
-        ModuleNotFoundError: in the place of Python's own, with the same name.
+        MissingPackageError: in the place of Python's own, with the same name.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        message = how_to_install(error, who)
+        message = how_to_install(error, who, extra)
         if message is None:
             raise
-        raise ModuleNotFoundError(message, name=error.name) from None
+        raise MissingPackageError(message, error.name, extra) from None
 
 
 def import_pandas(who: str) -> Any:

@@ -84,6 +84,8 @@ def main(
     manifest = tagnn_fast.load(exported).manifest  # checks the files, too
     if manifest["version"] < 3:  # others give scores before items
         raise typer.BadParameter(f"expected a folder of version 3, got {manifest['version']}: export it again")
+    if "model.ts" not in manifest["files"]:
+        raise typer.BadParameter(f"expected a folder with TorchScript, got one of {', '.join(manifest['files'])}")
     has_strings = manifest["item_ids"] == "strings"
     k = min(k, manifest["items"])
     version = repository / NAME / "1"

@@ -22,8 +22,9 @@ _RECOMMENDS = (
     "model.safetensors",
     "weights.json",
 )  # of a run, and of a blend's members
-_TELLS = ("history.json", "result.json", "test_reads.jsonl")
-_SEALED = ("model.safetensors", "weights.json", "history.json", "result.json")  # what config.json there has a digest of
+_LOOKS = "test_reads.jsonl"
+_TELLS = ("history.json", "result.json", _LOOKS)
+_SEALED = ("model.safetensors", "weights.json", *_TELLS)  # what config.json there has a digest of
 # All of a run that is there; whatever else a repository holds is not looked at.
 PATTERNS = [*_RECOMMENDS, *_TELLS, *(f"members/*/{name}" for name in _RECOMMENDS)]
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -71,9 +72,11 @@ def fetch(name: str, revision: str | None, token: str | None) -> Path:
         digests = read_digests(load_json(config), config.parent)
         for name in _SEALED:
             file = config.with_name(name)
+            if name == _LOOKS and file.exists() and not file.is_symlink():
+                continue  # evaluations here have added to it
             if name in digests and (not file.exists() or describe_file(file)["sha256"] != digests[name]):
                 raise ValueError(f"{file}: expected the file that was pushed beside config.json, got another or none")
-    looks = folder / "test_reads.jsonl"
+    looks = folder / _LOOKS
     if looks.is_symlink():  # an evaluation adds to it: what the cache shares between revisions stays as it is
         content = looks.read_bytes()
         looks.unlink()

@@ -59,7 +59,7 @@ def check_loggers(loggers: Sequence[LoggerName | Logger]) -> None:
                 raise ValueError(f"{expected}, got {logger!r}")
             if loggers.count(logger) > 1:
                 raise ValueError(f"loggers: expected each name once, got {logger} again")
-            with needed_by(f"logger {logger}"):
+            with needed_by(f"logger {logger}", logger):
                 _class_of(logger)
         elif isinstance(logger, type) or not isinstance(logger, Logger):
             raise TypeError(f"{expected}, got {logger!r}")

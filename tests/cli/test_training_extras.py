@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -40,11 +41,14 @@ def test_without_the_training_extra(package: str, data: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("mlflow", "mlflow"), ("mlflow", "pytorch_lightning"), ("wandb", "wandb")]
+    ("name", "package"),
+    [("mlflow", "mlflow"), ("mlflow", "pytorch_lightning"), ("wandb", "wandb"), ("wandb", "pytorch_lightning")],
 )
 def test_logger_that_is_not_there(
     name: str, package: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if package != "wandb":
+        monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))  # is installed
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"{package}.loggers", raising=False)
     printed = refused("train", data, "--run", tmp_path / "run", *TINY, "--logger", name)

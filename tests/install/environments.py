@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TORCH = "torch==2.13.0"  # pinned: an unpinned torch pulls gigabytes of CUDA packages
+TORCH = "torch==2.13.0"  # pinned as in the Makefile
 BUILD_TOOLS = ("setuptools>=77", "ninja>=1.11", "pybind11>=2.12")
 # Variables that would change what is built or imported.
 CLEARED = ("CXX", "CUDA_HOME", "PIP_BUILD_CONSTRAINT", "PYTHONPATH", "PYTHONOPTIMIZE", "VIRTUAL_ENV")

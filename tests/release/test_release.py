@@ -20,7 +20,7 @@ def test_citation_and_changelog_name_the_version() -> None:
     headings = re.findall(r"^## \[(.+?)\](.*)$", changelog, re.MULTILINE)
     assert headings[0] == ("Unreleased", "")
     released = [version for version, _ in headings[1:]]
-    assert __version__ in released or not released
+    assert released[:1] in ([__version__], [])
     assert all(re.fullmatch(r" - \d{4}-\d{2}-\d{2}", date) for _, date in headings[1:])
 
 

@@ -117,13 +117,16 @@ def test_changed_file_is_refused_by_name(name: str, hub: Hub, run: Run) -> None:
         tagnn_fast.from_pretrained(NAME).recommender()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "result.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "result.json", "test_reads.jsonl"])
 def test_another_file_in_its_place(name: str, hub: Hub, run: Run, tmp_path: Path) -> None:
     """Whole, of its kind and size, and not what was pushed."""
     (run.folder / "result.json").write_text(json.dumps({"protocol": "all", "test": {"HR@20": 1.0}}))
+    run.log_test_read("somebody", "small", {"HR@20": 1.0})
     run.push_to_hub(NAME)
     if name == "result.json":
         hub.stored["other"] = json.dumps({"protocol": "all", "test": {"HR@20": 9.0}}).encode()
+    elif name == "test_reads.jsonl":
+        hub.stored["other"] = b""
     else:
         with safe_open(run.weights, "pt") as file:
             save_file({key: -file.get_tensor(key) for key in file.keys()}, tmp_path / "other")  # noqa: SIM118

@@ -37,7 +37,7 @@ def dockerfile() -> list[tuple[str, str]]:
 
 
 def test_dockerfile(dockerfile: list[tuple[str, str]]) -> None:
-    known = {"FROM", "RUN", "COPY", "ENV", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    known = {"FROM", "ARG", "RUN", "COPY", "ENV", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
     assert {name for name, _ in dockerfile} <= known
     last = dict(dockerfile)
     assert int(last["USER"]) > 0
