@@ -104,41 +104,46 @@ void with_scalar(ScalarType dtype, const Run& run) {
   dtype == ScalarType::Float ? run(float()) : run(double());
 }
 
-// Without a call of the dispatcher where nothing is to be done.
-inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
-  for (Tensor* tensor : tensors) {
-    if (!tensor->is_contiguous()) *tensor = torch::stable::contiguous(*tensor);
-  }
-}
-
 // What `allocate` makes, a tensor of these sizes; where it cannot, all that PyTorch passes on is that a call failed.
 template <class Sizes, class Allocate>
-Tensor allocated(ScalarType dtype, const Sizes& sizes, const Allocate& allocate) {
+Tensor allocated(bool on_gpu, ScalarType dtype, const Sizes& sizes, const Allocate& allocate) {
   try {
     return allocate();
   } catch (const std::runtime_error&) {
     std::ostringstream message;
-    message << "out of memory: expected enough for " << dtype_name(dtype) << " ";
+    message << "out of memory" << (on_gpu ? ", or a kernel failed before" : "") << ": expected enough for "
+            << dtype_name(dtype) << " ";
     append_shape(message, sizes.begin(), sizes.size());
     throw std::runtime_error(message.str());
   }
 }
 
+// Without a call of the dispatcher where nothing is to be done.
+inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
+  for (Tensor* tensor : tensors) {
+    if (tensor->is_contiguous()) continue;
+    *tensor = allocated(
+        tensor->is_cuda(), tensor->scalar_type(), tensor->sizes(), [&] { return torch::stable::contiguous(*tensor); });
+  }
+}
+
 inline Tensor make_empty(
     const Tensor& like, std::initializer_list<int64_t> sizes, std::optional<ScalarType> dtype = std::nullopt) {
-  return allocated(
-      dtype.value_or(like.scalar_type()), sizes, [&] { return torch::stable::new_empty(like, sizes, dtype); });
+  return allocated(like.is_cuda(), dtype.value_or(like.scalar_type()), sizes, [&] {
+    return torch::stable::new_empty(like, sizes, dtype);
+  });
 }
 
 inline Tensor make_zeros(
     const Tensor& like, std::initializer_list<int64_t> sizes, std::optional<ScalarType> dtype = std::nullopt) {
-  return allocated(
-      dtype.value_or(like.scalar_type()), sizes, [&] { return torch::stable::new_zeros(like, sizes, dtype); });
+  return allocated(like.is_cuda(), dtype.value_or(like.scalar_type()), sizes, [&] {
+    return torch::stable::new_zeros(like, sizes, dtype);
+  });
 }
 
 // With fewer instructions than make_empty.
 inline Tensor empty_on_cpu(std::initializer_list<int64_t> sizes, ScalarType dtype) {
-  return allocated(dtype, sizes, [&] { return torch::stable::empty(sizes, dtype); });
+  return allocated(false, dtype, sizes, [&] { return torch::stable::empty(sizes, dtype); });
 }
 
 inline Tensor new_unwritten(Backend backend, const Tensor& like, std::initializer_list<int64_t> sizes) {

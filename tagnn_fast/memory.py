@@ -91,22 +91,29 @@ def _of_glibc(name: str) -> Callable[..., int] | None:
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
+class NotEnoughMemoryError(MemoryError):
+    """There is not enough memory for what the message names."""
+
+
 @contextmanager
-def enough_memory(what: str) -> Iterator[None]:
+def enough_memory(what: str, less: str = "") -> Iterator[None]:
     """Say in a line what needs less memory, where there is not enough for the block.
 
+    Args:
+        what: is done in the block.
+        less: options that need less, to be named before shorter sessions, which do always.
+
     Raises:
-        MemoryError: in the place of what PyTorch's allocators raise.
+        NotEnoughMemoryError: in the place of what PyTorch's allocators raise; one from within the block stays as it is.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if isinstance(error, NotEnoughMemoryError) or not is_out_of_memory(error):
             raise
-        raise MemoryError(
-            f"expected enough for {what}; a lower --max-clicks-per-batch or --batch-size of "
-            "`train` needs less, as do shorter sessions (`prepare logs --max-session-clicks`)"
-        ) from error
+        shorter = "shorter sessions (`prepare logs --max-session-clicks`)"
+        needs = f"{less} needs less, as do {shorter}" if less else f"{shorter} need less"
+        raise NotEnoughMemoryError(f"expected enough for {what}; {needs}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -3,6 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -78,13 +83,31 @@ struct EncodeOutputs {
 template <class T>
 class Workspace {
  public:
-  explicit Workspace(int64_t size) : memory_(new T[size]), next_(memory_.get()) {}
+  explicit Workspace(int64_t size) : memory_(allocate(size)), next_(memory_.get()) {}
   T* take(int64_t size) { return std::exchange(next_, next_ + size); }
 
  private:
+  static std::unique_ptr<T[]> allocate(int64_t size) {
+    try {
+      return std::unique_ptr<T[]>(new T[size]);
+    } catch (const std::bad_alloc&) {
+      throw std::runtime_error("out of memory: expected enough for " + std::to_string(size) + " numbers");
+    }
+  }
+
   std::unique_ptr<T[]> memory_;
   T* next_;
 };
+
+// The product of these, none of them negative; where it is more than any memory holds, so much.
+int64_t numbers(std::initializer_list<int64_t> factors) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 2;
+  int64_t result = 1;
+  for (const int64_t factor : factors) {
+    if (__builtin_mul_overflow(result, factor, &result)) return kMost;
+  }
+  return std::min(result, kMost);
+}
 
 template <class T>
 void gather(const EncodeInputs& inputs, const int64_t* node_items, T* nodes) {
@@ -171,7 +194,7 @@ void encode(const EncodeInputs& inputs, EncodeOutputs& out) {
   build_graphs(inputs.clicks, graph);
   const SlotRanges ranges = slot_ranges(graph.slot_offsets, graph.num_nodes, sessions, slots);
 
-  Workspace<T> values((11 * steps + 8) * slots * hidden + slots + 4 * sessions * hidden);
+  Workspace<T> values(numbers({steps, 11, slots, hidden}) + 8 * slots * hidden + slots + 4 * sessions * hidden);
   T *nodes = values.take(slots * hidden), *propagated = values.take(slots * hidden);
   T* result = mutable_data<T>(out.values);
   gather(inputs, graph.node_items, nodes);

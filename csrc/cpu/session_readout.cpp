@@ -28,11 +28,12 @@ int64_t chunks_of(const SlotRanges& ranges, const ReadoutBatch& batch) {
   return num_chunks(ranges.slots * batch.hidden * 16);
 }
 
-// Calls visit(session, slot) for every session whose last node is a real slot.
+// Calls visit(session, slot) for every session whose last node is a node of its own.
 template <class Visit>
 void for_each_last(const SlotRanges& ranges, const int64_t* last_node, const Visit& visit) {
   for (int64_t b = 0; b < ranges.size(); ++b) {
-    if (last_node[b] >= 0 && last_node[b] < ranges.slots) visit(b, last_node[b]);
+    const int64_t slot = last_node[b];
+    if (slot >= ranges.sessions[b].begin && slot < ranges.sessions[b].nodes_end) visit(b, slot);
   }
 }
 

@@ -80,7 +80,8 @@ template <class T>
 struct PowerOfTwo;
 template <>
 struct PowerOfTwo<float> {
-  static constexpr float kRoundToInteger = 12582912.f;  // 1.5 · 2^23: adding it leaves the integer in the low bits
+  // 1.5 · 2^23 and the exponent's bias: adding it leaves the biased integer in the low bits.
+  static constexpr float kRoundToInteger = 12582912.f + 127.f;
   static constexpr int kMantissaBits = 23;
   static constexpr float kSmallest = -125.f;
   static constexpr float kCoefficients[] = {1.535336188319500e-4f, 1.339887440266574e-3f, 9.618437357674640e-3f,
@@ -88,7 +89,7 @@ struct PowerOfTwo<float> {
 };
 template <>
 struct PowerOfTwo<double> {
-  static constexpr double kRoundToInteger = 6755399441055744.;  // 1.5 · 2^52
+  static constexpr double kRoundToInteger = 6755399441055744. + 1023.;  // 1.5 · 2^52 and the bias
   static constexpr int kMantissaBits = 52;
   static constexpr double kSmallest = -1020.;
   static constexpr double kCoefficients[] = {1.3691488853904128e-12, 2.5678435993488202e-11, 4.4455382718708116e-10,
@@ -109,8 +110,8 @@ inline Vector<T> power_of_two(Vector<T> x) {
   Vector<T> p = broadcast(P::kCoefficients[0]);
   for (unsigned i = 1; i < sizeof(P::kCoefficients) / sizeof(T); ++i) p = p * r + P::kCoefficients[i];
   p = p * r + T(1);
-  // Adds the integer to the exponent.
-  return (Vector<T>)((Bits<T>)p + ((Bits<T>)shifted << P::kMantissaBits));
+  // A product, not a sum of bits: whatever bits a NaN has, it stays one.
+  return p * (Vector<T>)((Bits<T>)shifted << P::kMantissaBits);
 }
 
 // 2^x, and zero below `smallest`.

@@ -27,7 +27,8 @@ struct TensorFloat32 {
   // To 10 bits of fraction, halves away from zero, as cvt.rna.tf32 does.
   __device__ static Stored store(float value) {
     const uint32_t bits = __float_as_uint(value);
-    if ((bits & 0x7F800000u) == 0x7F800000u) return value;  // infinite, or not a number
+    if (value != value) return __uint_as_float(bits | 0x400000u);  // in the bits that products look at, too
+    if ((bits & 0x7F800000u) == 0x7F800000u) return value;
     return __uint_as_float((bits + 0x1000u) & 0xFFFFE000u);
   }
   __device__ static float exponential(float x) { return fast_exponential(x); }

@@ -11,7 +11,7 @@ from tagnn_fast.baselines.item_item import ItemItem, added, distinct_items, from
 from tagnn_fast.baselines.recency import session_weights
 from tagnn_fast.checks import check_count, check_number
 from tagnn_fast.data.sessions import Sessions, offsets_of
-from tagnn_fast.memory import available_memory
+from tagnn_fast.memory import NotEnoughMemoryError, available_memory
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.search_space import Choice, Real, SearchSpace
 
@@ -79,7 +79,7 @@ class SLIST(ItemItem):
         """See the base class.
 
         Raises:
-            MemoryError: where the dense matrix does not fit, before anything is computed.
+            NotEnoughMemoryError: where the dense matrix does not fit, before anything is computed.
             FloatingPointError: where the equations cannot be solved in float32.
         """
         self._check_memory()
@@ -101,7 +101,7 @@ class SLIST(ItemItem):
         needed = 4 * self.num_items**2 + 2 * 4 * self.num_items * _BLOCK
         available = available_memory()
         if needed > available:
-            raise MemoryError(
+            raise NotEnoughMemoryError(
                 f"slist: expected {needed / 1e9:.1f} GB of free memory for a matrix of {self.num_items:,} × "
                 f"{self.num_items:,} items, got {available / 1e9:.1f} GB"
             )

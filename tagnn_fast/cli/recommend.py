@@ -135,18 +135,20 @@ def recommend(
     asked = Asked(k, item_ids(candidates), exclude_clicked, item_ids(exclude))
     if not from_logs:
         _refuse({**of_logs, "max_bad_rows": max_bad_rows or None}, "without --from-logs")
-    if items or (output is not None and output.suffix):
+    # Names with an ending are of files, of which those of no kind are refused; dates have no letter behind their point.
+    into_file = output is not None and output.suffix[1:2].isalpha()
+    if items or into_file:
         _refuse({"engine": engine if engine != "local" else None, "master": master}, "without a folder as --output")
     if items:
         model = open_model(run)
         console.print(recommendation_table(asked.of(model, [items]), items, model.vocabulary))
-    elif input is not None and output is not None and output.suffix:
+    elif input is not None and output is not None and into_file:
         begun, model = monotonic(), open_model(run)
         with shown(None) as told:
             answered = recommend_file(model, input, output, **vars(asked), observer=told)
         _say_answered(answered, asked, len(model.vocabulary), monotonic() - begun, str(input), output)
     elif output is not None:
-        if output.suffix:
+        if into_file:
             raise ValueError(f"output: expected a folder, a name without an ending, with --from-logs, got {output}")
         where: dict[str, Any] = {"engine": engine, "master": master}
         if input is not None:

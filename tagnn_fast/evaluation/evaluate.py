@@ -114,6 +114,8 @@ def _caution(run: Run, dataset: Dataset, own: bool) -> str:
     """Whether the run's weights may have been trained on the test sessions, or on less than the baselines were."""
     seen = run.began_with if own else run.trained_until
     found = [] if seen is None else [seen_in_test(dataset, seen)]
+    if own and run.training.protocol == "published-test":
+        found.append("Its epoch was chosen on these very sessions: the figures say nothing of new ones.")
     if run.training.protocol == "held-out":
         found.append(
             "The baselines beside it know the last tenth of the training sessions, too, which it was not trained on."

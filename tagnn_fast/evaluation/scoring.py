@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tagnn_fast.data.examples import ExampleBatch, PrefixExamples
 from tagnn_fast.evaluation.metrics import RankingMetrics
 from tagnn_fast.memory import enough_memory
+from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.parallel.processes import ALONE, Processes
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.configuration import MAX_CLICKS_PER_BATCH
@@ -89,13 +90,18 @@ def score_model(
     return score(model_topk(recommender, examples), examples, num_items, advance=advance, processes=processes)
 
 
+def padding_of(model: nn.Module, examples: PrefixExamples) -> int | None:
+    """The longest of these prefixes, to which networks in "published" semantics pad, also those of a blend; or None."""
+    networks = [module for module in model.modules() if isinstance(module, SessionModel)]
+    return examples.longest_prefix() if any(one.config.semantics == "published" for one in networks) else None
+
+
 def model_topk(recommender: Recommender, examples: PrefixExamples) -> TopK:
     """A model's lists for these examples.
 
     In "published" semantics, prefixes are padded to the longest of them, as the published code does.
     """
-    published = recommender.model.config.semantics == "published"
-    padded_length = examples.longest_prefix() if published else None
+    padded_length = padding_of(recommender.model, examples)
 
     def topk(batch: ExampleBatch, k: int) -> Tensor:
         return recommender.topk(batch.items, batch.offsets, k, padded_length).items

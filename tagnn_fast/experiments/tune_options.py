@@ -64,6 +64,8 @@ def choose_options(
         raise TypeError(f"fix: expected options by name, got {fix!r}")
     if ours := [name for name in _OURS if name in fix]:
         raise ValueError(f"fix: expected options of {model} and of its training, got {ours[0]!r}")
+    if unsaid := [name for name, value in fix.items() if value is None]:
+        raise ValueError(f"fix: expected a value for {unsaid[0]}, got none, which would be its default")
     if model not in method_names():
         raise ValueError(f"model: expected one of {', '.join(method_names())}, got {model!r}")
     declared = find_method(model).search_space

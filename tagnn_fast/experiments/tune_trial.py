@@ -106,12 +106,21 @@ class _Pruning(Meter):
         self._trial, self._metric, self._history, self._epochs = trial, metric, history, epochs
         self._told = 0
 
+    def begin(self, what: str, examples: int, done: int = 0) -> None:
+        """See the base class; what a killed process had not decided yet is decided first."""
+        super().begin(what, examples, done)
+        if self._told == 0 and self._history.exists():
+            self._decide()
+
     def end_epoch(self, record: dict[str, Any]) -> None:
         """See the base class; epochs have no lines of their own, trials have."""
         self.tick()
+        self._decide()
+
+    def _decide(self) -> None:
         self.report()
-        if record["epoch"] < self._epochs and self._trial.should_prune():
-            raise GivenUp(f"below the median after epoch {record['epoch']}")
+        if self._told < self._epochs and self._trial.should_prune():
+            raise GivenUp(f"below the median after epoch {self._told}")
 
     def report(self) -> None:
         """Tell of all epochs so far, of which some may be from before the process was killed."""

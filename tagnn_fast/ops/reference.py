@@ -293,7 +293,7 @@ def encode_sessions(
 ) -> EncodedSessions:
     """See :func:`tagnn_fast.ops.encode_sessions`."""
     graph = SessionGraph(*session_graph(items, offsets, padded_length))
-    nodes = gated_propagation(item_vectors[graph.node_items], graph, *propagation)
+    nodes = gated_propagation(item_vectors.index_select(0, graph.node_items), graph, *propagation)
     if recency is not None:
         nodes = nodes + recency[places_from_the_end(graph, recency.shape[0])]
     if attention is not None:

@@ -165,6 +165,8 @@ def _scores_backward(ctx: Any, grad: Optional[Tensor]) -> tuple[Optional[Tensor]
 def _cross_entropy_backward(ctx: Any, grad: Optional[Tensor], _: None) -> tuple[Optional[Tensor], ...]:
     if grad is None:
         return (None,) * 9
+    table, targets = ctx.saved_tensors[6:8]
+    grad = torch.where((targets >= 0) & (targets < table.shape[0]), grad, 0.0)  # as of the NaN that its loss is
     gradients = torch.ops.tagnn_fast.target_attention_cross_entropy_backward(grad, *ctx.saved_tensors, ctx.precision)
     session, keys, values, table = gradients
     return session, keys, values, None, None, None, table, None, None

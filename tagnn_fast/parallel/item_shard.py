@@ -10,6 +10,18 @@ from tagnn_fast.checks import check_count
 from tagnn_fast.parallel.collectives import Group
 
 
+def rows_of_each(num_items: int, processes: int) -> int:
+    """How many rows of the table each process holds, but for the last, which may hold fewer.
+
+    Raises:
+        ValueError: where a process would have no item.
+    """
+    rows = -(-(num_items + 1) // processes)
+    if (processes - 1) * rows >= num_items + 1 or rows == 1:
+        raise ValueError(f"num_items: expected enough that each of {processes} processes holds some, got {num_items}")
+    return rows
+
+
 @dataclass(frozen=True)
 class ItemShard:
     """Consecutive rows of an item table, (num_items + 1, hidden), whose row 0 is the padding item.
@@ -32,11 +44,7 @@ class ItemShard:
     group: Group = None
 
     def __post_init__(self) -> None:
-        check_count(self.num_items, "num_items")
-        if (self.processes - 1) * self._size >= self.num_items + 1 or self._size == 1:
-            raise ValueError(
-                f"num_items: expected enough that each of {self.processes} processes holds some, got {self.num_items}"
-            )
+        rows_of_each(check_count(self.num_items, "num_items"), self.processes)
 
     @property
     def rank(self) -> int:  # noqa: D102 (an attribute of the class)
@@ -48,7 +56,7 @@ class ItemShard:
 
     @property
     def _size(self) -> int:
-        return -(-(self.num_items + 1) // self.processes)
+        return rows_of_each(self.num_items, self.processes)
 
     @property
     def starts(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from torch import Tensor
 
 # What the errors of a lost connection have in common that PyTorch raises as plain RuntimeErrors.
 _SIGNS = "gloo/", "Connection closed by peer", "Connection reset by peer", "Broken pipe"
+
+
+def process_seed(*where: int) -> int:
+    """Of what a process draws by itself: who draws, at which place of what."""
+    return int.from_bytes(hashlib.sha256(repr(where).encode()).digest()[:8])
 
 
 class LostProcessError(ConnectionError):

@@ -15,6 +15,7 @@ from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.parallel import sharded_ops
 from tagnn_fast.parallel.collectives import Group
 from tagnn_fast.parallel.item_shard import ItemShard
+from tagnn_fast.parallel.processes import process_seed
 
 TABLE = "item_embedding.weight"
 
@@ -83,7 +84,7 @@ class ShardedModel(nn.Module):
         """
         shard = ItemShard(config.num_items, group)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + shard.rank)
+            torch.manual_seed(process_seed(seed, shard.rank) if shard.rank else seed)
             rows = shard.rows.stop - shard.rows.start
             model = make(replace(config, num_items=rows - 1))  # and a padding item: as many rows as are here
         model.config = config

@@ -74,5 +74,8 @@ def grown_weights(
     torch.manual_seed(training.seed)
     weights = make_model(model, training).state_dict()
     for name, value in before.items():
-        weights[name][: len(value)] = value  # only the item table has more rows
+        if value.shape == weights[name].shape:
+            weights[name] = value
+        else:
+            weights[name][: len(value)] = value  # the item table, which has more rows
     return weights

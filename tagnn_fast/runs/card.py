@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tagnn_fast.runs.results import Result
 from tagnn_fast.tables import main_figures
 
 LIMITS = (
@@ -74,7 +75,7 @@ def _figures(result: Mapping[str, Any] | None) -> list[str]:
     """A table of the figures, and the protocol that they are of."""
     if result is None:
         return ["Training has not ended: there are none yet."]
-    splits = {split: result[split] for split in ("validation", "test") if split in result}
+    splits = Result(result).figures
     if not splits:
         return [f"Protocol `{result.get('protocol')}`: none of this model alone."]
     columns = main_figures(next(iter(splits.values())))

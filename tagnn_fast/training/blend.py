@@ -21,6 +21,7 @@ from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.recommender import Recommender
+from tagnn_fast.runs.checkpoints import digest_of
 from tagnn_fast.runs.configuration import VALIDATED, TrainingConfig
 from tagnn_fast.runs.members import read_choice
 from tagnn_fast.runs.run import Run, create_run, open_run
@@ -80,7 +81,7 @@ def make_blend(
         check_times(run, dataset)
     if (folder / "config.json").exists():
         run = open_run(folder)
-        if [one["weights"] for one in run.members] != [one.describe_member()["weights"] for one in members]:
+        if [_identity(one) for one in run.open_members()] != [_identity(one) for one in members]:
             raise ValueError(f"{folder}: expected a blend of these runs to go on with, got another run")
     else:
         training = TrainingConfig("ensemble" if len(methods) == 1 else "hybrid", members[0].training.protocol)
@@ -99,7 +100,7 @@ def check_blend(members: Sequence[Run]) -> list[list[Run]]:
     """The runs of each method, in the order in which they are given; raises what :func:`blend` does."""
     if len(members) < 2:
         raise ValueError(f"runs: expected two and more, got {len(members)}")
-    first, digests = members[0], list[str]()
+    first, known = members[0], set[tuple[str, str]]()
     for run in members:
         where = f"runs: expected runs that can be put together, got {run.folder}"
         if run.training.is_blend:
@@ -113,9 +114,9 @@ def check_blend(members: Sequence[Run]) -> list[list[Run]]:
             raise ValueError(f"{where}, whose protocol is another than the first's: {protocols}")
         if run.dataset["fingerprint"] != first.dataset["fingerprint"]:
             raise ValueError(f"{where}, which was trained on other sessions or items than the first")
-        digests.append(run.describe_member()["weights"])
-        if digests[-1] in digests[:-1]:
-            raise ValueError(f"runs: expected other weights in each, got {run.folder} with those of another")
+        if _identity(run) in known:
+            raise ValueError(f"runs: expected another in each, got {run.folder} with options and weights of one before")
+        known.add(_identity(run))
     methods: dict[str, list[Run]] = {}
     for run in members:
         methods.setdefault(_method(run), []).append(run)
@@ -220,8 +221,13 @@ class _Blending:
             raise Interrupted("stopped; the same call goes on")
 
 
+def _identity(run: Run) -> tuple[str, str]:
+    """Its method and its weights; what counting methods do is not all in the latter."""
+    return _method(run), digest_of(run.weights)
+
+
 def _method(run: Run) -> str:
     """All that makes it what it is but the seed."""
     configuration = run.configuration
     training = {name: value for name, value in configuration["training"].items() if name not in ("seed", "accelerator")}
-    return json.dumps([configuration["model"], training], sort_keys=True)
+    return json.dumps([configuration["model"], training, run.began_with], sort_keys=True)

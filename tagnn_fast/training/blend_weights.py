@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tagnn_fast.data.examples import PrefixExamples
 from tagnn_fast.evaluation.metrics import rank_figures
-from tagnn_fast.evaluation.scoring import cutoffs_of
+from tagnn_fast.evaluation.scoring import cutoffs_of, padding_of
 from tagnn_fast.memory import enough_memory
 from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranking import known_clicks
@@ -44,9 +44,13 @@ def weigh(
     at_rank = torch.zeros(len(tried), longest + 1, dtype=torch.int64)  # at 0: misses
     place = torch.empty_like(first.popular)
     place[first.popular] = torch.arange(first.num_items)
+    padding = [padding_of(method, examples) for method in (first, second)]
     for batch in examples.batches(first.at_once, most_clicks=MAX_CLICKS_PER_BATCH):
         with enough_memory("choosing a weight"):
-            shares = [method.encode(batch.items, batch.offsets).shares[:, first.popular] for method in (first, second)]
+            shares = [
+                method.encode(batch.items, batch.offsets, padded_length).shares[:, first.popular]
+                for method, padded_length in zip((first, second), padding, strict=True)
+            ]
             if not all(bool(part.isfinite().all()) for part in shares):
                 raise FloatingPointError("scores: expected finite numbers, got NaN or infinity: training diverged")
             target = place[(batch.targets - 1).clamp(min=0)]

@@ -18,6 +18,7 @@ from tagnn_fast.nn.architectures import BASELINE_NAMES, BUILT_IN
 from tagnn_fast.nn.config import ModelConfig, RecencyPlace, Semantics
 from tagnn_fast.observer import Observer
 from tagnn_fast.parallel.group import joined
+from tagnn_fast.parallel.item_shard import rows_of_each
 from tagnn_fast.parallel.layout import ONE_PROCESS, Layout, Strategy, find_layout
 from tagnn_fast.parallel.processes import LostProcessError
 from tagnn_fast.progress import shown
@@ -275,20 +276,21 @@ def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -
     if not layout.processes.is_group:
         return
     if training.is_baseline:
-        raise ValueError(
-            f"devices: expected 1 with {training.architecture}, which counts in one process, got {layout.devices}"
-        )
+        many = layout.processes.count > 1
+        asked, got = ("devices: expected 1", layout.devices) if many else ("strategy: expected auto", layout.strategy)
+        raise ValueError(f"{asked} with {training.architecture}, which counts in one process, got {got}")
     if training.architecture not in BUILT_IN and layout.started_by == "this" and layout.devices > 1:
         raise ValueError(
             f"devices: expected 1 with {training.architecture}, an architecture that processes started from here do "
             f"not know, got {layout.devices}; started by torchrun, each of them registers it"
         )
     if layout.strategy == "sharded":
-        most = (model.num_items + 1) // 2  # with the padding item's row, two rows each
-        if layout.processes.count > most:
+        if training.architecture not in BUILT_IN:  # which may look at the whole table, or have another one
             raise ValueError(
-                f"devices: expected at most {most} for {model.num_items} items in shards, got {layout.processes.count}"
+                f"architecture: expected one of {', '.join(BUILT_IN)} with a catalogue in shards, got "
+                f"{training.architecture}"
             )
+        rows_of_each(model.num_items, layout.processes.count)
         for name, value in (
             ("neighbour_weight", model.neighbour_weight),  # of items whose vectors are elsewhere, as what follows
             ("neighbour_attention", model.neighbour_attention),

@@ -19,7 +19,7 @@ from tagnn_fast.files import clear_up, remove_leftovers, write_json
 from tagnn_fast.memory import enough_memory
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.observer import Observer
-from tagnn_fast.parallel.processes import ALONE, Processes
+from tagnn_fast.parallel.processes import ALONE, Processes, process_seed
 from tagnn_fast.recommender import Recommender
 from tagnn_fast.runs.checkpoints import (
     REFIT,
@@ -36,13 +36,14 @@ from tagnn_fast.training.curves import plot_curves
 from tagnn_fast.training.device import make_fabric
 from tagnn_fast.training.loggers import Logger, LoggerName, logged
 from tagnn_fast.training.protocols import Protocol, check_times, protocol_of
-from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step, step_seed
+from tagnn_fast.training.schedule import choose_epoch, is_over, learning_rate, order_of_epoch, rate_of_step
 from tagnn_fast.training.steps import Steps, begin_training, matrix_precision, set_learning_rate
 from tagnn_fast.training.stopping import Interrupted
 from tagnn_fast.training.tensorboard import TensorBoard
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
 
 LOG_EVERY = 50  # steps
+_LESS = "a lower --max-clicks-per-batch or --batch-size of `train`"  # takes less memory
 ASK_EVERY = 10  # steps on GPUs, which take less time than it takes processes to agree
 
 
@@ -78,7 +79,7 @@ def train(
             logger cannot be opened.
         ValueError: on another data set, or a checkpoint that is damaged or of another configuration.
     """
-    with run.lock() if processes.is_first else nullcontext(), enough_memory("a step of training"):
+    with run.lock() if processes.is_first else nullcontext(), enough_memory("a step of training", _LESS):
         if processes.is_first:
             clear_up(run.folder)  # what is left of making it
             remove_leftovers(run.folder)
@@ -190,6 +191,8 @@ class Training:
         """See :func:`train`."""
         if self.run.result is None or not self.run.weights.exists():
             self._keep_chosen()
+        elif not self.progress.history:
+            return self.run.result  # it has ended, and its checkpoints were removed
         with TensorBoard(self.run.folder if self.processes.is_first else None, self._steps_done) as self.tensorboard:
             self._train()
             if self.protocol.refit is not None and self.progress.refit is None:
@@ -224,7 +227,7 @@ class Training:
                 before = now
             if self.processes.is_group:
                 torch.manual_seed(
-                    step_seed(options.seed, progress.refit is not None, self._steps_done, self.processes.rank)
+                    process_seed(options.seed, progress.refit is not None, self._steps_done, self.processes.rank)
                 )
             loss = self.steps.take(progress.step)
             taken = min(size, len(examples) - begin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -72,8 +71,3 @@ def is_over(options: TrainingConfig, history: Records) -> bool:
     if len(history) >= options.epochs:
         return True
     return 0 < options.patience <= len(history) and choose_epoch(history) <= len(history) - options.patience
-
-
-def step_seed(*where: int) -> int:
-    """Of the dropout of a process's examples in a step: where it is, in which step of what training, and who draws."""
-    return int.from_bytes(hashlib.sha256(repr(where).encode()).digest()[:8])

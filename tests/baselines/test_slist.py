@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from tagnn_fast.baselines import item_item
 from tests.baselines import plain
 from tests.baselines.cases import Case, cases, fitted
 from tests.support import batch
+from tests.training.blends import trained
 
 
 def solution(case: Case, share: float, regularization: float, target_scale: float, recency_scale: float) -> np.ndarray:
@@ -83,3 +86,10 @@ def test_pairs_are_added_up_in_parts(case: Case) -> None:
     with mock.patch.object(item_item, "PAIRS", 1):
         parts = fitted("slist", case)
     torch.testing.assert_close(parts(*batch(case.queries)), fitted("slist", case)(*batch(case.queries)))
+
+
+def test_a_matrix_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is its own, with no advice on batches."""
+    monkeypatch.setattr("tagnn_fast.baselines.slist.available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"^slist: expected 0\.\d GB of free memory for a matrix of \d+ × \d+ items"):
+        trained(tmp_path / "run", "slist")

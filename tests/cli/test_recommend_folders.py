@@ -39,16 +39,17 @@ def rows_of(folder: Path) -> list[tuple[object, ...]]:
 
 
 def test_folder(trained: Path, known: list[int], tmp_path: Path) -> None:
+    folder = tmp_path / "out.2024-06-01"
     named: Named = [("a", list(map(str, known[:3]))), ("b", []), ("a", ["7"])]
     path = write_sessions(tmp_path / "in.csv", [items for _, items in named], [name for name, _ in named])
-    printed = words(succeed("recommend", trained, "-k", 4, "--input", path, "--output", tmp_path / "out"))
-    assert f"wrote {tmp_path / 'out'}: 4 items for each of 3 sessions" in printed
+    printed = words(succeed("recommend", trained, "-k", 4, "--input", path, "--output", folder))
+    assert f"wrote {folder}: 4 items for each of 3 sessions" in printed
     assert "answered 1 by the model, 2 by popularity, 0 not at all, in " in printed
-    assert rows_of(tmp_path / "out") == of(named, trained, 4)
-    assert pq.read_table(tmp_path / "out").column_names == ["number", *COLUMNS]
-    again = refused("recommend", trained, "--input", path, "--output", tmp_path / "out")
-    assert again == f"{tmp_path / 'out'}: expected a folder that does not exist yet"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.csv", "out"]
+    assert rows_of(folder) == of(named, trained, 4)
+    assert pq.read_table(folder).column_names == ["number", *COLUMNS]
+    again = refused("recommend", trained, "--input", path, "--output", folder)
+    assert again == f"{folder}: expected a folder that does not exist yet"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.csv", folder.name]
 
 
 def test_rows_that_cannot_be_used(trained: Path, known: list[int], tmp_path: Path) -> None:

@@ -98,6 +98,15 @@ def test_baselines_that_know_more(dataset: Dataset, tmp_path: Path) -> None:
         assert ("baselines beside it know the last tenth" in evaluate(run, observer=QUIET).caution) == known
 
 
+def test_sessions_that_chose_the_epoch(dataset: Dataset, tmp_path: Path) -> None:
+    model, training = tagnn_fast.ModelConfig(len(dataset.vocabulary)), TrainingConfig(protocol="published-test")
+    run = create_run(tmp_path / "chosen", model, training, dataset, None)
+    run.keep_model(make_model(model, training).state_dict(), 1)
+    assert evaluate(run, observer=QUIET).caution.startswith("Its epoch was chosen on these very sessions")
+    others = dataclasses.replace(dataset, test=dataset.test.slice(0, 10))
+    assert "chosen" not in evaluate(run, others, observer=QUIET).caution
+
+
 def test_what_is_refused(run: Run, tmp_path: Path) -> None:
     """Without a look."""
     with pytest.raises(ValueError, match="dataset: expected the items of the run"):

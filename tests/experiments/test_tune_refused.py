@@ -50,6 +50,10 @@ def tuned(dataset: Dataset) -> Tuning:
         (["--fix", "heads=1"], "heads: expected none with sr_gnn, which does not use it, got 1"),
         (["--fix", "hiden_size=8"], "options: expected what sr_gnn takes (none), "),
         (["--fix", "protocol=all"], "fix: expected options of sr_gnn and of its training, got 'protocol'"),
+        (
+            ["--fix", "cosine_scale=null"],
+            "fix: expected a value for cosine_scale, got none, ",
+        ),
         (["--fix", "preset=clean"], "fix: expected options of sr_gnn and of its training, got 'preset'"),
         (["--fix", "architecture=tagnn"], "fix: expected options of sr_gnn and of its training, got 'architecture'"),
         (["--start", "missing.json"], "config: expected a file, got missing.json"),

@@ -25,6 +25,7 @@ from tagnn_fast.ops import (
 from tagnn_fast.ops.graph import places_from_the_end
 from tests.ops import checks
 from tests.ops.any_values import any_tensor
+from tests.ops.test_target_attention import SANITIZED
 from tests.support import CAPABILITIES, SESSIONS, assert_near, batch, capability, random_sessions
 
 OP = torch.ops.tagnn_fast.encode_sessions.default
@@ -288,6 +289,14 @@ def test_errors(position: int, value: object, message: str) -> None:
     arguments[position] = value
     with pytest.raises(RuntimeError, match=f"^{re.escape(message)}"):
         OP(*arguments)
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers end the process there")
+@pytest.mark.parametrize("rounds", [10**14, 2**60, 2**62])
+def test_more_rounds_than_memory(rounds: int) -> None:
+    vectors, propagation, *rest = sample_parameters(4)
+    with pytest.raises(RuntimeError, match="^out of memory: expected enough for"):
+        encode_sessions(*batch(SESSIONS["ragged"]), None, vectors, propagation._replace(rounds=rounds), *rest)
 
 
 @pytest.mark.parametrize("with_recipe", [False, True])

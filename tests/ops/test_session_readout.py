@@ -118,6 +118,18 @@ def test_unused_slots_get_no_gradient_and_empty_sessions_are_zero(device: str) -
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_last_nodes_of_others_are_none(device: str) -> None:
+    graph = sample_graph("ragged", None, device)
+    inputs = sample_inputs(graph.node_items.shape[0], 7, device=device)
+    none, others = torch.full_like(graph.last_node, -1), graph.last_node.roll(1)
+    expected, found = (
+        session_readout(inputs[0], graph._replace(last_node=last), *inputs[1:]) for last in (none, others)
+    )
+    assert torch.equal(found[0], expected[0])
+    assert not bool(found[1].any())
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_repeatable(device: str) -> None:
     graph = sample_graph("285 clicks", None, device)
     inputs = sample_inputs(graph.node_items.shape[0], 100, torch.float32, device=device)

@@ -9,7 +9,7 @@ from tagnn_fast import ops
 from tagnn_fast.memory import is_out_of_memory
 from tagnn_fast.ops import encoded_sessions, reference
 from tests.ops.test_target_attention import OPS, SANITIZED, sample_inputs, sample_targets
-from tests.support import assert_near, sample_graph
+from tests.support import CAPABILITIES, assert_near, capability, sample_graph
 
 
 def test_transposed_inputs() -> None:
@@ -39,6 +39,47 @@ def test_definition_of_odd_values() -> None:
     assert expected.isnan().nonzero().flatten().tolist() == [0, targets.shape[0] - 1]
     actual = reference.target_attention_cross_entropy(encoded, table, targets)
     assert_near(actual.nan_to_num(), expected.nan_to_num(), 1e-12)
+
+
+def test_targets_outside_the_table_give_no_gradient() -> None:
+    graph = sample_graph("ragged", 5)
+    inputs = [value.requires_grad_() for value in sample_inputs(graph, 4, 9)]
+    session, keys, values, table = inputs
+    targets = sample_targets(graph, 9)
+    targets[0], targets[-1] = -1, 9
+    encoded = encoded_sessions(session, keys, values, graph)
+    found, expected = (
+        torch.autograd.grad(loss(encoded, table, targets).sum(), inputs, retain_graph=True)
+        for loss in (ops.target_attention_cross_entropy, reference.target_attention_cross_entropy)
+    )
+    for value, other in zip(found, expected, strict=True):
+        assert_near(value, other, 1e-10)
+    assert not bool(found[0][targets == -1].any())
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_any_nan_stays_one(bits: int, name: str) -> None:
+    """Whatever its other bits are, of which there are also some where a number is damaged."""
+    graph = sample_graph("ragged", None)
+    inputs = [value.float() for value in sample_inputs(graph, 4, 9)]
+    nan = torch.tensor([bits], dtype=torch.uint32).view(torch.float32)
+    targets = sample_targets(graph, 9)
+    with capability(name):
+        for place in (1, 2):  # of keys and values
+            session, *rest, table = [value.clone() for value in inputs]
+            rest[place - 1][0, 0] = nan[0]
+            encoded = encoded_sessions(session, *rest, graph)
+            assert bool(OPS.target_attention_scores(*encoded, table)[0].isnan().all())
+            assert bool(OPS.target_attention_cross_entropy(*encoded, table, targets)[0][0].isnan())
+        session, keys, values, table = inputs
+        table = table.clone()
+        table[2, 1] = nan[0]
+        assert bool(
+            ops.target_attention_cross_entropy(encoded_sessions(session, keys, values, graph), table, targets)
+            .isnan()
+            .all()
+        )
 
 
 @pytest.mark.skipif(SANITIZED, reason="sanitizers end the process there")

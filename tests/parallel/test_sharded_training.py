@@ -14,11 +14,14 @@ from safetensors.torch import load_file
 import tagnn_fast
 from tagnn_fast.data import PrefixExamples, synthetic_dataset
 from tagnn_fast.evaluation.scoring import score_model
+from tagnn_fast.nn.config import ModelConfig
+from tagnn_fast.nn.sr_gnn import SRGNN
 from tagnn_fast.observer import Observer
 from tagnn_fast.parallel.layout import find_layout
 from tagnn_fast.parallel.processes import Processes as Standing
+from tagnn_fast.runs.configuration import TrainingConfig
 from tagnn_fast.runs.run import create_run, open_run
-from tagnn_fast.training.fit import new_run, resume
+from tagnn_fast.training.fit import check_layout, new_run, resume
 from tagnn_fast.training.protocols import make_protocol
 from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.sharded_loop import train_sharded
@@ -106,3 +109,17 @@ def test_refused(option: dict[str, float], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: expected {none} with a catalogue in shards, got {value}$"):
         tagnn_fast.fit(DATASET, tmp_path / "run", "clean", devices=2, strategy="sharded", accelerator="cpu", **option)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("items", "processes"), [(10, 5), (301, 20)])
+def test_processes_without_items(items: int, processes: int) -> None:
+    """Refused before there is a folder."""
+    layout = find_layout(processes, None, "sharded")
+    with pytest.raises(ValueError, match=f"^num_items: expected enough that each of {processes} processes holds some"):
+        check_layout(ModelConfig(items), TrainingConfig(), layout)
+
+
+def test_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tagnn_fast.training.fit.BUILT_IN", {"sr_gnn": SRGNN})
+    with pytest.raises(ValueError, match="^architecture: expected one of sr_gnn with a catalogue in shards"):
+        check_layout(ModelConfig(300), TrainingConfig("tagnn"), find_layout(1, None, "sharded"))

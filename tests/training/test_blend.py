@@ -233,7 +233,7 @@ Refused = Callable[[list[Run], Run, Path], list[Any]]
         (lambda networks, neighbours, path: [neighbours], "runs: expected two and more, got 1"),
         (lambda networks, neighbours, path: "run", "runs: expected some runs or their folders, got 'run'"),
         (lambda networks, neighbours, path: [neighbours, 3], "runs: expected a run or its folder, got 3"),
-        (lambda networks, neighbours, path: [neighbours] * 2, "expected other weights in each, got .*neighbours with"),
+        (lambda networks, neighbours, path: [neighbours] * 2, "expected another in each, got .*neighbours with"),
         (
             lambda networks, neighbours, path: [neighbours, trained(path / "new", "sequential_rules"), networks[0]],
             "or two, between which one weight is chosen, got 3: vs_knn, sequential_rules, tagnn_pp",
@@ -326,3 +326,25 @@ def test_damaged_weights(content: str, hybrid: Run, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"members"', '"others"'))
     with pytest.raises(ValueError, match=r"config\.json: expected the members of a blend, got None"):
         open_run(run.folder)
+
+
+def test_methods_that_differ_in_options_alone(folder: Path, tmp_path: Path) -> None:
+    """What counting methods keep says nothing of most of their options."""
+    runs = [trained(folder / f"stan-{scale}", "stan", options={"click_scale": scale}) for scale in (1.25, 8.0)]
+    rules = trained(folder / "rules", "sequential_rules")
+    blend(runs, tmp_path / "both", observer=QUIET)
+    found = blend([rules, runs[0]], tmp_path / "hybrid", observer=QUIET)
+    assert blend([rules, runs[0]], tmp_path / "hybrid", observer=QUIET).result == found.result
+    with pytest.raises(ValueError, match="hybrid: expected a blend of these runs to go on with, got another run"):
+        blend([rules, runs[1]], tmp_path / "hybrid", observer=QUIET)
+    with pytest.raises(ValueError, match="got .* with options and weights of one before"):
+        blend([runs[0], runs[0]], tmp_path / "twice", observer=QUIET)
+
+
+def test_published_networks_pad_as_alone(folder: Path) -> None:
+    """To the longest prefix of what is scored."""
+    run = trained(folder / "published", "tagnn_pp", preset="published-diginetica", protocol="all", heads=2)
+    examples = PrefixExamples(DATA.test)
+    alone = run.recommender()
+    ranker = BlendRanker(run.model, [alone.ranker], [1.0], *popularity(DATA.vocabulary))
+    assert score_model(Recommender(ranker, DATA.vocabulary), examples) == score_model(alone, examples)

@@ -24,7 +24,7 @@ from tagnn_fast.training import loop
 from tagnn_fast.training.loop import train
 from tagnn_fast.training.recipes import resolve
 from tagnn_fast.training.stopping import Interrupted
-from tests.cli.commands import assert_same_run, temporary_files
+from tests.cli.commands import assert_same_run, contents, temporary_files
 from tests.stopping import Disk, Killed
 
 DATASET = synthetic_dataset(clicks=500, items=40)
@@ -97,6 +97,16 @@ def test_goes_on_to_the_bit(kind: str, whole: tuple[str, Path, int], tmp_path: P
         assert_same_run(folder, expected)
         assert scalars(folder) == scalars(expected), stop_at
         assert temporary_files(folder) == [], stop_at
+
+
+def test_ended_without_its_checkpoints(whole: tuple[str, Path, int], tmp_path: Path) -> None:
+    """It stays as it is."""
+    shutil.copytree(whole[1], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "checkpoints").mkdir()
+    before = contents(tmp_path / "run")
+    make_and_train(tmp_path / "run", whole[0])
+    assert {name: content for name, content in contents(tmp_path / "run").items() if name in before} == before
 
 
 def test_weights_are_chosen_after_the_checkpoint_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
