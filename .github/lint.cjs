@@ -2,12 +2,15 @@
 const { readFileSync } = require("node:fs");
 const { resolve } = require("node:path");
 
+// It is of 2022: it knows neither today's runners nor repositories' variables.
+const isNewer = ({ kind, message }) => kind === "runner-label" || message.startsWith('undefined variable "vars"');
+
 const [folder, ...workflows] = process.argv.slice(2);
 require(resolve(folder)).createLinter().then((lint) => {
   const messages = new Set();  // it reports everything twice
   for (const path of workflows) {
-    for (const { kind, line, column, message } of lint(readFileSync(path, "utf-8"), path)) {
-      if (kind !== "runner-label") messages.add(`${path}:${line}:${column}: ${message}`);  // its list is of 2022
+    for (const found of lint(readFileSync(path, "utf-8"), path)) {
+      if (!isNewer(found)) messages.add(`${path}:${found.line}:${found.column}: ${found.message}`);
     }
   }
   for (const message of messages) console.error(message);
