@@ -114,9 +114,10 @@ def check_blend(members: Sequence[Run]) -> list[list[Run]]:
             raise ValueError(f"{where}, whose protocol is another than the first's: {protocols}")
         if run.dataset["fingerprint"] != first.dataset["fingerprint"]:
             raise ValueError(f"{where}, which was trained on other sessions or items than the first")
-        if _identity(run) in known:
+        identity = _identity(run)
+        if identity in known:
             raise ValueError(f"runs: expected another in each, got {run.folder} with options and weights of one before")
-        known.add(_identity(run))
+        known.add(identity)
     methods: dict[str, list[Run]] = {}
     for run in members:
         methods.setdefault(_method(run), []).append(run)

@@ -43,8 +43,8 @@ from tagnn_fast.training.tensorboard import TensorBoard
 from tagnn_fast.training.test_set import earlier_look, log_look, look_at_test_set
 
 LOG_EVERY = 50  # steps
-_LESS = "a lower --max-clicks-per-batch or --batch-size of `train`"  # takes less memory
 ASK_EVERY = 10  # steps on GPUs, which take less time than it takes processes to agree
+_LESS = "a lower --max-clicks-per-batch or --batch-size of `train`"  # takes less memory
 
 
 def train(
