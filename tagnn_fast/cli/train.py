@@ -78,9 +78,11 @@ def train(
     repeats: Annotated[Optional[bool], _field("Learned logits for items that the session has clicked.")] = None,
     star: Annotated[Optional[bool], _field("A star node takes part in propagation.")] = None,
     click_counts: Annotated[Optional[bool], _field("Vectors of nodes' clicks are added to their states.")] = None,
+    edge_counts: Annotated[Optional[bool], _field("Edges weigh as often as they occur.")] = None,
     item_readout: Annotated[
         Optional[bool], _field("The readout pools item vectors, not node states; without --hybrid.")
     ] = None,
+    second_readout: Annotated[Optional[bool], _field("The readout pools twice; with --hybrid.")] = None,
     option: Annotated[
         Optional[list[str]],
         typer.Option(help="NAME=VALUE of what the architecture takes beside these; repeatable.", show_default=False),
@@ -127,6 +129,7 @@ def train(
         Optional[float],
         _field("Length of a row's gradient, in lengths of the row, that longer ones are brought down to."),
     ] = None,
+    label_smoothing: Annotated[Optional[float], _field("Share of each target that belongs to all items alike.")] = None,
     chronological_epochs: Annotated[
         Optional[int], _field("Last ones that take their examples in the order of the sessions.")
     ] = None,

@@ -33,7 +33,7 @@ class AttentionEnhancedGNN(SessionModel):
     """
 
     can_explain = True
-    unused: ClassVar[frozenset[str]] = frozenset({"hybrid", "readout_softmax", "item_readout"})
+    unused: ClassVar[frozenset[str]] = frozenset({"hybrid", "readout_softmax", "item_readout", "second_readout"})
     search_space: ClassVar[SearchSpace] = {
         **SessionModel.search_space,
         "rounds": Whole(1, 3),

@@ -49,8 +49,10 @@ class ModelConfig:
         star: a star node takes part in propagation, see :class:`~tagnn_fast.nn.star_node.StarNode`.
         click_counts: a vector for the number of clicks on each node is added to the node states after propagation, see
             :class:`~tagnn_fast.nn.node_counts.NodeCounts`.
+        edge_counts: edges weigh as often as they occur, see :func:`~tagnn_fast.nn.edge_counts.with_edge_counts`.
         item_readout: the readout pools item vectors instead of node states, see
             :class:`~tagnn_fast.nn.session_readout.SessionReadout`; without `hybrid`, in "clean" semantics.
+        second_readout: the readout pools twice, with weights of its own each time; with `hybrid`.
         semantics: "clean", without any padding and with nodes in order of first click; or "published", what the
             published code computes, in which padded positions take part in every softmax and nodes are sorted by id.
             "original", its name in earlier versions, is taken for "published".
@@ -81,7 +83,9 @@ class ModelConfig:
     repeats: bool = False
     star: bool = False
     click_counts: bool = False
+    edge_counts: bool = False
     item_readout: bool = False
+    second_readout: bool = False
     options: Mapping[str, int | float | str | bool | None] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +99,8 @@ class ModelConfig:
                 raise ValueError(f"{name}: expected a rate in [0, 1), got {rate}")
         for name in (
             *("hybrid", "learned_scale", "learned_share", "highway"),
-            *("neighbour_attention", "repeats", "star", "click_counts", "item_readout"),
+            *("neighbour_attention", "repeats", "star", "click_counts", "edge_counts"),
+            *("item_readout", "second_readout"),
         ):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
         if self.readout_softmax is not None:
@@ -109,6 +114,8 @@ class ModelConfig:
         if self.item_readout and (self.hybrid or self.semantics != "clean"):
             given = "hybrid" if self.hybrid else "published semantics"
             raise ValueError(f"item_readout: expected False with {given}, got True")
+        if self.second_readout and not self.hybrid:
+            raise ValueError("second_readout: expected False without hybrid, got True")
         object.__setattr__(self, "padded_length", check_padded_length(self.padded_length))
         if not isinstance(self.options, Mapping):
             raise TypeError(f"options: expected a dictionary, got {self.options!r}")

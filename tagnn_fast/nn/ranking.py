@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tagnn_fast import ops
-from tagnn_fast.nn.repeats import Repeats, find, scores_of_rows
+from tagnn_fast.nn.repeats import Repeats, find, scores_of_each_row
 from tagnn_fast.ops import library
 from tagnn_fast.ops.graph import EncodedSessions, encoded_without_nodes
 
@@ -100,7 +100,7 @@ def topk(
     else:
         others, ends = left_out_rows(torch.arange(sessions + 1, device=table.device), None, repeats.rows)
     scores, rows = ops.target_attention_topk(encoded, table, k, candidates, others, ends, screen)
-    clicked = (scores_of_rows(encoded, table, repeats.rows) + repeats.logits).detach()
+    clicked = (scores_of_each_row(encoded, table, repeats.rows) + repeats.logits).detach()
     scores = torch.cat([scores, clicked.to(scores.dtype).masked_fill(~allowed, -torch.inf)], 1)
     rows, order = torch.cat([rows, torch.where(allowed, repeats.rows, -1)], 1).sort(dim=1, stable=True)
     scores, by_score = scores.gather(1, order).sort(dim=1, descending=True, stable=True)  # equal scores by row

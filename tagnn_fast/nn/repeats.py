@@ -66,7 +66,7 @@ class RepeatLogits(nn.Module):
         return Repeats(rows, logits[cells])
 
 
-def scores_of_rows(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Tensor:
+def scores_of_each_row(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Tensor:
     """Scores of some items for each session, float (sessions, any): what target attention gives them.
 
     Args:
@@ -74,16 +74,29 @@ def scores_of_rows(encoded: EncodedSessions, table: Tensor, rows: Tensor) -> Ten
         table: item vectors, float (items, hidden).
         rows: of the table, int64 (sessions, any); any score for those outside of it.
     """
-    sessions, slots = rows.shape[0], encoded.keys.shape[0]
+    slots = encoded.keys.shape[0]
     vectors = nn.functional.embedding(rows.clamp(0, table.shape[0] - 1), table)  # (sessions, any, hidden)
-    scores = (vectors * encoded.session.unsqueeze(1)).sum(2)  # (sessions, any)
     session = session_of_slots(encoded.slot_offsets, slots)
     of_slots = to_slots(vectors.flatten(1), session).view(slots, rows.shape[1], vectors.shape[2])
-    logits = (of_slots * encoded.keys.unsqueeze(1)).sum(2)  # (slots, any)
-    products = (of_slots * encoded.values.unsqueeze(1)).sum(2)  # (slots, any)
+    return _attended(
+        encoded,
+        (vectors * encoded.session.unsqueeze(1)).sum(2),  # (sessions, any)
+        (of_slots * encoded.keys.unsqueeze(1)).sum(2),  # (slots, any)
+        (of_slots * encoded.values.unsqueeze(1)).sum(2),  # (slots, any)
+    )
+
+
+def scores_of_same_rows(encoded: EncodedSessions, vectors: Tensor) -> Tensor:
+    """The same of items that are the same for all sessions, float (any, hidden): float (sessions, any)."""
+    items = vectors.T  # (hidden, any)
+    return _attended(encoded, encoded.session @ items, encoded.keys @ items, encoded.values @ items)
+
+
+def _attended(encoded: EncodedSessions, own: Tensor, logits: Tensor, products: Tensor) -> Tensor:
+    """Scores by session vectors, float (sessions, any), with what attention adds to each, of floats (slots, any)."""
+    session, sessions = session_of_slots(encoded.slot_offsets, logits.shape[0]), own.shape[0]
     weights = session_softmax(logits, encoded.click_counts, encoded.padding, session, sessions)
-    terms = weights * encoded.click_counts.unsqueeze(1) * products
-    return scores + session_sums(terms, session, sessions)
+    return own + session_sums(weights * encoded.click_counts.unsqueeze(1) * products, session, sessions)
 
 
 def losses_with_repeats(
@@ -103,7 +116,7 @@ def losses_with_repeats(
         targets: rows of the table, int64 (sessions,).
         repeats: of the sessions.
     """
-    scores = scores_of_rows(encoded, table, torch.cat([repeats.rows, targets.unsqueeze(1)], 1))
+    scores = scores_of_each_row(encoded, table, torch.cat([repeats.rows, targets.unsqueeze(1)], 1))
     known = repeats.rows >= 0
     shares = scores[:, :-1] - scores[:, -1:] - losses.unsqueeze(1)
     shares = torch.where(known, shares, -torch.inf)  # their logarithms
@@ -111,8 +124,13 @@ def losses_with_repeats(
     shares = shares - together.clamp(min=1).log()
     others = (1 - together).clamp(min=torch.finfo(together.dtype).eps).log()
     change = torch.cat([others, shares + repeats.logits], 1).logsumexp(1)
-    of_target = torch.where(known & (repeats.rows == targets.unsqueeze(1)), repeats.logits, 0.0).sum(1)
-    return losses + change - of_target
+    return losses + change - logits_of_targets(repeats, targets)
+
+
+def logits_of_targets(repeats: Repeats, targets: Tensor) -> Tensor:
+    """What is added to the score of one item of each session, by rows int64 (sessions,): float (sessions,)."""
+    is_target = (repeats.rows >= 0) & (repeats.rows == targets.unsqueeze(1))  # (sessions, 10)
+    return torch.where(is_target, repeats.logits, 0.0).sum(1)
 
 
 def scores_with_repeats(scores: Tensor, repeats: Repeats) -> Tensor:

@@ -89,4 +89,5 @@ RECIPE_SPACE: SearchSpace = {
     "repeats": Choice([False, True]),
     "star": Choice([False, True]),
     "click_counts": Choice([False, True]),
+    "edge_counts": Choice([False, True]),
 }

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from tagnn_fast import checks, ops
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.cosine_scale import CosineScale
+from tagnn_fast.nn.edge_counts import with_edge_counts
 from tagnn_fast.nn.global_neighbours import GlobalNeighbours
 from tagnn_fast.nn.highway_gate import HighwayGate
+from tagnn_fast.nn.label_smoothing import smoothed_losses
 from tagnn_fast.nn.neighbour_attention import NeighbourAttention
 from tagnn_fast.nn.node_counts import NodeCounts
 from tagnn_fast.nn.node_recency import NodeRecency
@@ -63,7 +65,7 @@ class SessionModel(nn.Module):
         {
             *("readout_softmax", "cosine_scale", "learned_scale", "session_share", "learned_share"),
             *("item_dropout", "recency", "highway", "neighbour_weight"),
-            *("neighbour_attention", "star", "click_counts", "item_readout"),
+            *("neighbour_attention", "star", "click_counts", "edge_counts", "item_readout", "second_readout"),
         }
     )
     search_space: ClassVar[SearchSpace] = {
@@ -84,8 +86,10 @@ class SessionModel(nn.Module):
                 raise ValueError(f"{name}: expected none with a network that does not use it, got {given!r}")
         hidden = config.hidden_size
         self.is_settled = config.cosine_scale is None and not config.neighbour_weight
-        added = config.highway, config.neighbour_attention, config.star, config.click_counts, config.item_readout
-        self.has_plain_encoder = config.recency != "readout" and not any(added)
+        added = config.highway, config.neighbour_attention, config.star, config.click_counts, config.edge_counts
+        other_readout = config.recency == "readout" or config.item_readout or config.second_readout
+        self.has_plain_encoder = not (any(added) or other_readout)
+        self.edge_counts = config.edge_counts
         self.item_dropout, self.recency_place = config.item_dropout, str(config.recency)
         self.neighbours = (
             GlobalNeighbours(config.num_items, config.neighbour_weight) if config.neighbour_weight else None
@@ -125,7 +129,8 @@ class SessionModel(nn.Module):
 
     def graph(self, items: Tensor, offsets: Tensor, padded_length: Optional[int]) -> ops.SessionGraph:
         """The sessions' graphs, in the model's semantics."""
-        return ops.session_graph(items, offsets, self.padded_length_of_call(padded_length))
+        graph = ops.session_graph(items, offsets, self.padded_length_of_call(padded_length))
+        return with_edge_counts(graph) if self.edge_counts else graph
 
     def padded_length_of_call(self, padded_length: Optional[int]) -> Optional[int]:
         """What :func:`tagnn_fast.ops.session_graph` takes, given what a call does."""
@@ -312,18 +317,25 @@ class SessionModel(nn.Module):
         targets: Tensor,
         padded_length: Optional[int] = None,
         table: Optional[Tensor] = None,
+        label_smoothing: float = 0.0,
     ) -> Tensor:
         """Cross-entropy of each session's next item, float (sessions,); NaN for one outside 1..num_items.
 
         Values are unchecked, as in encode: nothing waits for a GPU, and clicks after the last session count for none.
-        `table` is what :meth:`item_vectors` gives, for who needs the gradient of it apart.
+        `table` is what :meth:`item_vectors` gives, for who needs the gradient of it apart; `label_smoothing` is ε of
+        :func:`~tagnn_fast.nn.label_smoothing.smoothed_losses`, which draws items.
         """
         encoded = self.encode(items, offsets, padded_length)
         if table is None:
             table = self.item_vectors()
-        losses = ops.target_attention_cross_entropy(encoded, table, targets - 1)
+        rows = targets - 1
+        losses = ops.target_attention_cross_entropy(encoded, table, rows)
         repeats = self.repeats_of(items, offsets)
-        return losses if repeats is None else losses_with_repeats(losses, encoded, table, targets - 1, repeats)
+        if repeats is not None:
+            losses = losses_with_repeats(losses, encoded, table, rows, repeats)
+        if label_smoothing > 0.0:
+            losses = smoothed_losses(losses, encoded, table, rows, label_smoothing, repeats)
+        return losses
 
     @torch.jit.ignore
     def _check(

@@ -19,16 +19,21 @@ class SessionReadout(nn.Module):
         hybrid: project [pooled ; last click], instead of the pooled vector alone.
         of_items: pool the vectors of items instead of the states of their nodes, with the same weights, so that session
             vectors lie among item vectors: the consistent space of CORE (Hou et al., SIGIR 2022, section 3.2).
+        twice: project [pooled ; pooled again with weights of its own ; last click], as heads of attention see several
+            things at once (Vaswani et al., NeurIPS 2017, section 3.2.2); with `hybrid`.
     """
 
-    def __init__(self, hidden_size: int, normalize: bool, hybrid: bool, of_items: bool = False) -> None:
+    def __init__(
+        self, hidden_size: int, normalize: bool, hybrid: bool, of_items: bool = False, twice: bool = False
+    ) -> None:
         super().__init__()
         self.normalize, self.of_items = normalize, of_items
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
         bound = hidden_size**-0.5
         self.logit_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))  # (hidden,)
-        self.projection = nn.Linear(2 * hidden_size, hidden_size) if hybrid else None
+        self.second = SessionReadout(hidden_size, normalize, hybrid=False) if twice else None
+        self.projection = nn.Linear((3 if twice else 2) * hidden_size, hidden_size) if hybrid else None
 
     def op_parameters(self) -> ReadoutParameters:
         """For :func:`tagnn_fast.ops.encode_sessions`."""
@@ -71,6 +76,8 @@ class SessionReadout(nn.Module):
         )
         if self.projection is None:
             return pooled  # (sessions, hidden)
+        if self.second is not None:
+            pooled = torch.cat([pooled, self.second(nodes, graph)], 1)  # (sessions, 2 hidden)
         return self.projection(torch.cat([pooled, last_click], 1))  # type: ignore[no-any-return]
 
     def _pooled_items(self, nodes: Tensor, graph: SessionGraph, vectors: Tensor) -> Tensor:

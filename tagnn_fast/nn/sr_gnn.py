@@ -28,7 +28,9 @@ class SRGNN(SessionModel):
         super().__init__(config)
         self.propagation = GatedPropagation(config.hidden_size, config.rounds, config.star)
         softmax = False if config.readout_softmax is None else config.readout_softmax
-        self.readout = SessionReadout(config.hidden_size, softmax, config.hybrid, config.item_readout)
+        self.readout = SessionReadout(
+            config.hidden_size, softmax, config.hybrid, config.item_readout, config.second_readout
+        )
         self.reset_parameters()
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: Optional[int] = None) -> EncodedSessions:

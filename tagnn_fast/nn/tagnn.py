@@ -31,7 +31,7 @@ class TAGNN(SessionModel):
         hidden = config.hidden_size
         self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         softmax = True if config.readout_softmax is None else config.readout_softmax
-        self.readout = SessionReadout(hidden, softmax, config.hybrid, config.item_readout)
+        self.readout = SessionReadout(hidden, softmax, config.hybrid, config.item_readout, config.second_readout)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()
 

@@ -35,7 +35,7 @@ class TAGNNPP(SessionModel):
         self.propagation = GatedPropagation(hidden, config.rounds, config.star)
         self.transformer = SessionTransformer(hidden, config.heads, config.attention_dropout)
         softmax = True if config.readout_softmax is None else config.readout_softmax
-        self.readout = SessionReadout(hidden, softmax, config.hybrid, config.item_readout)
+        self.readout = SessionReadout(hidden, softmax, config.hybrid, config.item_readout, config.second_readout)
         self.target_projection = nn.Linear(hidden, hidden, bias=False)
         self.reset_parameters()
 

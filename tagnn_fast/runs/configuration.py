@@ -70,9 +70,12 @@ class TrainingConfig:
             step, corrected for its beginning by 1 / (1 - βⁿ) after n steps: it is what is scored and kept. 0: none.
         example_half_life: h of losses weighted by 2^(-a / h), where a is the share of the sessions that are newer than
             the example's; the weights are 1 on average. 0: all weigh the same.
+        label_smoothing: ε of the targets that belongs to all items alike, see
+            :func:`~tagnn_fast.nn.label_smoothing.smoothed_losses`; it is in the training loss that is reported. 0: the
+            next item is all of the target.
         chronological_epochs: so many last ones of `epochs` take their examples in the order of the sessions, not
             shuffled; training that ends early does not come to them.
-        seed: of the parameters, the order of the examples, the dropout.
+        seed: of the parameters, the order of the examples, the dropout, the items that label smoothing draws.
         precision: of the training's steps. "32-true", "64-true" and "bf16-mixed" are Lightning's; "high" and "medium"
             are float32 with the matrix products that ``torch.set_float32_matmul_precision`` has under these names.
             "32-true" leaves that setting as it is: "highest", unless the process has set another.
@@ -101,6 +104,7 @@ class TrainingConfig:
     weight_averaging: float = 0.0
     example_half_life: float = 0.0
     adaptive_clipping: float = 0.0
+    label_smoothing: float = 0.0
     chronological_epochs: int = 0
 
     def __post_init__(self) -> None:
@@ -131,14 +135,15 @@ class TrainingConfig:
             raise ValueError(f"seed: expected less than 2^32, got {self.seed}")
         for name in (
             *("learning_rate", "weight_decay", "decay_factor"),
-            *("gradient_clipping", "weight_averaging", "example_half_life", "adaptive_clipping"),
+            *("gradient_clipping", "weight_averaging", "example_half_life", "adaptive_clipping", "label_smoothing"),
         ):
             number = check_real(getattr(self, name), name)
             if not 0 <= number < float("inf"):
                 raise ValueError(f"{name}: expected a finite number of 0 and more, got {number}")
             object.__setattr__(self, name, number)
-        if self.weight_averaging >= 1:
-            raise ValueError(f"weight_averaging: expected less than 1, got {self.weight_averaging}")
+        for name in ("weight_averaging", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name}: expected less than 1, got {getattr(self, name)}")
         if self.chronological_epochs > self.epochs:
             raise ValueError(
                 f"chronological_epochs: expected at most epochs, {self.epochs}, got {self.chronological_epochs}"

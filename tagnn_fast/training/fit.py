@@ -71,7 +71,9 @@ def fit(
     repeats: bool | None = None,
     star: bool | None = None,
     click_counts: bool | None = None,
+    edge_counts: bool | None = None,
     item_readout: bool | None = None,
+    second_readout: bool | None = None,
     options: Mapping[str, Any] | None = None,
     protocol: ProtocolName | None = None,
     epochs: int | None = None,
@@ -91,6 +93,7 @@ def fit(
     weight_averaging: float | None = None,
     example_half_life: float | None = None,
     adaptive_clipping: float | None = None,
+    label_smoothing: float | None = None,
     chronological_epochs: int | None = None,
     seed: int | None = None,
     precision: Precision | None = None,
@@ -108,8 +111,9 @@ def fit(
     process disturb each other.
 
     With more than one process (`devices`, `num_nodes`, or torchrun), each takes a share of every batch and of what is
-    scored: losses, weights and figures are those of one process but for rounding, and but for dropout, which each
-    number of processes draws in its own way. How many there are is no option of the run: another number may go on.
+    scored: losses, weights and figures are those of one process but for rounding, and but for dropout and the items of
+    label smoothing, which each number of processes draws in its own way. How many there are is no option of the run:
+    another number may go on.
 
     The first Ctrl-C (in a notebook: interrupt) or SIGTERM stops after the step and writes a checkpoint; calling `fit`
     again goes on. The second stops without one. In another thread than the main one, which gets no signals, nothing
@@ -144,7 +148,9 @@ def fit(
         repeats: of the model.
         star: of the model.
         click_counts: of the model.
+        edge_counts: of the model.
         item_readout: of the model.
+        second_readout: of the model.
         options: what the architecture takes beside these, by name; `config` may have others of them.
         protocol: which examples are trained on, and which choose the epoch.
         epochs: of the training.
@@ -164,6 +170,7 @@ def fit(
         weight_averaging: of the training.
         example_half_life: of the training.
         adaptive_clipping: of the training.
+        label_smoothing: of the training.
         chronological_epochs: of the training.
         seed: of the training.
         precision: of the training: "32-true", "64-true", "bf16-mixed", or float32 with matrix products in PyTorch's
@@ -297,6 +304,7 @@ def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -
             ("repeats", model.repeats),
             ("gradient_clipping", training.gradient_clipping),
             ("weight_averaging", training.weight_averaging),
+            ("label_smoothing", training.label_smoothing),
         ):
             if value:
                 none = False if value is True else 0

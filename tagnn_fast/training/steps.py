@@ -40,7 +40,8 @@ class Steps:
         gradient_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig`.
         average: to be updated after each step.
         gradient_sum: where other processes have a share of each batch, too; the same order is set on all.
-        adaptive_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig`.
+        adaptive_clipping: see :class:`~tagnn_fast.runs.configuration.TrainingConfig` for this and the next.
+        label_smoothing: of the losses.
     """
 
     def __init__(
@@ -56,13 +57,14 @@ class Steps:
         average: WeightAverage | None = None,
         gradient_sum: GradientSum | None = None,
         adaptive_clipping: float = 0.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.gradient_sum = gradient_sum
         self.processes = ALONE if gradient_sum is None else gradient_sum.processes
         self.fabric, self.model, self.optimizer = fabric, model, optimizer
         self.examples, self.batch_size, self.most_clicks = examples, batch_size, most_clicks
         self.example_weights, self.gradient_clipping, self.average = example_weights, gradient_clipping, average
-        self.adaptive_clipping = adaptive_clipping
+        self.adaptive_clipping, self.label_smoothing = adaptive_clipping, label_smoothing
         self.lengths = examples.prefix_lengths()
 
     def begin_epoch(self, order: Tensor) -> None:
@@ -123,13 +125,16 @@ class Steps:
 
     def _mean_loss(self, places: Tensor, table: Tensor | None) -> Tensor:
         batch = self.fabric.to_device(self.examples.cut(places))
-        if self.example_weights is None and table is None:
+        if self.example_weights is None and table is None and not self.label_smoothing:
             loss: Tensor = self.model.loss(*batch)
             return loss
         return self._weighted_mean(self._losses(batch, table), places)
 
     def _losses(self, batch: ExampleBatch, table: Tensor | None) -> Tensor:
-        losses: Tensor = self.model.losses(*batch) if table is None else self.model.losses(*batch, table=table)
+        given: dict[str, Any] = {} if table is None else {"table": table}
+        if self.label_smoothing:
+            given["label_smoothing"] = self.label_smoothing
+        losses: Tensor = self.model.losses(*batch, **given)
         return losses
 
     def _weighted_mean(self, losses: Tensor, places: Tensor) -> Tensor:
@@ -160,8 +165,9 @@ class ResidentSteps(Steps):
         average: WeightAverage | None = None,
         gradient_sum: GradientSum | None = None,
         adaptive_clipping: float = 0.0,
+        label_smoothing: float = 0.0,
     ) -> None:
-        how = example_weights, gradient_clipping, average, gradient_sum, adaptive_clipping
+        how = example_weights, gradient_clipping, average, gradient_sum, adaptive_clipping, label_smoothing
         super().__init__(fabric, model, optimizer, examples, batch_size, most_clicks, *how)
         self.examples = examples.to(fabric.device)
         if example_weights is not None:
@@ -330,6 +336,7 @@ def begin_training(
         WeightAverage(model, options.weight_averaging) if options.weight_averaging else None,
         GradientSum(model, processes) if processes.is_group else None,
         options.adaptive_clipping,
+        options.label_smoothing,
     )
     return optimizer, steps
 

@@ -32,6 +32,8 @@ RECIPE = replace(
     repeats=True,
     star=True,
     click_counts=True,
+    edge_counts=True,
+    second_readout=True,
 )
 CONFIGS = {"clean": CLEAN, "published": PUBLISHED, "recipe": RECIPE}
 CASES = pytest.mark.parametrize(
@@ -44,7 +46,9 @@ CASES = pytest.mark.parametrize(
         ),
         pytest.param(AttentionEnhancedGNN, replace(CLEAN, hybrid=False), id="AttentionEnhancedGNN-clean"),
         pytest.param(
-            AttentionEnhancedGNN, replace(RECIPE, readout_softmax=None, hybrid=False), id="AttentionEnhancedGNN-recipe"
+            AttentionEnhancedGNN,
+            replace(RECIPE, readout_softmax=None, hybrid=False, second_readout=False),
+            id="AttentionEnhancedGNN-recipe",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tagnn_fast import SRGNN, TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.nn.ranker import NetworkRanker
-from tagnn_fast.nn.repeats import COUNTS, PLACES, Repeats, losses_with_repeats, scores_of_rows
+from tagnn_fast.nn.repeats import COUNTS, PLACES, Repeats, losses_with_repeats, scores_of_each_row
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.ops.graph import encoded_without_nodes
 from tagnn_fast.ops.library import plain_definitions
@@ -92,7 +92,7 @@ def test_scores_and_losses(model: type[SessionModel], options: dict[str, Any]) -
     encoded = network.encode(*clicks)
     rows = torch.randint(30, (len(CLICKS), 5))
     network.repeats = None
-    assert_near(scores_of_rows(encoded, network.item_vectors(), rows), network(*clicks).gather(1, rows), 1e-12)
+    assert_near(scores_of_each_row(encoded, network.item_vectors(), rows), network(*clicks).gather(1, rows), 1e-12)
 
 
 def test_gradient_of_the_logits() -> None:

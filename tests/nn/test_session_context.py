@@ -1,8 +1,10 @@
-"""What a session tells its nodes: neighbours of items by attention, a star node, click counts; click by click."""
+"""What a session tells its nodes: neighbours of items by attention, a star node, counts of clicks and edges."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ from torch import Tensor
 
 from tagnn_fast import SRGNN, TAGNN, TAGNNPP, ModelConfig, SessionBatch
 from tagnn_fast.nn.attention_enhanced import AttentionEnhancedGNN
+from tagnn_fast.nn.edge_counts import with_edge_counts
 from tagnn_fast.nn.neighbour_attention import DROPOUT, NeighbourAttention
 from tagnn_fast.nn.node_counts import MOST, NodeCounts
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.nn.star_node import StarNode
 from tagnn_fast.ops import session_graph
 from tagnn_fast.ops.graph import SessionGraph
+from tagnn_fast.ops.library import plain_definitions
 from tests.support import SESSIONS, assert_near, batch, random_sessions, random_tensors
 
 CONFIG = ModelConfig(num_items=30, hidden_size=8)
@@ -145,6 +149,56 @@ def test_click_counts_are_added_to_nodes() -> None:
     assert torch.equal(network.with_recency(states, graph, "readout"), states)
 
 
+@pytest.mark.parametrize("padded_length", [None, 5])
+@pytest.mark.parametrize("name", SESSIONS)
+def test_edge_counts(name: str, padded_length: int | None) -> None:
+    """Each node's neighbours as often as the edge occurs, in order; all else as it was."""
+    items, offsets = batch(SESSIONS[name])
+    graph = session_graph(torch.cat([items, torch.tensor([4, 0, 4])]), offsets, padded_length)
+    counted = with_edge_counts(graph)
+    for field in ("node_items", "click_counts", "click_nodes", "slot_offsets", "num_nodes", "last_node", "padding"):
+        assert torch.equal(getattr(counted, field), getattr(graph, field))
+    for name_of_row, value in (("neighbours", counted.neighbours), ("neighbour_start", counted.neighbour_start)):
+        assert value.shape == getattr(graph, name_of_row).shape
+    for number, session in enumerate(SESSIONS[name]):
+        slot_of = {int(graph.node_items[slot]): slot for slot in nodes_of(graph, number)}
+        edges = Counter(pairwise(slot_of[item] for item in session if item))
+        for slot in nodes_of(graph, number):
+            for row, this in enumerate(
+                ({s: n for (s, d), n in edges.items() if d == slot}, {d: n for (s, d), n in edges.items() if s == slot})
+            ):
+                start, count = int(counted.neighbour_start[row, slot]), int(counted.neighbour_count[row, slot])
+                assert counted.neighbours[row, start : start + count].tolist() == sorted(Counter(this).elements())
+
+
+def test_propagation_with_edge_counts() -> None:
+    """By the native op and by the definition; an edge that occurs twice weighs twice, there and in the gradient."""
+    clicks = SessionBatch.from_lists([[1, 2, 1, 2, 3, 2], [4], [5, 6, 7]])
+    network = make(TAGNN, edge_counts=True)
+    propagation, plain = network.propagation, make(TAGNN).graph(*clicks, None)
+    (vectors,) = random_tensors([(plain.node_items.shape[0], 8)], torch.float64, requires_grad=True)
+    graph = network.graph(*clicks, None)
+    found = propagation(vectors, graph)
+    with plain_definitions():
+        expected = propagation(vectors, network.graph(*clicks, None))
+        assert_near(found.detach(), expected.detach(), 1e-12)
+        (wanted,) = torch.autograd.grad(expected.square().sum(), vectors)
+    (gradient,) = torch.autograd.grad(found.square().sum(), vectors)
+    assert_near(gradient, wanted, 1e-11)
+    nodes = found.detach()
+    assert_near(nodes[6:], propagation(vectors, plain).detach()[6:], 1e-12)  # no edge twice: the same
+    assert not torch.equal(nodes[1], propagation(vectors, plain).detach()[1])
+    hidden, products = 8, vectors @ propagation.state_weight.T + propagation.state_bias
+    sent_in, sent_out = products[:, :hidden], products[:, hidden : 2 * hidden]
+    # Node 2 comes after 1 twice and after 3 once; 1 follows it once, 3 once.
+    message = torch.cat([(2 * sent_in[0] + sent_in[2]) / 3, (sent_out[0] + sent_out[2]) / 2]) + propagation.message_bias
+    gates = message @ propagation.weight_ih.T + propagation.bias_ih
+    state = products[1, 2 * hidden :]
+    reset, update = (torch.sigmoid(gates[s] + state[s]) for s in (slice(0, 8), slice(8, 16)))
+    candidate = torch.tanh(gates[16:] + reset * state[16:])
+    assert_near(nodes[1], (candidate + update * (vectors[1] - candidate)).detach(), 1e-12)
+
+
 def test_gradients() -> None:
     torch.manual_seed(0)
     graph = session_graph(*batch([[1, 2, 1], [3], [], [2, 4, 5, 2]]), None)
@@ -160,7 +214,9 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(lambda v: star.begin(v, graph), (vectors,))
 
 
-@pytest.mark.parametrize("option", ["neighbour_attention", "repeats", "star", "click_counts", "item_readout"])
+@pytest.mark.parametrize(
+    "option", ["neighbour_attention", "repeats", "star", "click_counts", "edge_counts", "item_readout"]
+)
 def test_errors(option: str) -> None:
     with pytest.raises(TypeError, match=f"^{option}: expected True or False, got 1$"):
         replace(CONFIG, **{option: 1})
@@ -215,3 +271,26 @@ def test_where_items_are_not_pooled() -> None:
             replace(CONFIG, item_readout=True, **given)
     with pytest.raises(ValueError, match="^item_readout: expected none with a network that does not use it, got True$"):
         AttentionEnhancedGNN(replace(CONFIG, item_readout=True))
+
+
+@pytest.mark.parametrize("model", [TAGNNPP, TAGNN, SRGNN])
+def test_second_readout(model: type[SessionModel]) -> None:
+    """[pooled ; pooled by other weights ; last click], projected."""
+    network = make(model, second_readout=True, hybrid=True)
+    readout, clicks = network.readout, SessionBatch.from_lists(CLICKS)
+    graph = network.graph(*clicks, None)
+    (states,) = random_tensors([(graph.node_items.shape[0], 8)], torch.float64)
+    pooled = []
+    for weights in (readout, readout.second):
+        alone = make(model).readout
+        alone.load_state_dict({name: weights.state_dict()[name] for name in alone.state_dict()})
+        pooled.append(alone(states, graph))
+    expected = readout.projection(torch.cat([*pooled, states[graph.last_node]], 1))
+    assert_near(readout(states, graph).detach(), expected.detach(), 1e-12)
+    assert not torch.equal(pooled[0], pooled[1])
+
+
+def test_a_second_readout_is_projected() -> None:
+    with pytest.raises(ValueError, match="^second_readout: expected False without hybrid, got True$"):
+        replace(CONFIG, second_readout=True)
+    assert "second_readout" in AttentionEnhancedGNN.unused  # whose readout has no weights to pool by

@@ -100,7 +100,10 @@ def test_damaged_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"neighbour_weight": 0.5}, {"gradient_clipping": 1.0}, {"weight_averaging": 0.5}, {"repeats": True}],
+    [
+        *({"neighbour_weight": 0.5}, {"gradient_clipping": 1.0}, {"weight_averaging": 0.5}, {"repeats": True}),
+        {"label_smoothing": 0.5},
+    ],
     ids=str,
 )
 def test_refused(option: dict[str, float], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ TRAINED = {
     "published": {"semantics": "published"},
     "recipe": {**COSINE, "recency": "nodes", "highway": True, "gradient_clipping": 0.05, "weight_averaging": 0.9},
     "neighbours": {"neighbour_weight": 0.3},
-    "repeats": {"repeats": True, "star": True, "click_counts": True, "adaptive_clipping": 0.05},
+    "repeats": {"repeats": True, "star": True, "click_counts": True, "edge_counts": True, "adaptive_clipping": 0.05},
     "neighbours by attention": {**COSINE, "neighbour_attention": True, "repeats": True},
     "weighted": {"example_half_life": 0.2},
     "in parts": {"max_clicks_per_batch": 30},

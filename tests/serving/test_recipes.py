@@ -36,6 +36,8 @@ OPTIONS = {
     "repeats": True,
     "star": True,
     "click_counts": True,
+    "edge_counts": True,
+    "second_readout": True,
     "weight_averaging": 0.9,
 }
 

@@ -44,6 +44,7 @@ TRAINING = {
     "weight_averaging": 0.75,
     "example_half_life": 0.5,
     "adaptive_clipping": 0.125,
+    "label_smoothing": 0.25,
     "chronological_epochs": 1,
 }
 
@@ -101,6 +102,7 @@ def begun(
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
 def test_steps(resident: bool, kind: str, most_clicks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against plain PyTorch: weighted losses, clipped gradients, decay of matrices alone, an average of weights."""
+    monkeypatch.setattr(torch, "randint", lambda low, high, size, **_: torch.arange(low, high))  # each item once
     given = {**TRAINING, "optimizer": kind, "weight_decay": 0.125, "attention_dropout": 0.0}
     model, taken, options = begun(resident, monkeypatch, **given, max_clicks_per_batch=most_clicks)
     plain, _, _ = begun(resident, monkeypatch, **given)
@@ -113,7 +115,7 @@ def test_steps(resident: bool, kind: str, most_clicks: int, monkeypatch: pytest.
     average = {name: torch.zeros_like(value) for name, value in parameters.items()}
     for number in range(3):
         places = order[number * 64 : (number + 1) * 64]
-        loss = (plain.losses(*examples.cut(places)) * weights[places]).mean()
+        loss = (plain.losses(*examples.cut(places), label_smoothing=0.25) * weights[places]).mean()
         gradients = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
         with torch.no_grad():
             for name, value in parameters.items():  # of each row, or of a vector
