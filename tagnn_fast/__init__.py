@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tagnn_fast.experiments.compare import compare
     from tagnn_fast.experiments.tune import tune
     from tagnn_fast.logs.jobs import prepare
+    from tagnn_fast.runs.in_shards import recommender_in_shards
     from tagnn_fast.runs.pretrained import from_pretrained
     from tagnn_fast.runs.run import open_run
     from tagnn_fast.serving.export import export
@@ -60,6 +61,7 @@ __all__ = [
     "open_run",
     "prepare",
     "read_dataset",
+    "recommender_in_shards",
     "register_architecture",
     "set_cpu_capability",
     "tune",
@@ -77,6 +79,7 @@ __getattr__ = when_used(
         "from_pretrained": "runs.pretrained",
         "open_run": "runs.run",
         "prepare": "logs.jobs",
+        "recommender_in_shards": "runs.in_shards",
         "tune": "experiments.tune",
         "read_dataset": "data.dataset",
         "write_dataset": "data.dataset",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.recommendations import POPULAR, SKIPPED, Recommendations
+
+if TYPE_CHECKING:
+    from tagnn_fast.parallel.sharded_ranker import ShardedRanker
 
 _SESSIONS = 512  # scored at once
 _CLICKS = 1 << 16  # that these have, unless one has more
@@ -57,7 +60,8 @@ class Recommender:
     """A trained model and its items; the most popular of them for sessions of which it knows no click.
 
     Args:
-        model: a network, set to evaluation mode here, a fitted baseline, or several of these together.
+        model: a network, set to evaluation mode here, a fitted baseline, several of these together, or what ranks with
+            an item table in shards.
         vocabulary: its items.
         bfloat16_table: score with item vectors rounded to bfloat16: half the memory to read for each answer, which is
             what a single session's time goes into. Takes a copy of the vectors.
@@ -74,7 +78,7 @@ class Recommender:
 
     def __init__(
         self,
-        model: SessionModel | Baseline | BlendRanker,
+        model: SessionModel | Baseline | BlendRanker | ShardedRanker,
         vocabulary: Vocabulary,
         bfloat16_table: bool = False,
         screen: bool = False,
@@ -87,7 +91,7 @@ class Recommender:
         if not isinstance(model, SessionModel):
             if bfloat16_table:
                 raise ValueError(f"bfloat16_table: expected False for {_no_network(model)}, got True")
-            self.ranker: NetworkRanker | Baseline | BlendRanker = model
+            self.ranker: NetworkRanker | Baseline | BlendRanker | ShardedRanker = model
         else:
             self.ranker = NetworkRanker(model, *popularity(vocabulary), bfloat16_table, screen)
 
@@ -281,8 +285,10 @@ def popularity(vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
 
 def _no_network(ranker: nn.Module) -> str:
     """What it is instead, for people."""
-    is_baseline = isinstance(ranker, Baseline)
-    return "a baseline, which has no item vectors" if is_baseline else "a blend, which has no item vectors of its own"
+    if isinstance(ranker, Baseline):
+        return "a baseline, which has no item vectors"
+    is_blend = isinstance(ranker, BlendRanker)
+    return "a blend, which has no item vectors of its own" if is_blend else "item vectors in shards, not in one place"
 
 
 def _batches(offsets: np.ndarray) -> Iterator[tuple[int, int]]:

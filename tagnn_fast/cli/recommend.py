@@ -92,11 +92,17 @@ def recommend(
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="local, this process; or spark or ray, whose workers must see the same folders.")
+        str,
+        typer.Option(
+            help="local, this process; shards, several with rows of a run's item table in each; or spark or ray, whose "
+            "workers must see the same folders."
+        ),
     ] = "local",
     master: Annotated[
         Optional[str],
-        typer.Option(help="Spark's or Ray's address; local[*], or such as local[2], two workers on this machine."),
+        typer.Option(
+            help="Spark's or Ray's address; local[*], or such as local[2], two workers or shards on this machine."
+        ),
     ] = None,
     format: Format = None,
     session: Session = None,

@@ -25,16 +25,18 @@ GRACE = 20.0  # seconds that a process has to end by itself
 _READY = "ready\n"
 _SERVERS: dict[int, dist.TCPStore] = {}  # of this process, where it is the first, by port: kept for groups to come
 _FAULTS = (OSError, ValueError, TypeError, MemoryError, ArithmeticError)  # what a line says all of
-_GO_ON = "the training goes on from its newest checkpoint by --resume, or the same call, with any number of processes"
+GO_ON = "the training goes on from its newest checkpoint by --resume, or the same call, with any number of processes"
 
 
 @contextmanager
-def joined(layout: Layout, worker: str) -> Iterator[Processes]:
+def joined(layout: Layout, worker: str, advice: str = GO_ON, timeout: timedelta = TIMEOUT) -> Iterator[Processes]:
     """All processes of a layout, while the block runs; those that this one has to start are started, and end with it.
 
     Args:
         layout: where this process stands.
         worker: module that a started process runs, which calls :func:`run_worker`.
+        advice: what to do when one is lost.
+        timeout: how long one may be silent, and all others wait for it.
 
     Raises:
         LostProcessError: where another one ends before its time, saying which and how as far as it is known.
@@ -48,7 +50,7 @@ def joined(layout: Layout, worker: str) -> Iterator[Processes]:
     processes = layout.processes
     with _share_of_threads(layout) as threads:
         store: Any = None if layout.started_by == "torchrun" else _store(layout)
-        siblings = _Siblings(layout, store.port if store is not None else 0, worker, threads)
+        siblings = _Siblings(layout, store.port if store is not None else 0, worker, threads, advice)
         patience = 0.0
         try:
             siblings.wait_until_ready()
@@ -61,14 +63,14 @@ def joined(layout: Layout, worker: str) -> Iterator[Processes]:
                 number = store.add(f"tagnn_fast/groups of rank {processes.rank}", 1)
                 met = dist.PrefixStore(f"tagnn_fast/{number}", store)
                 options: Any = {"store": met, "rank": processes.rank, "world_size": processes.count}
-                dist.init_process_group(backend, timeout=TIMEOUT, **options)
+                dist.init_process_group(backend, timeout=timeout, **options)
                 try:
                     yield processes
                 finally:
                     dist.destroy_process_group()
             patience = GRACE
         except LostProcessError as error:
-            raise LostProcessError(f"{siblings.lost_after(GRACE) or error}; {_GO_ON}") from error
+            raise LostProcessError(f"{siblings.lost_after(GRACE) or error}; {advice}") from error
         finally:
             siblings.end(patience)
 
@@ -104,7 +106,8 @@ class _Siblings:
     Each reads from this one until it is no more, and ends then; what it says in the end is read here.
     """
 
-    def __init__(self, layout: Layout, port: int, worker: str, threads: int) -> None:
+    def __init__(self, layout: Layout, port: int, worker: str, threads: int, advice: str) -> None:
+        self.advice = advice
         self.count, self.first = layout.processes.count, layout.processes.rank
         self.started: list[subprocess.Popen[str]] = []
         self._over = threading.Event()
@@ -153,7 +156,7 @@ class _Siblings:
         """End this process where it does not notice by itself that another has ended, as one that waits for a GPU."""
         while not self._over.wait(0.5):
             if any(process.poll() for process in self.started) and not self._over.wait(3 * GRACE):
-                os.write(2, f"error: {self._lost()}; {_GO_ON}\n".encode())
+                os.write(2, f"error: {self._lost()}; {self.advice}\n".encode())
                 for process in self.started:
                     process.kill()
                 os._exit(1)
@@ -173,21 +176,25 @@ class _Siblings:
                     pipe.close()
 
 
-def run_worker(work: Callable[[Processes], object], worker: str) -> None:
+def run_worker(
+    work: Callable[[Processes], object], worker: str, advice: str = GO_ON, timeout: timedelta = TIMEOUT
+) -> None:
     """What a process does that another has started: it joins, works, and says there what went wrong.
 
     Args:
         work: in the group.
-        worker: see :func:`joined`.
+        worker: see :func:`joined` for this and the others.
+        advice: what to do when one is lost.
+        timeout: how long one may be silent.
     """
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what else is printed is not for the one who reads there
     layout = layout_of_started()
-    threading.Thread(target=_end_with_the_first, args=(layout,), daemon=True).start()
+    threading.Thread(target=_end_with_the_first, args=(layout, advice), daemon=True).start()
     try:
         said.write(_READY)
         said.flush()
-        with joined(layout, worker) as processes:
+        with joined(layout, worker, advice, timeout) as processes:
             work(processes)
     except KeyboardInterrupt:
         return  # all were stopped
@@ -204,12 +211,12 @@ def run_worker(work: Callable[[Processes], object], worker: str) -> None:
         sys.exit(1)
 
 
-def _end_with_the_first(layout: Layout) -> None:
+def _end_with_the_first(layout: Layout, advice: str) -> None:
     """End this process with the one that started it, which never writes."""
     while os.read(0, 1):
         pass
     processes = layout.processes
     if processes.local_rank == 1:  # one of them says so
         who = processes.rank - processes.local_rank
-        os.write(2, f"error: lost rank {who} of {processes.count} processes; {_GO_ON}\n".encode())
+        os.write(2, f"error: lost rank {who} of {processes.count} processes; {advice}\n".encode())
     os._exit(1)

@@ -20,6 +20,18 @@ from tagnn_fast.parallel.processes import process_seed
 TABLE = "item_embedding.weight"
 
 
+def check_separable(config: ModelConfig) -> None:
+    """Refuse options that need vectors of items which lie in other shards.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in ("neighbour_weight", "neighbour_attention", "repeats"):
+        if value := getattr(config, name):
+            none = False if value is True else 0
+            raise ValueError(f"{name}: expected {none} with a catalogue in shards, got {value}")
+
+
 class ShardedModel(nn.Module):
     """A network on the processes of a group: each holds some rows of the item table, and all other parameters.
 
@@ -37,17 +49,7 @@ class ShardedModel(nn.Module):
 
     def __init__(self, model: SessionModel, rows: Tensor, shard: ItemShard) -> None:
         super().__init__()
-        if model.neighbours is not None:
-            raise ValueError(
-                f"neighbour_weight: expected 0 with a catalogue in shards, got {model.config.neighbour_weight}: "
-                "vectors of an item's neighbours lie in other shards"
-            )
-        for name in ("neighbour_attention", "repeats"):
-            if getattr(model.config, name):
-                raise ValueError(
-                    f"{name}: expected False with a catalogue in shards, got True: "
-                    "vectors of other items than a shard's would be needed"
-                )
+        check_separable(model.config)
         model.item_embedding = _ShardedEmbedding(rows, shard)  # type: ignore[assignment]
         model.has_plain_encoder = False  # the op that encodes at once takes the whole table
         self.model, self.shard = model, shard

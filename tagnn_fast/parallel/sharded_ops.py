@@ -180,7 +180,9 @@ def topk(
     items = torch.where(rows < 0, -1, rows + first)
     even = [rooms[0]] * shard.processes
     lists = [
-        exchange_rows(value, even, even, group).unflatten(0, (-1, rooms[0]))[:, : session.shape[0]].transpose(0, 1)
+        exchange_rows(value, even, even, group)
+        .unflatten(0, (shard.processes, rooms[0]))[:, : session.shape[0]]
+        .transpose(0, 1)
         for value in (scores, items)
     ]
     return merge_lists(lists[0].flatten(1), lists[1].flatten(1), k)

@@ -7,7 +7,7 @@ import math
 import re
 import reprlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ FORMAT, VERSION = "tagnn_fast.checkpoint", 1
 STATE = "state.json"
 _AVERAGE = "average.safetensors"
 REFIT = "refit-"  # names of checkpoints of the training on all sessions begin so
+_ROWS = 1 << 16  # of a tensor that are read at once
 _NAME = re.compile(r"(refit-)?epoch-\d+-step-\d+")
 
 
@@ -84,9 +85,42 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             digest = (file.metadata() or {}).get("sha256")
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file, got a damaged one: {error}") from None
-    if digest is not None and digest != digest_tensors(tensors):  # earlier versions wrote none
-        raise ValueError(f"{path}: expected the tensors that were written, got a damaged file")
+    _check_digest(path, digest, digest_tensors(tensors) if digest is not None else None)
     return tensors
+
+
+def _check_digest(path: Path, written: str | None, found: str | None) -> None:
+    if written is not None and written != found:  # earlier versions wrote none
+        raise ValueError(f"{path}: expected the tensors that were written, got a damaged file")
+
+
+def check_tensors(path: Path) -> None:
+    """Refuse a damaged safetensors file, of which a block of rows is in memory at a time.
+
+    Raises:
+        ValueError: see :func:`load_tensors`.
+    """
+    found = hashlib.sha256()
+    try:
+        with safe_open(path, "pt") as file:
+            for name in sorted(file.keys()):
+                values = file.get_slice(name)
+                shape = tuple(values.get_shape())
+                blocks = [file.get_tensor(name)] if 0 in (*shape[:1], len(shape)) else _blocks(values, shape[0])
+                for number, block in enumerate(blocks):
+                    if number == 0:
+                        found.update(_heading(name, block.dtype, shape))
+                    found.update(_bytes(block))
+            digest = (file.metadata() or {}).get("sha256")
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, got a damaged one: {error}") from None
+    _check_digest(path, digest, found.hexdigest())
+
+
+def _blocks(values: Any, rows: int) -> Iterator[Tensor]:
+    """A slice of a file, so many rows at a time."""
+    for row in range(0, rows, _ROWS):
+        yield values[row : row + _ROWS]
 
 
 def digest_of(path: Path) -> str:
@@ -102,9 +136,17 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of tensors on the CPU and their names."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_heading(name, value.dtype, tuple(value.shape)))
+        digest.update(_bytes(value))
     return digest.hexdigest()
+
+
+def _heading(name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> bytes:
+    return f"{name} {dtype} {shape}\n".encode()
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return value.reshape(-1).view(torch.uint8).numpy().data
 
 
 def load_parameters(model: SessionModel, path: Path) -> None:

@@ -202,7 +202,7 @@ class Run:
             ValueError: where the weights are damaged or not of this configuration, or no model can be made of it; for a
                 baseline or a blend, on another device than the CPU or a bfloat16_table.
         """
-        self._check_weights()
+        self.check_trained()
         if (self.training.is_baseline or self.training.is_blend) and torch.device(device).type != "cpu":
             kind = "baselines" if self.training.is_baseline else "blends"
             raise ValueError(f"device: expected cpu, which {kind} run on, got {device}")
@@ -211,8 +211,7 @@ class Run:
             weights = read_choice(self.weights, len(self.members))["weights"]
             blend = BlendRanker(self.model, rankers, weights, *popularity(self.vocabulary))
             return Recommender(blend, self.vocabulary, bfloat16_table)
-        model = self._model(self.weights)
-        return Recommender(model.to(device), self.vocabulary, bfloat16_table, screen)
+        return Recommender(self._model(self.weights).to(device), self.vocabulary, bfloat16_table, screen)
 
     def held_out_recommender(self) -> Recommender:
         """The model of the chosen epoch that has not seen the sessions held out.
@@ -239,7 +238,8 @@ class Run:
             "weights": digest_of(self.weights),
         }
 
-    def _check_weights(self) -> None:
+    def check_trained(self) -> None:
+        """Raise FileNotFoundError before the first epoch has ended."""
         if not self.weights.exists():
             raise FileNotFoundError(f"{self.weights}: expected weights; the run has not finished an epoch")
 
@@ -283,7 +283,7 @@ class Run:
             ModuleNotFoundError: without the extra ``tagnn_fast[hub]``, which is named.
             OSError: where the hub does not take it.
         """
-        self._check_weights()
+        self.check_trained()
         return push(self.folder, name, private, token)
 
     def log_test_read(self, reader: str, dataset: str, figures: Mapping[str, float], **more: object) -> None:

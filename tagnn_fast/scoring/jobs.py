@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,11 +25,13 @@ from tagnn_fast.logs.running import engine_errors, working_folder
 from tagnn_fast.observer import Observer
 from tagnn_fast.progress import shown
 from tagnn_fast.recommend_files import Asked, FileAnswer, Model, told_of
+from tagnn_fast.runs.in_shards import recommender_in_shards
 from tagnn_fast.scoring.on_ray import do_on_ray, ray_cluster
 from tagnn_fast.scoring.on_spark import do_on_spark, spark_master, spark_session
-from tagnn_fast.scoring.tasks import SESSIONS, Job, file_of, open_model, write_file
+from tagnn_fast.scoring.tasks import SESSIONS, Job, file_of, open_model, workers_here, write_file
 
-EngineName = Literal["local", "spark", "ray"]
+EngineName = Literal["local", "shards", "spark", "ray"]
+_WITH_WORKERS = "spark", "ray"
 SUMMARY = "_summary.json"  # what begins so is no part of a table, to those who read folders of Parquet files
 
 # Of all options of a log, those that are used here: nothing is filtered or split.
@@ -80,8 +83,10 @@ def score_sessions(
             int64, by which the rows of all files are in order; and of a ``_summary.json``. Files are the same whichever
             engine writes them, with as many threads; else scores may differ in their last bits.
         asked: what is to be recommended.
-        engine: "local", this process; "spark" or "ray", whose workers must see all three paths.
-        master: Spark's or Ray's; ``local[*]`` if not given, ``local[2]`` for two workers on this machine.
+        engine: "local", this process; "shards", several with rows of a run's item table in each; "spark" or "ray",
+            whose workers must see all three paths.
+        master: Spark's or Ray's; ``local[*]`` if not given, ``local[2]`` for two workers on this machine, or for two
+            shards.
         observer: told how many sessions are answered; a progress bar if not given.
         sessions: of each file, a multiple of what is scored together.
 
@@ -94,16 +99,17 @@ def score_sessions(
     """
     begun = time.monotonic()
     _check_engine(engine, master)
-    if engine != "local" and source.suffix != ".parquet":
+    if engine in _WITH_WORKERS and source.suffix != ".parquet":
         raise ValueError(f"input: expected a Parquet file with --engine {engine}, got {source}")
     _check_columns(source)
     with engine_errors("recommend"), _folder(output) as new, shown(observer) as told:
-        opened, items = _opened(model, asked)
         job = Job(model.resolve(), source.resolve(), new, asked, sessions)
-        if engine == "local":
-            answered = _here(opened, job, told)
-        else:
-            del opened  # the workers have their own
+        with _opened(model, asked, engine, master) as opened:
+            items = len(opened.vocabulary)
+            if engine not in _WITH_WORKERS:
+                answered = _here(opened, job, told)
+        del opened  # workers have their own
+        if engine in _WITH_WORKERS:
             with _workers(engine, master, told) as do:
                 answered = _by_workers(do, job, told)
         record = {"model": str(model), "input": str(source), "engine": engine}
@@ -132,7 +138,7 @@ def score_logs(
             :func:`tagnn_fast.logs.named_sessions.write_sessions` gives them.
         asked: see above.
         given: options of :func:`tagnn_fast.logs.jobs.prepare` that say how files are read, and sessions made of clicks.
-        engine: "local", by DuckDB; or "spark".
+        engine: "local" or "shards", whose sessions are cut by DuckDB; or "spark".
         master: see above.
         max_bad_rows: so many rows that cannot be used are dropped and reported; more are an error.
         observer: see above.
@@ -148,7 +154,7 @@ def score_logs(
     begun = time.monotonic()
     _check_engine(engine, master)
     if engine == "ray":
-        raise ValueError("engine: expected local or spark with --from-logs, got 'ray', which cuts no sessions")
+        raise ValueError("engine: expected local, shards or spark with --from-logs, got 'ray', which cuts no sessions")
     form = log_format(dict(given))
     options = prepare_options(form, "clean", dict(given))
     with (
@@ -159,15 +165,16 @@ def score_logs(
         shown(observer) as told,
     ):
         check_files(files, dict(given))
-        opened, items = _opened(model, asked)
         job = Job(model.resolve(), work / "sessions.parquet", new, asked, sessions)
         what = (files, form, options, job.source, max_bad_rows, told.stage)
-        if engine == "local":
-            with DuckDB(work, options.time_zone) as running:
-                report = write_sessions(running, *what)
-            answered = _here(opened, job, told)
-        else:
-            del opened
+        with _opened(model, asked, engine, master) as opened:
+            items = len(opened.vocabulary)
+            if engine not in _WITH_WORKERS:
+                with DuckDB(work, options.time_zone) as running:
+                    report = write_sessions(running, *what)
+                answered = _here(opened, job, told)
+        del opened
+        if engine in _WITH_WORKERS:
             with Spark(work, options.time_zone, master=spark_master(master)) as spark:
                 report = write_sessions(spark, *what)
                 answered = _by_workers(partial(do_on_spark, spark.session), job, told)
@@ -179,9 +186,11 @@ def score_logs(
 
 def _check_engine(engine: str, master: str | None) -> None:
     if engine not in get_args(EngineName):
-        raise ValueError(f"engine: expected local, spark or ray, got {engine!r}")
+        raise ValueError(f"engine: expected local, shards, spark or ray, got {engine!r}")
     if master is not None and engine == "local":
         raise ValueError(f"master: expected none with --engine local, got {check_text(master, 'master')!r}")
+    if master is not None and engine == "shards" and workers_here(check_text(master, "master")) is None:
+        raise ValueError(f"master: expected such as local[2] with --engine shards, got {master!r}")
 
 
 def _check_columns(source: Path) -> None:
@@ -190,11 +199,20 @@ def _check_columns(source: Path) -> None:
         next(read_sessions(source, end=0))
 
 
-def _opened(folder: Path, asked: Asked) -> tuple[Model, int]:
-    """The model, and how many items it has."""
-    model = open_model(folder)
-    asked.of(model, [])  # what cannot be asked is refused here
-    return model, len(model.vocabulary)
+@contextmanager
+def _opened(folder: Path, asked: Asked, engine: EngineName, master: str | None) -> Iterator[Model]:
+    """What answers here, or would."""
+    if engine == "shards":
+        workers = workers_here(master or "local[*]")
+        devices = len(os.sched_getaffinity(0)) if workers == "*" else int(workers or 1)
+        with recommender_in_shards(folder, devices) as model:
+            assert model is not None  # this is the first process: torchrun has started none
+            asked.of(model, [])
+            yield model
+        return
+    opened = open_model(folder)
+    asked.of(opened, [])  # what cannot be asked is refused here
+    yield opened
 
 
 @contextmanager

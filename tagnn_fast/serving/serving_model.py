@@ -5,10 +5,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from tagnn_fast.baselines.baseline import Baseline
 from tagnn_fast.checks import rise_to
 from tagnn_fast.data.vocabulary import Vocabulary
-from tagnn_fast.nn.blend import BlendRanker
 from tagnn_fast.nn.ranker import NetworkRanker
 from tagnn_fast.nn.ranking import zero_where_unknown
 from tagnn_fast.serving.finite import NOT_FINITE, check_finite
@@ -44,7 +42,7 @@ class ServingModel(nn.Module):
     names: list[str]
     name_items: dict[str, int]
 
-    def __init__(self, ranker: NetworkRanker | Baseline | BlendRanker, vocabulary: Vocabulary) -> None:
+    def __init__(self, ranker: nn.Module, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.ranker: Any = ranker.eval().requires_grad_(False)  # what its encode gives, no other takes
         if isinstance(ranker, NetworkRanker):

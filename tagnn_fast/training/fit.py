@@ -21,6 +21,7 @@ from tagnn_fast.parallel.group import joined
 from tagnn_fast.parallel.item_shard import rows_of_each
 from tagnn_fast.parallel.layout import ONE_PROCESS, Layout, Strategy, find_layout
 from tagnn_fast.parallel.processes import LostProcessError
+from tagnn_fast.parallel.sharded_model import check_separable
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.beginning import check_items
 from tagnn_fast.runs.configuration import (
@@ -298,17 +299,10 @@ def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -
                 f"{training.architecture}"
             )
         rows_of_each(model.num_items, layout.processes.count)
-        for name, value in (
-            ("neighbour_weight", model.neighbour_weight),  # of items whose vectors are elsewhere, as what follows
-            ("neighbour_attention", model.neighbour_attention),
-            ("repeats", model.repeats),
-            ("gradient_clipping", training.gradient_clipping),
-            ("weight_averaging", training.weight_averaging),
-            ("label_smoothing", training.label_smoothing),
-        ):
-            if value:
-                none = False if value is True else 0
-                raise ValueError(f"{name}: expected {none} with a catalogue in shards, got {value}")
+        check_separable(model)
+        for name in ("gradient_clipping", "weight_averaging", "label_smoothing"):
+            if value := getattr(training, name):
+                raise ValueError(f"{name}: expected 0 with a catalogue in shards, got {value}")
     check_devices(training, layout)
 
 

@@ -18,7 +18,7 @@ from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.parallel.collectives import largest
 from tagnn_fast.parallel.sharded_checkpoints import gather_whole, load_sharded, load_whole, save_sharded
 from tagnn_fast.parallel.sharded_model import ShardedModel
-from tagnn_fast.runs.checkpoints import STATE, Progress, checkpoint_name, load_tensors, read_progress, remove_others
+from tagnn_fast.runs.checkpoints import STATE, Progress, check_tensors, checkpoint_name, read_progress, remove_others
 from tagnn_fast.training.example_weights import weights_by_age
 from tagnn_fast.training.loop import Training, train
 from tagnn_fast.training.steps import Steps, make_optimizer
@@ -75,7 +75,7 @@ class ShardedTraining(Training):
 
     def _load_weights(self, path: Path) -> None:
         if self.processes.is_first:
-            load_tensors(path)  # which are as they were written; the others end with this one
+            check_tensors(path)  # the others end with this one
         load_whole(self.sharded, path)
 
     def _evaluate(self, examples: PrefixExamples, what: str) -> dict[str, float]:
