@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -109,6 +110,7 @@ class ShardedRanker(ShardedLists):
     def __init__(self, model: ShardedModel, counts: Tensor, popular: Tensor) -> None:
         super().__init__(model)
         self.config = model.model.config
+        self._asking = Lock()  # a thread's question is answered before another's is asked
         self.counts, self.popular = counts.to(self.table.device), popular.to(self.table.device)
 
     def encode(self, items: Tensor, offsets: Tensor, padded_length: int | None = None) -> Sessions:
@@ -129,8 +131,9 @@ class ShardedRanker(ShardedLists):
         given = [offsets, items, candidates, own, excluded]
         lengths = [_NONE if value is None else value.shape[0] for value in given]
         padded_length = _NONE if encoded.padded_length is None else encoded.padded_length
-        self._told(torch.tensor([1, k, padded_length, *lengths]))
-        self._told(torch.cat([value.cpu() for value in given if value is not None]))
-        lists = self._lists(k, padded_length, offsets, items, candidates, own, excluded)
+        with self._asking:
+            self._told(torch.tensor([1, k, padded_length, *lengths]))
+            self._told(torch.cat([value.cpu() for value in given if value is not None]))
+            lists = self._lists(k, padded_length, offsets, items, candidates, own, excluded)
         best = popular_where_unknown(*lists[:2], self.counts, self.popular, items, offsets, k, candidates, excluded)
         return RankedRows(best.rows, best.scores, best.known_clicks, best.finite & lists[2])

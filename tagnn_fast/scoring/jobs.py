@@ -206,7 +206,10 @@ def _opened(folder: Path, asked: Asked, engine: EngineName, master: str | None) 
         workers = workers_here(master or "local[*]")
         devices = len(os.sched_getaffinity(0)) if workers == "*" else int(workers or 1)
         with recommender_in_shards(folder, devices) as model:
-            assert model is not None  # this is the first process: torchrun has started none
+            if model is None:
+                raise ValueError(
+                    "engine: expected shards in one process, which starts the others, got one of torchrun's"
+                )
             asked.of(model, [])
             yield model
         return

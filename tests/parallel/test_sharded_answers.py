@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,33 @@ def test_answers(processes: Processes, model: str) -> None:
         assert torch.equal(here.items, wanted.items)
         assert torch.equal(here.known_clicks, wanted.known_clicks)
         torch.testing.assert_close(here.scores, wanted.scores, rtol=0, atol=1e-12)
+
+
+def answers_to_threads(rank: int) -> tuple[list[BestItems], list[BestItems]]:
+    """What four threads get that ask at the same time, and one after the other."""
+    model = work.make_sharded("tagnn_pp", torch.float64, {})
+    if rank > 0:
+        ShardedLists(model).answer()
+        return [], []
+    ranker = ShardedRanker(model, *popularity(vocabulary()))
+    recommender = Recommender(ranker, vocabulary())
+    sessions = [batch([[1 + number, 5, 90 - number]] * (1 + number % 3)) for number in range(40)]
+
+    def ask(session: tuple[torch.Tensor, torch.Tensor]) -> BestItems:
+        return recommender.topk(*session, 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(ask, sessions))
+    alone = list(map(ask, sessions))
+    ranker.end()
+    return together, alone
+
+
+def test_threads(processes: Processes) -> None:
+    (together, alone), _ = processes.run(answers_to_threads)
+    for found, wanted in zip(together, alone, strict=True):
+        assert torch.equal(found.items, wanted.items)
+        assert torch.equal(found.scores, wanted.scores)
 
 
 def infinite_in_shards(rank: int) -> str:
