@@ -52,7 +52,7 @@ class ShardedLists(nn.Module):
             offsets, items, *others = given
             assert offsets is not None
             assert items is not None
-            self._lists(k, padded_length, offsets, items, *others)
+            self.lists(k, None if padded_length == _NONE else padded_length, offsets, items, *others)
 
     def end(self) -> None:
         """Let the others go; on the first process."""
@@ -64,17 +64,20 @@ class ShardedLists(nn.Module):
         return numbers
 
     @torch.no_grad()
-    def _lists(
+    def lists(
         self,
         k: int,
-        padded_length: int,
+        padded_length: int | None,
         offsets: Tensor,
         items: Tensor,
-        candidates: Tensor | None,
-        own: Tensor | None,
-        excluded: Tensor | None,
+        candidates: Tensor | None = None,
+        own: Tensor | None = None,
+        excluded: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, float, and rows, int64, (sessions, k), of all sessions, and whether they are finite."""
+        """Scores, float, and rows, int64, (sessions, k), of all sessions, and whether they are finite.
+
+        All processes call it with the same; see :func:`tagnn_fast.nn.ranking.best_rows` for what.
+        """
         shard, device = self.model.shard, self.table.device
         shares = torch.arange(offsets.shape[0] - 1).tensor_split(shard.processes)
         sizes = [share.shape[0] for share in shares]
@@ -82,7 +85,7 @@ class ShardedLists(nn.Module):
         ends = offsets[first : first + sizes[shard.rank] + 1]
         clicks = slice(int(ends[0]), int(ends[-1]))
         ends = ends - ends[0]
-        encoded = self.model.model.encode(items[clicks], ends, None if padded_length == _NONE else padded_length)
+        encoded = self.model.model.encode(items[clicks], ends, padded_length)
         left_out = left_out_rows(ends, None if own is None else own[clicks], excluded)
         scores, rows = sharded_ops.topk(encoded, self.table, k, shard, candidates, *left_out)
         finite = (scores.isfinite() | (rows < 0)).all() & encoded.session.isfinite().all()
@@ -130,10 +133,10 @@ class ShardedRanker(ShardedLists):
         """See :func:`tagnn_fast.nn.ranking.best_rows`; on the first process."""
         given = [offsets, items, candidates, own, excluded]
         lengths = [_NONE if value is None else value.shape[0] for value in given]
-        padded_length = _NONE if encoded.padded_length is None else encoded.padded_length
+        padded_length = encoded.padded_length
         with self._asking:
-            self._told(torch.tensor([1, k, padded_length, *lengths]))
+            self._told(torch.tensor([1, k, _NONE if padded_length is None else padded_length, *lengths]))
             self._told(torch.cat([value.cpu() for value in given if value is not None]))
-            lists = self._lists(k, padded_length, offsets, items, candidates, own, excluded)
+            lists = self.lists(k, padded_length, offsets, items, candidates, own, excluded)
         best = popular_where_unknown(*lists[:2], self.counts, self.popular, items, offsets, k, candidates, excluded)
         return RankedRows(best.rows, best.scores, best.known_clicks, best.finite & lists[2])
