@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,7 @@ from tagnn_fast.recommend_files import Asked, FileAnswer, Model, told_of
 from tagnn_fast.runs.in_shards import recommender_in_shards
 from tagnn_fast.scoring.on_ray import do_on_ray, ray_cluster
 from tagnn_fast.scoring.on_spark import do_on_spark, spark_master, spark_session
-from tagnn_fast.scoring.tasks import SESSIONS, Job, file_of, open_model, workers_here, write_file
+from tagnn_fast.scoring.tasks import SESSIONS, Job, count_of, file_of, open_model, workers_here, write_file
 
 EngineName = Literal["local", "shards", "spark", "ray"]
 _WITH_WORKERS = "spark", "ray"
@@ -203,9 +202,7 @@ def _check_columns(source: Path) -> None:
 def _opened(folder: Path, asked: Asked, engine: EngineName, master: str | None) -> Iterator[Model]:
     """What answers here, or would."""
     if engine == "shards":
-        workers = workers_here(master or "local[*]")
-        devices = len(os.sched_getaffinity(0)) if workers == "*" else int(workers or 1)
-        with recommender_in_shards(folder, devices) as model:
+        with recommender_in_shards(folder, count_of(workers_here(master or "local[*]") or "*")) as model:
             if model is None:
                 raise ValueError(
                     "engine: expected shards in one process, which starts the others, got one of torchrun's"

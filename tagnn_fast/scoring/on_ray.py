@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tagnn_fast.scoring.tasks import Job, do_tasks, prepare_worker, workers_here
+from tagnn_fast.scoring.tasks import Job, count_of, do_tasks, prepare_worker, workers_here
 
 _OBJECTS = 1 << 27  # bytes of Ray's own store on this machine: nothing large goes through it
 
@@ -37,8 +37,7 @@ def ray_cluster(master: str | None) -> Iterator[None]:
     here = workers_here(master)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if here is not None:
-        workers = len(os.sched_getaffinity(0)) if here == "*" else int(here)
-        ray.init("local", num_cpus=workers, object_store_memory=_OBJECTS, include_dashboard=False, **quiet)
+        ray.init("local", num_cpus=count_of(here), object_store_memory=_OBJECTS, include_dashboard=False, **quiet)
     else:
         ray.init(master, **quiet)
     try:

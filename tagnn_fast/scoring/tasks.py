@@ -6,6 +6,7 @@ the same time, leaves what it would have left alone.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ def workers_here(master: str) -> str | None:
     """Workers to start on this machine: 2 of ``local[2]``, * of ``local[*]``; None where it is an address."""
     local = re.fullmatch(r"local(?:\[(\*|\d+)\])?", master)
     return (local[1] or "1") if local else None
+
+
+def count_of(workers: str) -> int:
+    """How many :func:`workers_here` means: * are as many as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if workers == "*" else int(workers)
 
 
 def file_of(output: Path, task: int) -> Path:
