@@ -1,7 +1,7 @@
 """One epoch in one process with all threads, and in several with a share of them each.
 
-    python -m benchmarks.jobs.parallel_epoch DATASET [--processes 2] [--threads 2] [--preset published-yoochoose]
-        [--batch-size 512] [--repeats 1]
+    python -m benchmarks.jobs.parallel_epoch DATASET [--processes 2] [--threads 2] [--architecture sr_gnn]
+        [--preset published-yoochoose] [--batch-size 512] [--repeats 1]
 
 runs `tagnn-fast train --protocol all --epochs 1` in both ways, one after the other, without dropout, so that both train
 the same: seconds of the epoch as `history.json` has them, seconds of the whole command (which starts processes, reads
@@ -30,12 +30,14 @@ def main(
     dataset: Annotated[Path, typer.Argument(help="Data set folder.")],
     processes: Annotated[int, typer.Option()] = 2,
     threads: Annotated[int, typer.Option(help="Of all processes together.")] = 2,
+    architecture: Annotated[str, typer.Option()] = "tagnn_pp",
     preset: Annotated[str, typer.Option()] = "clean",
     batch_size: Annotated[int, typer.Option()] = 512,
     repeats: Annotated[int, typer.Option(help="Of both, in turn.")] = 1,
 ) -> None:
     """Train the same epoch both ways and print what it took."""
-    options = ["--preset", preset, "--batch-size", batch_size, "--attention-dropout", 0, "--accelerator", "cpu"]
+    options = ["--architecture", architecture, "--preset", preset, "--batch-size", batch_size]
+    options += ["--attention-dropout", 0, "--accelerator", "cpu"]
     options += ["--protocol", "all", "--epochs", 1, "--first-decay", 1, "--decay-every", 1]
     rows: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -58,8 +60,8 @@ def main(
         for name, found in rows.items()
     }
     differing = max(abs(value - figures[1][name]) for name, value in figures[0].items())
-    described = {"dataset": str(dataset), "preset": preset, "batch size": batch_size, **table}
-    print(json.dumps({**described, "weights apart": apart, "test figures apart": differing}, indent=1))
+    described = {"dataset": str(dataset), "architecture": architecture, "preset": preset, "batch size": batch_size}
+    print(json.dumps({**described, **table, "weights apart": apart, "test figures apart": differing}, indent=1))
 
 
 def _train(dataset: Path, run: Path, count: int, threads: int, options: list[Any]) -> dict[str, float]:

@@ -10,11 +10,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tagnn_fast import checks
+from tagnn_fast.nn.architectures import BUILT_IN
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.parallel import sharded_ops
 from tagnn_fast.parallel.collectives import Group
-from tagnn_fast.parallel.item_shard import ItemShard
+from tagnn_fast.parallel.item_shard import ItemShard, rows_of_each
 from tagnn_fast.parallel.processes import process_seed
 
 TABLE = "item_embedding.weight"
@@ -30,6 +31,20 @@ def check_separable(config: ModelConfig) -> None:
         if value := getattr(config, name):
             none = False if value is True else 0
             raise ValueError(f"{name}: expected {none} with a catalogue in shards, got {value}")
+
+
+def check_in_shards(architecture: str, config: ModelConfig, processes: int) -> None:
+    """Refuse networks that cannot lie in so many shards.
+
+    Raises:
+        ValueError: naming what is in the way.
+    """
+    if architecture not in BUILT_IN:  # which may look at the whole table, or have another one
+        raise ValueError(
+            f"architecture: expected one of {', '.join(BUILT_IN)} with a catalogue in shards, got {architecture}"
+        )
+    rows_of_each(config.num_items, processes)
+    check_separable(config)
 
 
 class ShardedModel(nn.Module):

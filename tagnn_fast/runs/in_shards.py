@@ -7,15 +7,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from tagnn_fast.nn.architectures import BUILT_IN, find_architecture
+from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.nn.config import ModelConfig
 from tagnn_fast.nn.session_model import SessionModel
 from tagnn_fast.parallel.group import joined, run_worker
-from tagnn_fast.parallel.item_shard import rows_of_each
 from tagnn_fast.parallel.layout import find_layout
 from tagnn_fast.parallel.processes import Processes
 from tagnn_fast.parallel.sharded_checkpoints import load_whole
-from tagnn_fast.parallel.sharded_model import ShardedModel, check_separable
+from tagnn_fast.parallel.sharded_model import ShardedModel, check_in_shards
 from tagnn_fast.parallel.sharded_ranker import ShardedLists, ShardedRanker
 from tagnn_fast.recommender import Recommender, popularity
 from tagnn_fast.runs.checkpoints import check_tensors
@@ -54,7 +53,8 @@ def recommender_in_shards(
     layout = find_layout(devices, num_nodes, "sharded")
     opened = run if isinstance(run, Run) else open_run(run)
     if layout.processes.is_first:
-        check_run_in_shards(opened, layout.processes.count)
+        check_in_shards(opened.training.architecture, opened.model, layout.processes.count)
+        opened.check_trained()
     with joined(layout, WORKER, _ADVICE, _SILENCE) as processes:
         if not processes.is_first:
             _answer(processes)
@@ -67,31 +67,19 @@ def recommender_in_shards(
         ranker.end()
 
 
-def check_run_in_shards(run: Run, processes: int) -> None:
-    """Refuse a run that has no weights, or whose network cannot lie in so many shards.
-
-    Raises:
-        FileNotFoundError, ValueError: see :func:`recommender_in_shards`.
-    """
-    if run.training.architecture not in BUILT_IN:  # which may look at the whole table, or have none
-        raise ValueError(
-            f"{run.folder}: expected one of {', '.join(BUILT_IN)} for a catalogue in shards, got "
-            f"{run.training.architecture}"
-        )
-    check_separable(run.model)
-    rows_of_each(run.model.num_items, processes)
-    run.check_trained()
-
-
-def _read(run: Run) -> ShardedModel:
-    """Some rows of the run's network, and all else of it."""
+def new_in_shards(run: Run) -> ShardedModel:
+    """Some rows of the run's network, and all else of it, with the parameters that its training begins with."""
     model_class = find_architecture(run.training.architecture)
 
     def make(config: ModelConfig) -> SessionModel:
         model = model_class(config, **config.options)
         return model.double() if run.training.precision == "64-true" else model
 
-    model = ShardedModel.new(make, run.model, run.training.seed)
+    return ShardedModel.new(make, run.model, run.training.seed)
+
+
+def _read(run: Run) -> ShardedModel:
+    model = new_in_shards(run)
     load_whole(model, run.weights)
     return model
 

@@ -18,10 +18,9 @@ from tagnn_fast.nn.architectures import BASELINE_NAMES, BUILT_IN
 from tagnn_fast.nn.config import ModelConfig, RecencyPlace, Semantics
 from tagnn_fast.observer import Observer
 from tagnn_fast.parallel.group import joined
-from tagnn_fast.parallel.item_shard import rows_of_each
 from tagnn_fast.parallel.layout import ONE_PROCESS, Layout, Strategy, find_layout
 from tagnn_fast.parallel.processes import LostProcessError
-from tagnn_fast.parallel.sharded_model import check_separable
+from tagnn_fast.parallel.sharded_model import check_in_shards
 from tagnn_fast.progress import shown
 from tagnn_fast.runs.beginning import check_items
 from tagnn_fast.runs.configuration import (
@@ -293,13 +292,7 @@ def check_layout(model: ModelConfig, training: TrainingConfig, layout: Layout) -
             f"not know, got {layout.devices}; started by torchrun, each of them registers it"
         )
     if layout.strategy == "sharded":
-        if training.architecture not in BUILT_IN:  # which may look at the whole table, or have another one
-            raise ValueError(
-                f"architecture: expected one of {', '.join(BUILT_IN)} with a catalogue in shards, got "
-                f"{training.architecture}"
-            )
-        rows_of_each(model.num_items, layout.processes.count)
-        check_separable(model)
+        check_in_shards(training.architecture, model, layout.processes.count)
         for name in ("gradient_clipping", "weight_averaging", "label_smoothing"):
             if value := getattr(training, name):
                 raise ValueError(f"{name}: expected 0 with a catalogue in shards, got {value}")

@@ -14,11 +14,10 @@ from tagnn_fast.data.examples import PrefixExamples, parts
 from tagnn_fast.evaluation.ranks import RankedTargets, rank_targets
 from tagnn_fast.evaluation.scoring import score
 from tagnn_fast.evaluation.sharded_lists import sharded_topk
-from tagnn_fast.nn.architectures import find_architecture
 from tagnn_fast.parallel.collectives import largest
 from tagnn_fast.parallel.sharded_checkpoints import gather_whole, load_sharded, load_whole, save_sharded
-from tagnn_fast.parallel.sharded_model import ShardedModel
 from tagnn_fast.runs.checkpoints import STATE, Progress, check_tensors, checkpoint_name, read_progress, remove_others
+from tagnn_fast.runs.in_shards import new_in_shards
 from tagnn_fast.training.example_weights import weights_by_age
 from tagnn_fast.training.loop import Training, train
 from tagnn_fast.training.steps import Steps, make_optimizer
@@ -33,9 +32,7 @@ class ShardedTraining(Training):
 
     def _make(self, examples: PrefixExamples) -> None:
         options = self.run.training
-        model_class = find_architecture(options.architecture)
-        make = lambda config: model_class(config, **config.options)  # noqa: E731
-        self.sharded = ShardedModel.new(make, self.run.model, options.seed)
+        self.sharded = new_in_shards(self.run)
         self.model = self.sharded.model
         if self.run.initial_weights.exists():
             self._load_weights(self.run.initial_weights)

@@ -232,7 +232,7 @@ def _without_weights(run: Run) -> None:
             None,
             2,
             ValueError,
-            "expected one of tagnn_pp, .* for a catalogue in shards, got vs",
+            "expected one of tagnn_pp, .* with a catalogue in shards, got vs",
         ),
         ({}, None, 1000, ValueError, "num_items: expected enough that each of 1000 processes holds some"),
     ],

@@ -123,6 +123,6 @@ def test_processes_without_items(items: int, processes: int) -> None:
 
 
 def test_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tagnn_fast.training.fit.BUILT_IN", {"sr_gnn": SRGNN})
+    monkeypatch.setattr("tagnn_fast.parallel.sharded_model.BUILT_IN", {"sr_gnn": SRGNN})
     with pytest.raises(ValueError, match="^architecture: expected one of sr_gnn with a catalogue in shards"):
         check_layout(ModelConfig(300), TrainingConfig("tagnn"), find_layout(1, None, "sharded"))
