@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -179,12 +180,7 @@ def write_answers(
 
 def _answers(model: Model, part: SessionPart, asked: Asked) -> tuple[pa.Table, np.ndarray]:
     """What is recommended to each session, or its error, in their order; and of each row which session it is of."""
-    errors = list(part.errors)
-    for place, items in enumerate(part.items):
-        try:
-            model.vocabulary.check_ids(items)
-        except TypeError as error:
-            errors[place] = str(error)
+    errors = _with_wrong_ids(part, model.vocabulary)
     usable = np.array([place for place, error in enumerate(errors) if error is None], np.int64)
     answers = asked.of(model, [part.items[place] for place in usable]).to_table()
     session = usable[answers["session"].to_numpy()]
@@ -202,6 +198,20 @@ def _answers(model: Model, part: SessionPart, asked: Asked) -> tuple[pa.Table, n
     order = np.argsort(session, kind="stable")
     session = session[order]
     return together.take(order).add_column(0, "session", part.names.take(pa.array(session))), session
+
+
+def _with_wrong_ids(part: SessionPart, vocabulary: Vocabulary) -> list[str | None]:
+    """The errors of a part, those of sessions with ids of another type among them."""
+    errors = list(part.errors)
+    try:
+        vocabulary.check_ids(chain.from_iterable(part.items))  # of all at once, which is nearly always enough
+    except TypeError:
+        for place, items in enumerate(part.items):
+            try:
+                vocabulary.check_ids(items)
+            except TypeError as error:
+                errors[place] = str(error)
+    return errors
 
 
 def item_ids(arguments: Sequence[str] | None) -> list[str] | None:

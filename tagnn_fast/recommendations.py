@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from tagnn_fast.extras import import_pandas
@@ -45,20 +46,21 @@ class Recommendations:
             ``session`` (its number, int64), ``rank`` (from 1, int32), ``item`` (raw id, int64 or string), ``score``
             (float64), ``answer`` ("model" or "popularity"), ``skipped`` (unknown clicks of the session, int64).
         """
+        import numpy as np
         import pyarrow as pa
 
-        rows = [(session, rank) for session, line in enumerate(self.items) for rank in range(1, len(line) + 1)]
-        answers = ["popularity" if status == POPULAR else "model" for status in self.status]
+        lengths = np.array([*map(len, self.items)], np.int64)
+        session = np.arange(len(lengths)).repeat(lengths)
+        rank = np.arange(1, len(session) + 1) - (lengths.cumsum() - lengths).repeat(lengths)
+        answers = pa.array(["popularity" if status == POPULAR else "model" for status in self.status], pa.string())
         return pa.table(
             {
-                "session": pa.array([session for session, _ in rows], pa.int64()),
-                "rank": pa.array([rank for _, rank in rows], pa.int32()),
-                "item": pa.array(
-                    [item for line in self.items for item in line], pa.int64() if self.integers else pa.string()
-                ),
-                "score": pa.array([score for line in self.scores for score in line], pa.float64()),
-                "answer": pa.array([answers[session] for session, _ in rows], pa.string()),
-                "skipped": pa.array([self.skipped[session] for session, _ in rows], pa.int64()),
+                "session": session,
+                "rank": rank.astype(np.int32),
+                "item": pa.array(chain.from_iterable(self.items), pa.int64() if self.integers else pa.string()),
+                "score": pa.array(chain.from_iterable(self.scores), pa.float64()),
+                "answer": answers.take(pa.array(session)),
+                "skipped": np.array(self.skipped, np.int64)[session],
             }
         )
 

@@ -32,7 +32,7 @@ app.command("evaluate", short_help="Score a model on the test sessions.")(evalua
 app.command("recommend", short_help="Recommend for a session or a file of them.")(recommend.recommend)
 app.command("similar", short_help="Show the items most like some items.")(similar.similar)
 app.command("export", short_help="Write a model for services.")(export.export)
-app.command("serve", short_help="Answer with exported models over HTTP.")(serve.serve)
+app.command("serve", short_help="Answer over HTTP.")(serve.serve)
 app.command("info", short_help="Describe a data set or a run.")(info.info)
 app.command("demo", short_help="Everything once, on synthetic clicks.")(demo.demo)
 
@@ -42,9 +42,11 @@ def _version(
     context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
 ) -> None:
     processes = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-    if processes > 1 and context.invoked_subcommand not in (None, "train"):
+    if processes > 1 and context.invoked_subcommand not in (None, "train", "serve"):
         command = context.invoked_subcommand
-        raise ValueError(f"{command}: expected one process, got {processes} of torchrun, whose work only train shares")
+        raise ValueError(
+            f"{command}: expected one process, got {processes} of torchrun, whose work only train and serve share"
+        )
     if version:
         typer.echo(f"tagnn_fast {__version__}")
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""``tagnn-fast serve``: exported models over HTTP."""
+"""``tagnn-fast serve``: exported models over HTTP, or a run in shards."""
 
 from __future__ import annotations
 
@@ -6,21 +6,36 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from tagnn_fast.checks import check_count
 from tagnn_fast.cli.console import say
 
+if TYPE_CHECKING:
+    from tagnn_fast.serving.served_model import ServedModel
+
 TOKEN_VARIABLE = "TAGNN_FAST_TOKEN"
 
 
 def serve(
     exported: Annotated[
-        list[str], typer.Argument(help="Exported folders; NAME=FOLDER gives a model another name than its folder's.")
+        list[str],
+        typer.Argument(
+            help="Exported folders; NAME=FOLDER gives a model another name than its folder's. With --devices, a run."
+        ),
     ],
+    devices: Annotated[
+        Optional[int],
+        typer.Option(
+            help="Serve a run whose item table is too large for one process: so many on this machine hold its rows. "
+            "Under torchrun, as many as it starts on each."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at; 0 for any that is free.")] = 8080,
     format: Annotated[
@@ -71,7 +86,7 @@ def serve(
 
     A new folder in a model's place (or SIGHUP) is loaded beside, tried, and takes over without a failed request; one
     that cannot be loaded leaves the old model answering, and /ready says why. An exported folder is a program: serve
-    only what you would run.
+    only what you would run. A run in shards is no program; it answers until one of its processes is lost, too.
     """
     import torch
 
@@ -82,29 +97,63 @@ def serve(
     if not 0 <= drain < float("inf"):
         raise ValueError(f"drain: expected seconds, 0 or more, got {drain}")
     _set_up_logs(json_logs)
-    listener = listen(host, port)
+    limits = Limits(max_body, max_sessions, max_clicks, max_k, queue, timeout)
     torch.set_num_threads(check_count(threads, "threads"))
-    application = app(
-        exported,
-        format=format,
-        split=None if split is None else _percent_by_name(split),
-        limits=Limits(max_body, max_sessions, max_clicks, max_k, queue, timeout),
-        threads=threads,
-        sessions=sessions,
-        token=_token(token_file),
-        allow_origins=allow_origin or (),
-        tracing=tracing,
-    )
-    models = application.state.service.models
-    signal.signal(signal.SIGHUP, lambda *_: models.reload())
-    for model in models:
-        say(f"{model.name}: version {model.version}, {model.served.manifest['items']:,} items")
-    listener.listen()  # who connects from here on is answered
-    shown = f"[{host}]" if ":" in host else host
-    say(f"serving at http://{shown}:{listener.getsockname()[1]}")
-    gc.collect()
-    gc.freeze()  # a collection would look at all of PyTorch, a sixth of a second in which nobody is answered
-    Server(application, drain).run([listener])
+    with _models(exported, devices, format, threads) as models:
+        if models is None:
+            return
+        listener = listen(host, port)
+        application = app(
+            models,
+            format=format,
+            split=None if split is None else _percent_by_name(split),
+            limits=limits,
+            threads=threads,
+            sessions=sessions,
+            token=_token(token_file),
+            allow_origins=allow_origin or (),
+            tracing=tracing,
+        )
+        loaded = application.state.service.models
+        signal.signal(signal.SIGHUP, lambda *_: loaded.reload())
+        for model in loaded:
+            say(f"{model.name}: version {model.version}, {model.served.manifest['items']:,} items")
+        listener.listen()  # who connects from here on is answered
+        shown = f"[{host}]" if ":" in host else host
+        say(f"serving at http://{shown}:{listener.getsockname()[1]}")
+        gc.collect()
+        gc.freeze()  # a collection would look at all of PyTorch, a sixth of a second in which nobody is answered
+        Server(application, drain).run([listener])
+
+
+@contextmanager
+def _models(
+    given: list[str], devices: int | None, format: str, threads: int
+) -> Iterator[list[str] | dict[str, ServedModel] | None]:
+    """Exported folders; or a run in shards, None on processes that only hold some of its rows."""
+    from tagnn_fast.parallel.layout import find_layout
+
+    if devices is None:
+        if (found := find_layout().processes.count) > 1:
+            raise ValueError(f"devices: expected processes for a run in shards, got none, but {found} of torchrun")
+        yield given
+        return
+
+    import torch
+
+    from tagnn_fast.serving import served_in_shards
+    from tagnn_fast.serving.http.models import folders_by_name
+
+    if len(given) > 1 or format != "torchscript":
+        got = f"{len(given)} models" if len(given) > 1 else f"format {format}"
+        raise ValueError(f"devices: expected none but for one run, which has no formats, got {devices} with {got}")
+    ((name, folder),) = folders_by_name(given).items()
+    if not find_layout(devices).processes.is_first:  # they end with the first, which answers what is there
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(threads * devices)  # which they share
+    with served_in_shards(folder, devices) as served:
+        yield None if served is None else {name: served}
 
 
 def _percent_by_name(split: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tagnn_fast.nn.ranking import RankedRows, left_out_rows, popular_where_unknown
 from tagnn_fast.parallel import sharded_ops
 from tagnn_fast.parallel.collectives import gather_parts, largest
+from tagnn_fast.parallel.processes import Processes, connected
 from tagnn_fast.parallel.sharded_model import ShardedModel
 
 _NONE = -1  # in the place of a length, of what is not given
@@ -110,9 +111,12 @@ class ShardedRanker(ShardedLists):
         popular: all items from 0, most clicked first, int64 (items,).
     """
 
+    can_explain = False  # the attention for a target is where its vector is
+
     def __init__(self, model: ShardedModel, counts: Tensor, popular: Tensor) -> None:
         super().__init__(model)
         self.config = model.model.config
+        self._processes = Processes(0, model.shard.processes, 0, True)
         self._asking = Lock()  # a thread's question is answered before another's is asked
         self.counts, self.popular = counts.to(self.table.device), popular.to(self.table.device)
 
@@ -134,7 +138,7 @@ class ShardedRanker(ShardedLists):
         given = [offsets, items, candidates, own, excluded]
         lengths = [_NONE if value is None else value.shape[0] for value in given]
         padded_length = encoded.padded_length
-        with self._asking:
+        with self._asking, connected(self._processes):
             self._told(torch.tensor([1, k, _NONE if padded_length is None else padded_length, *lengths]))
             self._told(torch.cat([value.cpu() for value in given if value is not None]))
             lists = self.lists(k, padded_length, offsets, items, candidates, own, excluded)

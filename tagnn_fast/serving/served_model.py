@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ from tagnn_fast.serving.manifest import (
 )
 from tagnn_fast.serving.requests import NO_ITEM, flat_sessions, integer_id, list_length, plain_list, string_id
 
+if TYPE_CHECKING:
+    from tagnn_fast.data.vocabulary import Vocabulary
+
 FormatName = Literal["torchscript", "program", "compiled"]
 
 FORMATS: dict[FormatName, str] = {"torchscript": TORCHSCRIPT, "program": PROGRAM, "compiled": COMPILED}
@@ -38,34 +41,18 @@ class ServedModel:
     Ids are what the model's items have, integers or strings. Among integers, those beyond 64 bits are unknown items.
 
     Attributes:
-        manifest: what ``manifest.json`` says.
-        format: "torchscript", "program" (torch.export) or "compiled" (AOTInductor).
+        manifest: what ``manifest.json`` says, or would.
+        format: "torchscript", "program" (torch.export) or "compiled" (AOTInductor); or "shards", of a run.
         can_explain: whether :meth:`explain` answers.
         vocabulary: raw id, clicks in training and maybe title of each item.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], format: FormatName) -> None:
-        from tagnn_fast.data.stored_tables import read_items  # not before it is needed: it imports pyarrow
-
-        self.manifest, self.format = manifest, format
-        self._has_strings = manifest["item_ids"] == "strings"
-        self._items, self._version = manifest["items"], manifest["version"]
-        path, k_max = folder / "manifest.json", manifest["k_max"]
-        file = folder / FORMATS[format]
-        with torch.inference_mode():  # calls on tensors made here pass autograd by
-            if format == "torchscript":
-                self._model: Format = Scripted(file, self._version, self._has_strings)
-            elif format == "program":
-                self._model = load_program(file, self._version, k_max)
-            else:
-                self._model = load_compiled(file, self._version, k_max, self._has_strings)
-        self._longest = self._items if format == "torchscript" else k_max
+    def __init__(self, manifest: dict[str, Any], vocabulary: Vocabulary, model: Format, format: str) -> None:
+        self.manifest, self.format, self.vocabulary, self._model = manifest, format, vocabulary, model
+        self._has_strings = not vocabulary.integers
+        self._items, self._version = len(vocabulary), manifest["version"]
+        self._longest = self._items if format == "torchscript" else manifest["k_max"]
         self.can_explain: bool = manifest["can_explain" if self._version > 2 else "target_attention"]
-        if self._model.can_explain not in (None, self.can_explain):
-            raise ValueError(f"{path}: can_explain: expected what {file.name} can, got {self.can_explain}")
-        self.vocabulary = read_items(folder / ITEMS)
-        if self.vocabulary.integers == self._has_strings or len(self.vocabulary) != self._items:
-            raise ValueError(f"{path}: expected the number and type of the items in {ITEMS}, got another")
         if self._has_strings:
             self._names: list[str] = self.vocabulary.raw_ids.to_pylist()
             self._name_items = {name: item for item, name in enumerate(self._names, 1)}
@@ -281,6 +268,8 @@ def load(folder: str | Path, format: FormatName | None = None) -> ServedModel:
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    from tagnn_fast.data.stored_tables import read_items  # not before it is needed: it imports pyarrow
+
     folder = check_path(folder, "folder", "an exported folder")
     if not (folder / "manifest.json").exists():
         run = ", got a run, which `export` makes one of" if (folder / "config.json").exists() else ""
@@ -296,4 +285,30 @@ def load(folder: str | Path, format: FormatName | None = None) -> ServedModel:
         raise ValueError(f"format: expected one that was exported ({', '.join(there)}), got {format!r}")
     check_versions(folder, manifest, FORMATS[format])
     check_files(folder, manifest, (FORMATS[format], ITEMS))
-    return ServedModel(folder, manifest, format)
+    vocabulary = read_items(folder / ITEMS)
+    if vocabulary.integers != (manifest["item_ids"] == "integers") or len(vocabulary) != manifest["items"]:
+        raise ValueError(
+            f"{folder / 'manifest.json'}: expected the number and type of the items in {ITEMS}, got another"
+        )
+    served = ServedModel(manifest, vocabulary, _load_format(folder, manifest, format), format)
+    if served._model.can_explain not in (None, served.can_explain):
+        raise ValueError(
+            f"{folder / 'manifest.json'}: can_explain: expected what {FORMATS[format]} can, got {served.can_explain}"
+        )
+    return served
+
+
+@torch.inference_mode()
+def _load_format(folder: Path, manifest: dict[str, Any], format: FormatName) -> Format:
+    """Calls on tensors that are made here pass autograd by."""
+    file, version, k_max, has_strings = (
+        folder / FORMATS[format],
+        manifest["version"],
+        manifest["k_max"],
+        manifest["item_ids"] == "strings",
+    )
+    if format == "torchscript":
+        return Scripted(file, version, has_strings)
+    if format == "program":
+        return load_program(file, version, k_max)
+    return load_compiled(file, version, k_max, has_strings)

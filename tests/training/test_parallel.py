@@ -231,7 +231,7 @@ def test_other_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_torchrun_of_another_command(in_one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    message = "evaluate: expected one process, got 2 of torchrun, whose work only train shares"
+    message = "evaluate: expected one process, got 2 of torchrun, whose work only train and serve share"
     assert refused("evaluate", in_one) == message
 
 

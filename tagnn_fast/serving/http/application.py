@@ -30,15 +30,15 @@ from tagnn_fast.serving.http import (
 )
 from tagnn_fast.serving.http.gate import Gate
 from tagnn_fast.serving.http.messages import RequestError, error_response
-from tagnn_fast.serving.http.models import Models, folders_by_name
+from tagnn_fast.serving.http.models import Models, models_by_name
 from tagnn_fast.serving.http.scoring_queue import ClientGone
 from tagnn_fast.serving.http.service import TIMEOUT_HEADER, Limits, Service
 from tagnn_fast.serving.http.session_routes import open_store
-from tagnn_fast.serving.served_model import FormatName
+from tagnn_fast.serving.served_model import FormatName, ServedModel
 
 
 def app(
-    folders: str | Path | Iterable[str | Path],
+    folders: str | Path | Iterable[str | Path] | Mapping[str, str | Path | ServedModel],
     *,
     format: FormatName = "torchscript",
     split: Mapping[str, float] | None = None,
@@ -56,7 +56,7 @@ def app(
 
     Args:
         folders: what ``tagnn-fast export`` wrote, one or several; "name=folder" gives a model another name than its
-            folder's.
+            folder's. Or folders by name, or what :func:`tagnn_fast.serving.served_in_shards` gave.
         format: to load: "torchscript", "program" or "compiled".
         split: percent of the requests that ask for no model by name, for each model; None: the first gets all.
         limits: of each request and of the queue.
@@ -77,9 +77,8 @@ def app(
         raise ValueError("token: expected some characters, got none")
     check_count(threads, "threads")
     observer = metrics.Metrics()
-    given = [folders] if isinstance(folders, (str, Path)) else folders
     store = None if sessions is None else open_store(sessions, limits.clicks)
-    models = Models(folders_by_name(given), format, split, observer)
+    models = Models(models_by_name(folders), format, split, observer)
     service = Service(models, limits, threads, observer)
     all_routes: list[BaseRoute] = [
         *routes.ROUTES,

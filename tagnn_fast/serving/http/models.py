@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,8 +55,8 @@ class Models:
     be loaded leaves the old one answering. Whoever has got a model goes on with it: it is freed with the last of them.
 
     Args:
-        folders: exported folders, by name.
-        format: to load of each.
+        given: exported folders, by name, or what has been loaded, which stays as it is.
+        format: to load of each folder.
         split: percent of the requests that ask for no model by name, for each model; None: the first gets all.
         observer: hears of what is loaded and refused.
 
@@ -69,16 +70,20 @@ class Models:
 
     def __init__(
         self,
-        folders: Mapping[str, Path],
+        given: Mapping[str, Path | ServedModel],
         format: FormatName,
         split: Mapping[str, float] | None,
         observer: Observer,
     ) -> None:
-        self.split = _checked_split(split, folders)
-        self._folders, self._format, self._observer = dict(folders), format, observer
-        self._tried = {name: self._signature(name) for name in folders}
+        self.split = _checked_split(split, given)
+        self._folders = {name: folder for name, folder in given.items() if isinstance(folder, Path)}
+        self._format, self._observer = format, observer
+        self._tried = {name: self._signature(name) for name in self._folders}
         self._refused: dict[str, str] = {}
-        self._current = {name: self._load(name) for name in folders}
+        self._current = {
+            name: self._load(name) if isinstance(model, Path) else _as_given(name, model)
+            for name, model in given.items()
+        }
         self._thread: threading.Thread | None = None
         self._wake, self._closed, self._again = threading.Event(), False, False
         for model in self:
@@ -175,6 +180,24 @@ class Models:
         return tuple(_file_signature(self._folders[name] / file) for file in (_MANIFEST, ITEMS, FORMATS[self._format]))
 
 
+def models_by_name(
+    given: str | Path | Iterable[str | Path] | Mapping[str, str | Path | ServedModel],
+) -> dict[str, Path | ServedModel]:
+    """What an application is given, by name.
+
+    Raises:
+        TypeError, ValueError: see :func:`folders_by_name`.
+    """
+    if not isinstance(given, Mapping):
+        return {**folders_by_name([given] if isinstance(given, (str, Path)) else given)}
+    if not given or not all(isinstance(name, str) and name for name in given):
+        raise ValueError(f"folders: expected at least one model, by its name, got {given!r}")
+    return {
+        name: model if isinstance(model, ServedModel) else check_path(model, "folders", "exported folders")
+        for name, model in given.items()
+    }
+
+
 def folders_by_name(folders: Iterable[str | Path]) -> dict[str, Path]:
     """Folders given as NAME=FOLDER, or as a folder, whose own name it is then.
 
@@ -197,6 +220,13 @@ def folders_by_name(folders: Iterable[str | Path]) -> dict[str, Path]:
 def _version(folder: Path) -> str:
     manifest = folder / _MANIFEST  # of one that is not there, `load` says what is wrong
     return hashlib.sha256(manifest.read_bytes() if manifest.exists() else b"").hexdigest()[:12]
+
+
+def _as_given(name: str, served: ServedModel) -> LoadedModel:
+    _warm_up(served)
+    manifest = served.manifest
+    version = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
+    return LoadedModel(name, version, served, manifest["item_ids"] == "strings", manifest["k_max"])
 
 
 def _file_signature(path: Path) -> tuple[int, ...]:
@@ -223,12 +253,12 @@ def _warm_up(served: ServedModel) -> None:
         served.explain(clicks, torch.tensor([0, len(clicks)]), clicks[:1])
 
 
-def _checked_split(split: Mapping[str, float] | None, folders: Mapping[str, Path]) -> dict[str, float] | None:
+def _checked_split(split: Mapping[str, float] | None, models: Mapping[str, object]) -> dict[str, float] | None:
     if split is None:
         return None
     for name, percent in split.items():
-        if name not in folders:
-            raise ValueError(f"split: expected names of models, {', '.join(folders)}, got {name!r}")
+        if name not in models:
+            raise ValueError(f"split: expected names of models, {', '.join(models)}, got {name!r}")
         if not 0 <= percent <= 100:
             raise ValueError(f"split: expected 0 to 100 percent for {name}, got {percent}")
     if abs(sum(split.values()) - 100) > 1e-6:

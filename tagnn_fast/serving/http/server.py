@@ -26,13 +26,14 @@ _NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0
 
 
 class Server(uvicorn.Server):
-    """Ends in three steps after SIGTERM: not ready any more, no new connections, and then all is answered.
+    """Ends in three steps: not ready any more, no new connections, and then all is answered.
 
-    Until it listens no more, it answers as ever, but closes each connection behind the answer.
+    So it does after SIGTERM, and where the service cannot answer any more. Until it listens no more, it answers as
+    ever, but closes each connection behind the answer.
 
     Args:
         application: from :func:`tagnn_fast.serving.app`.
-        drain_seconds: between SIGTERM and the end of listening, for load balancers to look at /ready.
+        drain_seconds: between that and the end of listening, for load balancers to look at /ready.
     """
 
     def __init__(self, application: Starlette, drain_seconds: float) -> None:
@@ -66,6 +67,8 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):
                     connection.abort_if_slow()
+        if self._service.draining and self._listens_until == float("inf"):  # without a signal
+            self._listens_until = time.monotonic() + self._drain_seconds
         return await super().on_tick(counter) or time.monotonic() >= self._listens_until
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from tagnn_fast.checks import check_count
+from tagnn_fast.parallel.processes import LostProcessError
 from tagnn_fast.recommendations import Recommendations
 from tagnn_fast.serving.formats import can, old_export
 from tagnn_fast.serving.http.messages import Choices, ItemId, RequestError
@@ -71,7 +72,8 @@ class Service:
         observer: hears what happens.
 
     Attributes:
-        draining: whether it is about to end: ready says so, and all else goes on.
+        draining: whether it is about to end: ready says so, and all else goes on. So it is once a process is lost that
+            has a part of a model.
     """
 
     def __init__(self, models: Models, limits: Limits, threads: int, observer: Observer) -> None:
@@ -221,6 +223,10 @@ class Service:
         except FloatingPointError as error:
             logger.error("%s: %s", question, error)
             raise RequestError(500, None, str(error)) from None
+        except LostProcessError as error:  # no question can be answered any more
+            self.draining = True
+            logger.error("%s", error)
+            raise RequestError(503, None, "a process with a part of the model was lost") from None
         except Exception:
             logger.exception("scoring failed")
             raise RequestError(500, None, "scoring failed; the log says why") from None
