@@ -139,8 +139,6 @@ def _models(
         yield given
         return
 
-    import torch
-
     from tagnn_fast.serving import served_in_shards
     from tagnn_fast.serving.http.models import folders_by_name
 
@@ -151,7 +149,7 @@ def _models(
     if not find_layout(devices).processes.is_first:  # they end with the first, which answers what is there
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(threads * devices)  # which they share
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of each
     with served_in_shards(folder, devices) as served:
         yield None if served is None else {name: served}
 
