@@ -241,7 +241,7 @@ class Recommender:
             k: how many, 1 or more; fewer where there are no k others.
 
         Returns:
-            A row per similar item: ``item`` (the one asked for), ``rank`` (from 1, int32), ``similar`` (raw id),
+            A row per similar item, with ``item`` (the one asked for), ``rank`` (from 1, int32), ``similar`` (raw id),
             ``cosine`` (float32, in steps of 2^-24). An item is not similar to itself; equal cosines stand in the order
             of items; that of a vector of zeros with any other is 0.
 

@@ -63,9 +63,9 @@ def update_dataset(
         advance: called with the name of each stage before it begins.
 
     Returns:
-        The new data set, whose record has one more of ``updates``: what was read, how many ``clicks`` of it were new
-        or repeated, how many ``sessions`` new, continued or repeated, and the fingerprint of the data set before.
-        `dataset` itself where no click is new.
+        The new data set, whose record has one more of ``updates``, which says what was read, how many ``clicks`` of it
+        were new or repeated, how many ``sessions`` new, continued or repeated, and the fingerprint of the data set
+        before. `dataset` itself where no click is new.
 
     Raises:
         ValueError: on a data set that was not made of logs, or by a version that did not keep clicks; on damage, on too

@@ -18,10 +18,10 @@ def item_screen(table: Tensor) -> Tensor:
         table: item vectors, float32 or bfloat16 (items, hidden), hidden at most 1024.
 
     Returns:
-        uint8 (blocks, bytes), a block for 32 items: their scales, float32 (32,), their errors, float32 (32,), and their
-        numbers, (hidden / 4, 32, 4), the last units filled up with zeros; 128 stands for 0. Item v has the numbers c =
-        round(v / scale), scale = max |v| / 127, and an error of at least the norm of v - scale * c; it is infinite for
-        vectors that are not finite, or longer than 1e8.
+        uint8 (blocks, bytes), a block for 32 items. It has their scales, float32 (32,), their errors, float32 (32,),
+        and their numbers, (hidden / 4, 32, 4), the last units filled up with zeros; 128 stands for 0. Item v has the
+        numbers c = round(v / scale), scale = max |v| / 127, and an error of at least the norm of v - scale * c; it is
+        infinite for vectors that are not finite, or longer than 1e8.
 
     Raises:
         RuntimeError: on a wrong shape, dtype or device.

@@ -276,7 +276,7 @@ class Run:
             token: of the hub; the one that was logged in with if not given.
 
         Returns:
-            The commit's hash: the `revision` for :func:`tagnn_fast.from_pretrained`.
+            The commit's hash, which is the `revision` for :func:`tagnn_fast.from_pretrained`.
 
         Raises:
             FileNotFoundError: before the run's first epoch has ended.

@@ -60,8 +60,8 @@ def export(
             of AOTInductor; "onnx", ``model.onnx``, which holds no op of this package, runs anywhere and is slow.
 
     Returns:
-        The manifest; its "missing" names each file that could not be made, with the reason: a C++ compiler, which
-        ``model.aoti.pt2`` needs, was not there.
+        The manifest; its "missing" names each file that could not be made, with the reason, which is
+        that the C++ compiler was not there that ``model.aoti.pt2`` needs.
 
     Raises:
         FileExistsError: where the folder exists.

@@ -72,7 +72,7 @@ def fit_baseline(
         loggers: told what it gave; see :func:`tagnn_fast.fit`.
 
     Returns:
-        The content of ``result.json``: figures, and the seconds that the fit of what is kept took.
+        What is in ``result.json``, which are figures, and the seconds that the fit of what is kept took.
 
     Raises:
         Interrupted: after `stop` said so.

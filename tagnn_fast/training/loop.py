@@ -69,7 +69,7 @@ def train(
         loggers: told how it goes; see :func:`tagnn_fast.fit`.
 
     Returns:
-        The content of ``result.json``: the chosen epoch, its validation and test figures, and what to beware of.
+        What is in ``result.json``, with the chosen epoch, its validation and test figures, and what to beware of.
 
     Raises:
         Interrupted: after `stop` said so.
