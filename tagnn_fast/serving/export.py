@@ -27,7 +27,7 @@ from tagnn_fast.serving.manifest import (
     PORTABLE,
     PROGRAM,
     TORCHSCRIPT,
-    VERSION,
+    described,
     sha256,
     versions,
 )
@@ -138,13 +138,9 @@ def _manifest(run: Run, folder: Path) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "format": FORMAT,
-        "version": VERSION,
+        **described(run),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "model": run.configuration["model"],
-        "architecture": run.training.architecture,
-        "items": len(run.vocabulary),
-        "item_ids": "integers" if run.vocabulary.integers else "strings",
         "inputs": "item ids" if run.vocabulary.integers else "item indices",  # of the .pt2 programs
         "card": _card(run),
         "files": {

@@ -14,7 +14,7 @@ from torch import Tensor
 from tagnn_fast.runs.in_shards import recommender_in_shards
 from tagnn_fast.runs.run import Run, open_run
 from tagnn_fast.serving.formats import Best, Choice
-from tagnn_fast.serving.manifest import VERSION
+from tagnn_fast.serving.manifest import described
 from tagnn_fast.serving.served_model import ServedModel
 from tagnn_fast.serving.serving_model import ServingModel
 
@@ -55,12 +55,8 @@ def _manifest(run: Run) -> dict[str, Any]:
         digest = (file.metadata() or {}).get("sha256")
     written = datetime.fromtimestamp(run.weights.stat().st_mtime, UTC)
     return {
-        "version": VERSION,
+        **described(run),
         "created": written.isoformat(timespec="seconds"),
-        "model": run.configuration["model"],
-        "architecture": run.training.architecture,
-        "items": len(run.vocabulary),
-        "item_ids": "integers" if run.vocabulary.integers else "strings",
         "k_max": len(run.vocabulary),
         "can_explain": False,
         "weights": digest,

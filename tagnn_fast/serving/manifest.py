@@ -7,13 +7,16 @@ import reprlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tagnn_fast._C import build_information
 from tagnn_fast.nn.architectures import BUILT_IN
 from tagnn_fast.version import __version__
+
+if TYPE_CHECKING:
+    from tagnn_fast.runs.run import Run
 
 FORMAT = "tagnn_fast.export"
 # 1: no exclude_clicked; tensors of item indices under the names of raw ids. 2: neither candidates nor exclude; scores
@@ -42,6 +45,17 @@ _ONLY_SINCE = {"missing": 2, "inputs": 2, "can_explain": 3}  # fields that earli
 def versions() -> dict[str, str]:
     """What an export was made with."""
     return {"tagnn_fast": __version__, "torch": torch.__version__, "ops": str(build_information()["ops"])}
+
+
+def described(run: Run) -> dict[str, Any]:
+    """What a manifest says of a run's model and items, whether it is exported or not."""
+    return {
+        "version": VERSION,
+        "model": run.configuration["model"],
+        "architecture": run.training.architecture,
+        "items": len(run.vocabulary),
+        "item_ids": "integers" if run.vocabulary.integers else "strings",
+    }
 
 
 def check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
